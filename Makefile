@@ -1,0 +1,125 @@
+# Everything the README promises, one target each. `make` alone prints what there is.
+#
+# All tools run from .venv, which the first target that needs it makes. Nothing is installed outside this folder.
+
+VENV  := .venv
+BIN   := $(VENV)/bin
+READY := $(VENV)/.ready
+
+# Notebook kernels and the commands they start are this environment's, whatever else the machine has.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export JUPYTER_PREFER_ENV_PATH := 1
+unexport PYTHONPATH PYTHONHOME JUPYTER_PATH
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help install train test lint types pairs unit notebooks book lab format sync lock clean
+
+help:  ## print this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+install: $(READY)  ## make .venv with the locked requirements and this library (once; 6 GB)
+
+# PYTHON=/path/to/python chooses the Python that .venv is made with; else the first 3.11 or newer found.
+$(READY): requirements.txt pyproject.toml
+	@python='$(PYTHON)'; \
+	if [ ! -x $(BIN)/pip ]; then \
+	  if [ -z "$$python" ]; then \
+	    for name in python3.11 python3 python3.12 python3.13; do \
+	      if $$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then python=$$name; break; fi; \
+	    done; \
+	  fi; \
+	  if ! "$${python:-python3}" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	    echo "This book needs Python 3.11 or newer; found: $$("$${python:-python3}" --version 2>&1 || true)"; \
+	    echo "On Debian or Ubuntu: sudo apt-get install python3 python3-venv"; \
+	    echo "Or name the one to use: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11"; \
+	    exit 1; \
+	  fi; \
+	  if ! "$$python" -c 'import ensurepip, venv' 2>/dev/null; then \
+	    version=$$("$$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
+	    echo "$$python cannot make virtual environments: its venv module is a package of its own."; \
+	    echo "On Debian or Ubuntu: sudo apt-get install python$$version-venv"; \
+	    exit 1; \
+	  fi; \
+	  echo "Making $(VENV) with $$("$$python" --version)"; \
+	  "$$python" -m venv $(VENV); \
+	fi
+	@echo "Installing requirements.txt into $(VENV): about two minutes and 6 GB on a fast line, most of it PyTorch"
+	@$(BIN)/python -m pip install --disable-pip-version-check $$([ -t 2 ] || echo -q) -r requirements.txt
+	@$(BIN)/python -m pip install --disable-pip-version-check -q --no-deps --no-build-isolation -e .
+	@touch $(READY)
+
+define REACHED
+import json
+from pathlib import Path
+
+run = Path("outputs/mini")
+got = json.loads((run / "summary.json").read_text())
+minutes = got["train_seconds"] / 60
+print(f"""
+Reached on the mini data, after {minutes:.1f} minutes of training:
+
+  {got['val_top1']:6.1%}  validation top-1
+  {got['val_top1_shuffled']:6.1%}  the same with the frames of each clip in random order
+  {got['val_partner_rate_reversed']:6.1%}  of the clips, played backwards, are called the reversed class
+  {got['tsn_val_top1']:6.1%}  validation top-1 of TSN, which is blind to order (50 % is the most it can expect)
+
+Where to look:
+
+  {run}/03_train.ipynb   the executed chapter: curves, confusion matrix, what each cell printed
+  {run}/logs             for TensorBoard: $(BIN)/tensorboard --logdir {run}/logs
+  make lab                      opens the book in JupyterLab""")
+endef
+export REACHED
+
+train: $(READY)  ## make the mini data, train HiTAGU-Net on it, say what was reached
+	$(BIN)/hitagu prepare mini
+	@mkdir -p outputs/mini
+	$(BIN)/papermill --log-output --no-progress-bar book/03_train.ipynb outputs/mini/03_train.ipynb
+	@$(BIN)/python -c "$$REACHED"
+
+test: lint types unit notebooks book  ## everything below, as CI runs it
+
+lint: $(READY)  ## ruff: lint and format, over the library, the tests and the notebooks' text
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)  ## mypy over the library
+	$(BIN)/mypy
+
+pairs: $(READY)  ## each notebook and the .py beside it say the same
+	$(BIN)/pytest -q tests/test_packaging.py -k notebook
+
+unit: $(READY)  ## pytest: unit tests, and the whole path on a tiny profile
+	$(BIN)/pytest
+
+notebooks: $(READY)  ## run the chapters; their outputs must equal the stored ones (trains the mini data if outputs/mini is absent)
+	$(BIN)/pytest -v --nbval --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg book
+
+book: $(READY)  ## build the HTML book; any warning is an error
+	$(BIN)/jupyter-book build . --all -n -W --keep-going
+	@! grep -rnoE '<(script|link|img|iframe)[^>]* (src|href)="(https?:)?//[^"]*"' --include='*.html' _build/html || \
+	  { echo "These pages would load from other servers."; exit 1; }
+	@echo "Open $(CURDIR)/_build/html/index.html"
+
+lab: $(READY)  ## open the book in JupyterLab
+	$(BIN)/jupyter lab
+
+format: $(READY)  ## let ruff mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+sync: $(READY)  ## after editing book/*.py: bring the notebooks beside them in step, keeping their outputs
+	$(BIN)/jupytext --update --to ipynb book/*.py
+
+lock: $(READY)  ## make requirements.txt anew from pyproject.toml (LOCK_FLAGS=--upgrade for newer versions)
+	$(BIN)/python -m pip install --disable-pip-version-check -q uv
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --all-extras pyproject.toml -o requirements.txt \
+	  --no-header --no-annotate $(LOCK_FLAGS)
+
+clean:  ## remove what these targets made, .venv excepted: _build, caches, data/mini, outputs/mini
+	@for made in _build data/mini outputs/mini .pytest_cache .mypy_cache .ruff_cache *.egg-info; do \
+	  if [ -e "$$made" ]; then echo "removing $$made"; rm -rf "$$made"; fi; \
+	done
+	@find hitagu_lib tests book \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
+	@echo "Kept: .venv, and every other folder under data/ and outputs/"
