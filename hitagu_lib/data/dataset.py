@@ -1,0 +1,165 @@
+"""A list of clips as a torch Dataset and its loader.
+
+list row -> which frames (sampling) -> decode only those -> crop, mirror (uint8) -> Clip -> batch
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TypedDict
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from hitagu_lib.config import DataConfig
+from hitagu_lib.data.frames import read_frames
+from hitagu_lib.data.lists import ClipList, read_list
+from hitagu_lib.data.sampling import clip_indices, clip_times
+from hitagu_lib.data.transforms import centre_crop, mirror, random_crop
+from hitagu_lib.errors import ClipError, ConfigError
+
+
+class Batch(TypedDict):
+    frames: Tensor  # uint8 (B, T, 3, S, S)
+    t: Tensor  # float32 (B, T), in reference strides
+    label: Tensor  # int64 (B,)
+    row: Tensor  # int64 (B,), index in the list
+    bad: list[str]  # clips of this batch that could not be read and were left out: what and why
+
+
+Clip = tuple[Tensor, Tensor, int, int]  # frames uint8 (T, 3, S, S), t (T,), label, row
+
+
+class ClipDataset(Dataset[Clip | str]):
+    """Clips of a list. Keys are (epoch, row): every random choice is drawn from (seed, epoch, row), so that the number of
+    workers or processes changes nothing.
+
+    A clip that cannot be read raises ClipError naming the list's line, or with `on_bad_clip: skip` becomes its message, which
+    the batch carries in "bad".
+    """
+
+    def __init__(self, clips: ClipList, cfg: DataConfig, *, train: bool, seed: int = 0) -> None:
+        self.clips, self.cfg, self.train, self.seed = clips, cfg, train, seed
+        self.mirrored_label = swap_table(clips.classes, cfg.hflip_swaps, "data.hflip_swaps")
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, key: tuple[int, int]) -> Clip | str:
+        epoch, row = key
+        rng = np.random.default_rng((self.seed, epoch, row)) if self.train else None
+        try:
+            return self._clip(row, rng)
+        except ClipError as error:
+            message = f"{self.clips.file}:{self.clips.row(row)}: {error}"
+            if self.cfg.on_bad_clip == "skip":
+                return message
+            raise ClipError(f"{message} (or leave such clips out, counted, with data.on_bad_clip=skip)") from error
+
+    def _clip(self, row: int, rng: np.random.Generator | None) -> Clip:
+        cfg, label = self.cfg, int(self.clips.labels[row])
+        indices = clip_indices(int(self.clips.num_frames[row]), cfg.num_frames, cfg.sampling, cfg.dense_span, rng)
+        frames = read_frames(self.clips.frames_dir(row), indices.tolist())
+        if rng is None:
+            frames = centre_crop(frames, cfg.image_size, cfg.short_side)
+        else:
+            frames = random_crop(frames, cfg.image_size, cfg.min_scale, rng)
+            if cfg.hflip and rng.random() < 0.5:
+                frames, label = mirror(frames), int(self.mirrored_label[label])
+        return frames, torch.from_numpy(clip_times(indices, cfg.ref_stride)), label, row
+
+
+class EpochSampler(Sampler[tuple[int, int]]):
+    """(epoch, row) keys: a permutation drawn from (seed, epoch), or the list's own order."""
+
+    def __init__(self, num_clips: int, *, shuffle: bool, seed: int = 0) -> None:
+        self.num_clips, self.shuffle, self.seed = num_clips, shuffle, seed
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return self.num_clips
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        rows = np.arange(self.num_clips)
+        if self.shuffle:
+            np.random.default_rng((self.seed, self.epoch)).shuffle(rows)
+        yield from ((self.epoch, int(row)) for row in rows)
+
+
+def collate(clips: Sequence[Clip | str]) -> Batch:
+    """Clips stacked; those that could not be read are left out and named."""
+    bad = [clip for clip in clips if isinstance(clip, str)]
+    good = [clip for clip in clips if not isinstance(clip, str)]
+    if not good:
+        raise ClipError(f"no clip of a whole batch could be read; the first: {bad[0]}")
+    frames, t, labels, rows = zip(*good, strict=True)
+    return Batch(
+        frames=torch.stack(frames), t=torch.stack(t), label=torch.tensor(labels), row=torch.tensor(rows), bad=bad
+    )
+
+
+def make_loader(dataset: ClipDataset, batch_size: int, *, shuffle: bool) -> DataLoader[Batch]:
+    """The loader of a dataset. Training (`shuffle`) drops the last, smaller batch, unless it is the only one."""
+    return DataLoader(
+        dataset,  # type: ignore[arg-type]  # a batch, not a clip, comes out of collate
+        batch_size,
+        sampler=EpochSampler(len(dataset), shuffle=shuffle, seed=dataset.seed),
+        num_workers=dataset.cfg.workers,
+        collate_fn=collate,
+        drop_last=shuffle and len(dataset) >= batch_size,
+        persistent_workers=dataset.cfg.workers > 0,
+        pin_memory=torch.cuda.is_available(),
+    )
+
+
+def check_paths(cfg: DataConfig) -> None:
+    """Raises ConfigError where a path that the lists need does not exist, naming the nearest one that does.
+
+    Nothing is asked of a data set that `data.prepare` will make.
+    """
+    if cfg.prepare is not None:
+        return
+    for key, kind in (("root", "folder"), ("train_list", "file"), ("val_list", "file"), ("classes", "file")):
+        value = getattr(cfg, key)
+        if value is None or (Path(value).is_dir() if kind == "folder" else Path(value).is_file()):
+            continue
+        path = Path(value)
+        there = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+        near = difflib.get_close_matches(path.name, there, n=1)
+        hint = f"; did you mean {path.parent / near[0]}?" if near else ""
+        raise ConfigError(f"data.{key}: {path}: no such {kind} (looked from {Path.cwd()}){hint}")
+
+
+def open_lists(cfg: DataConfig) -> tuple[ClipList, ClipList]:
+    """The training and the validation list, over the training list's classes.
+
+    Raises ListError where a list is not as it should be.
+    """
+    classes = Path(cfg.classes) if cfg.classes else Path(cfg.train_list).with_name("classes.txt")
+    root = Path(cfg.root)
+    return read_list(Path(cfg.train_list), root, classes), read_list(Path(cfg.val_list), root, classes)
+
+
+def swap_table(classes: Sequence[str], pairs: Sequence[tuple[str, str]], key: str) -> np.ndarray:
+    """Label index -> its partner's in `pairs`, or itself: int64 (num_classes,).
+
+    Raises ConfigError naming `key` where a label is not among the classes or stands in two pairs.
+    """
+    index = {label: i for i, label in enumerate(classes)}
+    table = np.arange(len(classes))
+    for pair in pairs:
+        for label, partner in (pair, pair[::-1]):
+            if label not in index or partner not in index:
+                unknown = label if label not in index else partner
+                raise ConfigError(f"{key}: found {unknown!r}; expected one of the {len(classes)} labels in classes.txt")
+            if table[index[label]] != index[label]:
+                raise ConfigError(f"{key}: found {label!r} in two pairs; expected each label at most once")
+            table[index[label]] = index[partner]
+    return table

@@ -1,0 +1,54 @@
+"""JPEG files -> uint8 tensor, and uint8 -> the normalised floats that a network sees."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torchvision.io import ImageReadMode, decode_jpeg, read_file
+
+from hitagu_lib.errors import ClipError
+
+# ImageNet's channel means and deviations, which torchvision's weights expect (RGB, in units of 255).
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def read_frames(folder: Path, indices: Sequence[int]) -> Tensor:
+    """The frames `indices` (from 0) of a frame folder: uint8 (T, 3, H, W). A frame asked for twice is decoded once.
+
+    Raises ClipError naming the file that is missing, damaged, or of another size than the rest.
+    """
+    decoded = {i: _read_frame(folder / f"{i + 1:06d}.jpg") for i in sorted(set(map(int, indices)))}
+    first = next(iter(decoded))
+    for i, frame in decoded.items():
+        if frame.shape != decoded[first].shape:
+            raise ClipError(
+                f"{folder / f'{i + 1:06d}.jpg'}: found {_size(frame)}; expected {_size(decoded[first])} as frame {first + 1:06d}"
+            )
+    return torch.stack([decoded[int(i)] for i in indices])
+
+
+def _read_frame(file: Path) -> Tensor:
+    try:
+        return decode_jpeg(read_file(str(file)), mode=ImageReadMode.RGB)
+    except RuntimeError as error:
+        if not file.exists():
+            there = sum(1 for _ in file.parent.glob("*.jpg")) if file.parent.is_dir() else None
+            found = "no such folder" if there is None else f"a folder of {there} frames"
+            raise ClipError(f"{file}: missing; found {found}; expected the frame that the list promises") from None
+        raise ClipError(
+            f"{file}: found {file.stat().st_size} bytes that are no whole JPEG; extract it again"
+        ) from error
+
+
+def _size(frame: Tensor) -> str:
+    return f"{frame.shape[2]}x{frame.shape[1]}"
+
+
+def normalise(frames: Tensor) -> Tensor:
+    """uint8 (..., 3, H, W) -> float32 of the same shape, by ImageNet's mean and deviation; on the device the frames are on."""
+    scale = 255 * frames.new_tensor(STD, dtype=torch.float32)[:, None, None]
+    shift = 255 * frames.new_tensor(MEAN, dtype=torch.float32)[:, None, None]
+    return (frames - shift) / scale

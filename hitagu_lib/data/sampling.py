@@ -1,0 +1,43 @@
+"""Which frames of a video make a clip, and at which times they stand. Pure functions.
+
+Frames are counted from 0 here; on disk frame 0 is `000001.jpg`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Indices = NDArray[np.int64]
+
+
+def segment_indices(num_frames: int, T: int, rng: np.random.Generator | None = None) -> Indices:
+    """One frame from each of T equal segments (TSN, Wang et al. 2016): at random within it, or with no `rng` its centre.
+
+    Segment i covers [i N/T, (i+1) N/T) of a video of N frames. A video of fewer than T frames repeats some: its segments are
+    shorter than a frame. Returns (T,) indices in [0, N), never falling.
+    """
+    within = np.full(T, 0.5) if rng is None else rng.random(T)
+    return np.floor((np.arange(T) + within) * num_frames / T).astype(np.int64)
+
+
+def dense_indices(num_frames: int, T: int, span: int, rng: np.random.Generator | None = None) -> Indices:
+    """T frames evenly spread over a window of `span` frames (Non-local, Wang et al. 2018): window at random, or centred.
+
+    A video shorter than the span repeats its last frame.
+    """
+    room = max(0, num_frames - span)
+    start = room // 2 if rng is None else int(rng.integers(room + 1))
+    return np.minimum(start + np.arange(T) * span // T, num_frames - 1)
+
+
+def clip_indices(num_frames: int, T: int, sampling: str, span: int, rng: np.random.Generator | None = None) -> Indices:
+    """The strategy that `data.sampling` names: "segment" or "dense"."""
+    if sampling == "segment":
+        return segment_indices(num_frames, T, rng)
+    return dense_indices(num_frames, T, span, rng)
+
+
+def clip_times(indices: Indices, ref_stride: float) -> NDArray[np.float32]:
+    """t (T,): the frames' positions in the video, in reference strides."""
+    return (indices / ref_stride).astype(np.float32)

@@ -1,0 +1,80 @@
+"""Scoring a model on a list: one clip a video, its frames in order, shuffled or reversed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from torchmetrics.functional.classification import multiclass_accuracy
+from tqdm.auto import tqdm
+
+from hitagu_lib.data.dataset import Batch
+from hitagu_lib.data.frames import normalise
+from hitagu_lib.models.clip_model import reversed_times
+
+ORDERS = ("forward", "shuffled", "reversed")
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Logits of N clips, in the loader's order."""
+
+    rows: Tensor  # int64 (N,), index in the list
+    labels: Tensor  # int64 (N,)
+    logits: Tensor  # float32 (N, num_classes)
+
+    def topk(self, k: int) -> float:
+        """The share of clips whose label is among the k highest logits."""
+        classes = self.logits.shape[1]
+        return float(multiclass_accuracy(self.logits, self.labels, classes, average="micro", top_k=min(k, classes)))
+
+    @property
+    def predicted(self) -> Tensor:
+        """int64 (N,)"""
+        return self.logits.argmax(1)
+
+    def called(self, labels: np.ndarray) -> float:
+        """The share of clips that are called `labels[label]`, such as their partner class."""
+        wanted = torch.from_numpy(labels)[self.labels]
+        return float((self.predicted == wanted).float().mean())
+
+
+@torch.inference_mode()
+def score_clips(
+    model: nn.Module,
+    loader: DataLoader[Batch],
+    device: torch.device,
+    order: str = "forward",
+    seed: int = 0,
+    progress: bool = False,
+) -> Scores:
+    """The model's logits for every clip that the loader gives, its frames in one of `ORDERS`.
+
+    "shuffled" draws each clip's permutation from (seed, row). The model is left in the mode it was in.
+    """
+    was_training = model.training
+    model.eval()
+    rows, labels, logits = [], [], []
+    for batch in tqdm(loader, desc=f"scoring, {order}", disable=not progress, leave=False):
+        frames, t = reorder(batch["frames"], batch["t"], order, batch["row"].tolist(), seed)
+        out = model(normalise(frames.to(device, non_blocking=True)), t.to(device, non_blocking=True))
+        logits.append(out.float().cpu())
+        rows.append(batch["row"])
+        labels.append(batch["label"])
+    model.train(was_training)
+    return Scores(torch.cat(rows), torch.cat(labels), torch.cat(logits))
+
+
+def reorder(frames: Tensor, t: Tensor, order: str, rows: Sequence[int], seed: int = 0) -> tuple[Tensor, Tensor]:
+    """frames (B, T, ...), t (B, T) -> the same clips forward, shuffled (times stay as sampled) or played backwards."""
+    if order == "reversed":
+        return frames.flip(1), reversed_times(t)
+    if order == "shuffled":
+        T = frames.shape[1]
+        mixed = torch.from_numpy(np.stack([np.random.default_rng((seed, row)).permutation(T) for row in rows]))
+        return frames[torch.arange(len(rows))[:, None], mixed], t
+    return frames, t

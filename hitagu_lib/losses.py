@@ -1,0 +1,54 @@
+"""What training minimises: cross-entropy, and by switch center loss and temporal consistency."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hitagu_lib.config import TrainConfig
+from hitagu_lib.models import ClipMaps
+
+
+class CenterLoss(nn.Module):
+    """1/2 mean ||z_i - c_{y_i}||^2 (Wen et al. 2016): clip embeddings (B, D), labels (B,) -> scalar.
+
+    The centres are learned by an optimiser of their own.
+    """
+
+    def __init__(self, num_classes: int, width: int) -> None:
+        super().__init__()
+        self.centers = nn.Parameter(torch.zeros(num_classes, width))
+
+    def forward(self, z: Tensor, labels: Tensor) -> Tensor:
+        return 0.5 * (z - self.centers[labels]).square().sum(1).mean()
+
+
+def temporal_consistency(z: Tensor) -> Tensor:
+    """mean_t (1 - cos(z_t, z_{t+1})) over neighbouring frame embeddings: (B, T, D) -> scalar; 0 for a single frame."""
+    if z.shape[1] < 2:
+        return z.new_zeros(())
+    return (1 - F.cosine_similarity(z[:, :-1], z[:, 1:], dim=2)).mean()
+
+
+class TotalLoss(nn.Module):
+    """Cross-entropy with label smoothing + lambda_center * center + lambda_temporal * temporal consistency.
+
+    forward(logits, maps, labels) -> the sum, and its terms by name, each before its lambda.
+    """
+
+    def __init__(self, cfg: TrainConfig, num_classes: int, width: int) -> None:
+        super().__init__()
+        self.cfg = cfg
+        self.center = CenterLoss(num_classes, width) if cfg.center_loss else None
+
+    def forward(self, logits: Tensor, maps: ClipMaps, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        terms = {"cross_entropy": F.cross_entropy(logits, labels, label_smoothing=self.cfg.label_smoothing)}
+        total = terms["cross_entropy"]
+        if self.center is not None:
+            terms["center"] = self.center(maps.clip_embedding, labels)
+            total = total + self.cfg.lambda_center * terms["center"]
+        if self.cfg.temporal_loss:
+            terms["temporal"] = temporal_consistency(maps.frame_embeddings)
+            total = total + self.cfg.lambda_temporal * terms["temporal"]
+        return total, terms

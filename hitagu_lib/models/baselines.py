@@ -1,0 +1,103 @@
+"""The peers, on the same backbone and trained the same way: TSN, TSM and a GRU.
+
+They make the book's claims checkable: where order alone decides the class, TSN cannot pass one half.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torchvision.models.resnet import BasicBlock, Bottleneck
+
+from hitagu_lib.config import ModelConfig
+from hitagu_lib.models.backbone import TruncatedResNet
+from hitagu_lib.models.clip_model import ClipMaps, ClipModel, FrameFeatures
+from hitagu_lib.models.head import ClassifierHead
+
+
+class TSN(ClipModel):
+    """Temporal Segment Network (Wang et al. 2016): the mean over frames of each frame's logits; blind to order.
+
+    The head is linear, so the mean of the frames' logits is the head of the mean embedding.
+    """
+
+    def __init__(self, cfg: ModelConfig, num_classes: int) -> None:
+        super().__init__()
+        self.backbone = TruncatedResNet(cfg.backbone)
+        self.width = self.backbone.channels[cfg.backbone.cut]
+        self.head = ClassifierHead(self.width, num_classes, cfg.dropout)
+
+    def encode_frames(self, frames: Tensor) -> FrameFeatures:
+        return FrameFeatures(self.backbone(frames)[self.backbone.cut])
+
+    def temporal_head(self, features: FrameFeatures, t: Tensor, return_maps: bool = False) -> tuple[Tensor, ClipMaps]:
+        embeddings = features.top.mean((2, 3)).unflatten(0, tuple(t.shape))  # (B, T, C)
+        logits, clip = self.head(embeddings)
+        return logits, ClipMaps(embeddings, clip)
+
+
+class GRU(TSN):
+    """A GRU (Cho et al. 2014) over the pooled features, as wide as they are; the mean of its outputs is classified."""
+
+    def __init__(self, cfg: ModelConfig, num_classes: int) -> None:
+        super().__init__(cfg, num_classes)
+        self.gru = nn.GRU(self.width, self.width, batch_first=True)
+
+    def temporal_head(self, features: FrameFeatures, t: Tensor, return_maps: bool = False) -> tuple[Tensor, ClipMaps]:
+        embeddings, _ = self.gru(features.top.mean((2, 3)).unflatten(0, tuple(t.shape)))
+        logits, clip = self.head(embeddings)
+        return logits, ClipMaps(embeddings, clip)
+
+
+class TSM(TSN):
+    """Temporal Shift Module (Lin et al. 2019): in every residual branch 1/8 of the channels comes from the frame after,
+    1/8 from the frame before.
+
+    Its backbone sees several frames, so the frames are encoded as whole clips: `encode_frames` is not defined for one frame alone.
+    """
+
+    def __init__(self, cfg: ModelConfig, num_classes: int) -> None:
+        super().__init__(cfg, num_classes)
+        self.shifts = []
+        for block in self.backbone.modules():
+            if isinstance(block, BasicBlock | Bottleneck):
+                self.shifts.append(TemporalShift())
+                block.conv1 = nn.Sequential(self.shifts[-1], block.conv1)
+
+    def encode_frames(self, frames: Tensor) -> FrameFeatures:
+        raise RuntimeError("TSM mixes frames inside its backbone: it has no per-frame half; call forward(x)")
+
+    def forward(
+        self,
+        x: Tensor,
+        t: Tensor | None = None,
+        return_maps: bool = False,
+        return_embeddings: bool = False,
+        also_backwards: Tensor | None = None,
+    ) -> Tensor | tuple[Tensor, ClipMaps]:
+        if also_backwards is not None:
+            x = torch.cat([x, x[also_backwards].flip(1)])
+        B, T = x.shape[:2]
+        for shift in self.shifts:
+            shift.num_frames = T
+        features = FrameFeatures(self.backbone(x.flatten(0, 1))[self.backbone.cut])
+        logits, maps = self.temporal_head(features, x.new_zeros(B, T))
+        return (logits, maps) if return_maps or return_embeddings else logits
+
+
+class TemporalShift(nn.Module):
+    """(B T, C, h, w) -> the same: channels [0, C/8) from the next frame, [C/8, C/4) from the previous one; zeros beyond the ends."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.num_frames = 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        fold = x.shape[1] // 8
+        x = x.unflatten(0, (-1, self.num_frames))  # (B, T, C, h, w)
+        y = x.clone()
+        y[:, :-1, :fold] = x[:, 1:, :fold]
+        y[:, -1, :fold] = 0
+        y[:, 1:, fold : 2 * fold] = x[:, :-1, fold : 2 * fold]
+        y[:, 0, fold : 2 * fold] = 0
+        return y.flatten(0, 1)

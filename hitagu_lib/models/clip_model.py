@@ -1,0 +1,86 @@
+"""What every model of the book can do, whatever its temporal part: the split into a per-frame and a temporal half."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+
+class FrameFeatures(NamedTuple):
+    """What is known of N frames, each seen alone; small enough to cache. Index the first dimension of each to gather frames."""
+
+    top: Tensor  # (N, C, h, w): the truncated backbone's map
+    reduced: tuple[Tensor, ...] = ()  # one (N, R, h_s, w_s) for each stage that MDE taps
+
+
+@dataclass
+class ClipMaps:
+    """What a model has looked at; a part that a model lacks stays None."""
+
+    frame_embeddings: Tensor  # (B, T, D)
+    clip_embedding: Tensor  # (B, D)
+    motion_gate: Tensor | None = None  # (B, T, h, w): MDE's gate a, mean over channels, in (-1, 1)
+    state_mix: Tensor | None = None  # (B, T, states, h, w): 3STU's s, mean over channels, sums to 1 over states
+    channel_gate: Tensor | None = None  # (B, T, D)
+    spatial_map: Tensor | None = None  # (B, T, h, w)
+    temporal_attention: Tensor | None = None  # (B, heads, T, T)
+
+
+class ClipModel(nn.Module):
+    """Two halves: `encode_frames` sees one frame alone, `temporal_head` sees several.
+
+    Clips x: (B, T, 3, H, W), float, normalised. Times t: (B, T), positions in the video in reference strides.
+    """
+
+    width: int  # D, channels of the frame and clip embeddings
+
+    def encode_frames(self, frames: Tensor) -> FrameFeatures:
+        """frames (N, 3, H, W) -> their features; no frame's features depend on another frame."""
+        raise NotImplementedError
+
+    def temporal_head(self, features: FrameFeatures, t: Tensor, return_maps: bool = False) -> tuple[Tensor, ClipMaps]:
+        """Features of N = B T frames in (B, T) order, t (B, T) -> logits (B, num_classes), maps.
+
+        The maps that cost extra are filled only with `return_maps`; the embeddings always are.
+        """
+        raise NotImplementedError
+
+    def forward(
+        self,
+        x: Tensor,
+        t: Tensor | None = None,
+        return_maps: bool = False,
+        return_embeddings: bool = False,
+        also_backwards: Tensor | None = None,
+    ) -> Tensor | tuple[Tensor, ClipMaps]:
+        """x (B, T, 3, H, W) -> logits (B, num_classes); with either switch (logits, ClipMaps).
+
+        Without `t` the frames count as sampled at the reference stride: t = 0, 1, 2, ...
+        also_backwards (n,): indices of clips that follow a second time, played backwards, so that B becomes B + n; their frames are
+        not encoded again.
+        """
+        B, T = x.shape[:2]
+        if t is None:
+            t = torch.arange(T, device=x.device, dtype=torch.float32).expand(B, T)
+        features = self.encode_frames(x.flatten(0, 1))
+        if also_backwards is not None:
+            features, t = _with_backwards(features, t, also_backwards)
+        logits, maps = self.temporal_head(features, t, return_maps)
+        return (logits, maps) if return_maps or return_embeddings else logits
+
+
+def reversed_times(t: Tensor) -> Tensor:
+    """Times (B, T) of the same frames played backwards, from 0: the gaps in opposite order."""
+    return t[:, -1:] - t.flip(1)
+
+
+def _with_backwards(features: FrameFeatures, t: Tensor, clips: Tensor) -> tuple[FrameFeatures, Tensor]:
+    """Features of (B, T) frames and their times, followed by those of `clips` (n,) backwards: (B + n, T) of each."""
+    B, T = t.shape
+    frames = torch.arange(B * T, device=t.device).unflatten(0, (B, T))
+    order = torch.cat([frames, frames[clips].flip(1)]).flatten()
+    taken = FrameFeatures(features.top[order], tuple(r[order] for r in features.reduced))
+    return taken, torch.cat([t, reversed_times(t[clips])])

@@ -1,0 +1,62 @@
+"""HiTAGU-Net, the whole network.
+
+    x (B, T, 3, H, W)
+      | encode_frames, each frame alone:  truncated ResNet -> top map F, reduced maps r
+      | temporal_head:  MDE -> 3STU -> SCA -> mean over positions -> TSA -> mean over frames -> linear
+    logits (B, num_classes)
+
+The pipeline and the modules' names are given; the equations are our reconstruction (chapters 02a to 02e).
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from hitagu_lib.config import ModelConfig
+from hitagu_lib.models.attention import SpatialChannelAttention, TemporalSelfAttention
+from hitagu_lib.models.backbone import TruncatedResNet
+from hitagu_lib.models.clip_model import ClipMaps, ClipModel, FrameFeatures
+from hitagu_lib.models.head import ClassifierHead
+from hitagu_lib.models.mde import MDE
+from hitagu_lib.models.stu import ThreeStateTemporalUnit
+
+
+class HiTAGUNet(ClipModel):
+    """Each module is a switch: one that is off is left out, and the rest is wired as before."""
+
+    def __init__(self, cfg: ModelConfig, num_classes: int) -> None:
+        super().__init__()
+        self.backbone = TruncatedResNet(cfg.backbone)
+        channels = self.width = self.backbone.channels[cfg.backbone.cut]
+        self.mde = MDE(cfg.mde, self.backbone.channels, cfg.backbone.cut) if cfg.mde.enabled else None
+        self.stu = ThreeStateTemporalUnit(cfg.stu, channels) if cfg.stu.enabled else None
+        self.sca = SpatialChannelAttention(cfg.attention, channels) if cfg.attention.sca else None
+        self.tsa = TemporalSelfAttention(cfg.attention, channels) if cfg.attention.tsa else None
+        self.head = ClassifierHead(channels, num_classes, cfg.dropout)
+
+    def encode_frames(self, frames: Tensor) -> FrameFeatures:
+        maps = self.backbone(frames)
+        return FrameFeatures(maps[self.backbone.cut], self.mde.reduce(maps) if self.mde else ())
+
+    def temporal_head(self, features: FrameFeatures, t: Tensor, return_maps: bool = False) -> tuple[Tensor, ClipMaps]:
+        B, T = t.shape
+        y = features.top  # (B T, C, h, w)
+        gate = mix = channel = spatial = None
+        if self.mde:
+            y, gate = self.mde(y, features.reduced, T)
+        if self.stu:
+            y, mix = self.stu(y.unflatten(0, (B, T)), t)
+            y = y.flatten(0, 1)
+        if self.sca:
+            y, channel, spatial = self.sca(y)
+        tokens = y.mean((2, 3)).unflatten(0, (B, T))  # (B, T, C)
+        embeddings = self.tsa(tokens, t) if self.tsa else tokens
+        logits, clip = self.head(embeddings)
+        maps = ClipMaps(embeddings, clip)
+        if return_maps:
+            maps.motion_gate = None if gate is None else gate.mean(1).unflatten(0, (B, T))
+            maps.state_mix = None if mix is None else mix.mean(3)
+            maps.channel_gate = None if channel is None else channel.unflatten(0, (B, T))
+            maps.spatial_map = None if spatial is None else spatial.unflatten(0, (B, T))
+            maps.temporal_attention = self.tsa.weights(tokens, t) if self.tsa else None
+        return logits, maps

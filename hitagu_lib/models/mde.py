@@ -1,0 +1,156 @@
+"""MDE, Motion Difference Embedding: what changes between neighbouring frames, where, and which way.
+
+    tapped map F^s --W_r, BN--> r (N, R, h_s, w_s)                 per frame: part of encode_frames
+                                |
+          d+_t = K r_{t+1} - r_t,  d-_t = r_t - K r_{t-1}          how much has changed, forwards and backwards
+          w^delta_t = softmax_delta(kappa cos(r_t(p), r_{t+1}(p + delta)))      which shift makes the difference least
+                                |
+          m = sum over taps of trunk([r ; d+ ; d- ; w])  (N, M, h, w) on the top map's grid
+                                |
+          e = W_e m,  a = 2 sigmoid(W_a m) - 1           (N, C, h, w)
+                                |
+          F' = F + a * F + e                             (N, C, h, w)
+
+Our reconstruction. Relatives: TEA's motion excitation (Li et al. 2020), ACTION-Net's ME (Wang et al. 2021), TDN (Wang et al. 2021) for the
+differences; MotionSqueeze (Kwon et al. 2020) and the cost volumes of optical flow for the shifts.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hitagu_lib.config import STAGES, MDEConfig
+
+
+class FrameReducer(nn.Module):
+    """r = BN(W_r F): (N, C_s, h_s, w_s) -> (N, R, h_s, w_s). Sees one frame alone."""
+
+    def __init__(self, channels: int, reduced: int) -> None:
+        super().__init__()
+        self.W_r = nn.Conv2d(channels, reduced, 1, bias=False)
+        self.bn = nn.BatchNorm2d(reduced)
+
+    def forward(self, stage_map: Tensor) -> Tensor:
+        reduced: Tensor = self.bn(self.W_r(stage_map))
+        return reduced
+
+
+class MotionDifference(nn.Module):
+    """d+ and d- of one tap: r (B, T, R, h, w) -> two of the same shape.
+
+    K is a depthwise 3x3 that starts as the identity, so that the differences start as plain ones; learned, it can let a
+    one-cell shift cancel.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.K = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)
+        nn.init.dirac_(self.K.weight, groups=channels)
+
+    def forward(self, r: Tensor) -> tuple[Tensor, Tensor]:
+        k = self.K(r.flatten(0, 1)).unflatten(0, r.shape[:2])
+        zero = torch.zeros_like(r[:, :1])  # d+ of the last frame, d- of the first
+        forward = torch.cat([k[:, 1:] - r[:, :-1], zero], dim=1)
+        backward = torch.cat([zero, r[:, 1:] - k[:, :-1]], dim=1)
+        return forward, backward
+
+
+class ShiftMatch(nn.Module):
+    """w of one tap, where each position has gone by the next frame: r (B, T, R, h, w) -> (B, T, S, h, w), S = (2 radius + 1)^2.
+
+    For unit vectors kappa cos(a, b) = kappa - kappa/2 |a - b|^2, so w is a softmin of the squared difference under each shift. Shifts run
+    row by row from (-radius, -radius); beyond the map's edge the similarity is 0. The last frame is matched with itself.
+    The weights sum to 2 radius + 1, which gives them a root mean square of 1 where one shift wins.
+    """
+
+    def __init__(self, radius: int) -> None:
+        super().__init__()
+        self.radius = radius
+        self.kappa = nn.Parameter(torch.tensor(10.0))
+
+    def forward(self, r: Tensor) -> Tensor:
+        B, T, _, h, w = r.shape
+        now = F.normalize(r, dim=2)
+        after = torch.cat([now[:, 1:], now[:, -1:]], dim=1)
+        after = F.pad(after.flatten(0, 1), [self.radius] * 4).unflatten(0, (B, T))
+        side = 2 * self.radius + 1
+        shifted = (after[..., i : i + h, j : j + w] for i, j in itertools.product(range(side), repeat=2))
+        cosine = torch.stack([(now * other).sum(2) for other in shifted], dim=2)  # (B, T, S, h, w)
+        return side * torch.softmax(self.kappa * cosine, dim=2)
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions with BatchNorm around a shortcut, as in ResNet-18: (N, C, h, w) -> (N, C', h / stride, w / stride)."""
+
+    def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels_in, channels_out, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels_out)
+        self.conv2 = nn.Conv2d(channels_out, channels_out, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels_out)
+        self.shortcut: nn.Module = nn.Identity()
+        if channels_in != channels_out or stride != 1:
+            convolution = nn.Conv2d(channels_in, channels_out, 1, stride, bias=False)
+            self.shortcut = nn.Sequential(convolution, nn.BatchNorm2d(channels_out))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.bn1(self.conv1(x)))
+        return F.relu(self.bn2(self.conv2(y)) + self.shortcut(x))
+
+
+class MotionTrunk(nn.Module):
+    """[r ; d+ ; d- ; w] of one tap -> m (N, M, h, w), striding down to the top map's grid.
+
+    The convolutions matter: which way something turns has to be read off a neighbourhood of differences.
+    """
+
+    def __init__(self, cfg: MDEConfig, halvings: int) -> None:
+        super().__init__()
+        self.difference = MotionDifference(cfg.reduced)
+        self.match = ShiftMatch(cfg.shift_radius) if cfg.shift_radius else None
+        channels = 3 * cfg.reduced + ((2 * cfg.shift_radius + 1) ** 2 if self.match else 0)
+        strides = [2] * halvings + [1] * max(0, 2 - halvings)
+        widths = [channels] + [cfg.width] * (len(strides) - 1)
+        self.blocks = nn.Sequential(*(ResidualBlock(c, cfg.width, s) for c, s in zip(widths, strides, strict=True)))
+
+    def forward(self, r: Tensor, num_frames: int) -> Tensor:
+        r = r.unflatten(0, (-1, num_frames))  # (B, T, R, h_s, w_s)
+        parts = [r, *self.difference(r)]
+        if self.match:
+            parts.append(self.match(r))
+        m: Tensor = self.blocks(torch.cat(parts, dim=2).flatten(0, 1))
+        return m
+
+
+class MDE(nn.Module):
+    """Motion Difference Embedding on the top map, from reduced maps of the tapped stages.
+
+    `reducers` belong to the per-frame half, `forward` to the temporal half.
+    """
+
+    def __init__(self, cfg: MDEConfig, channels: dict[str, int], cut: str) -> None:
+        super().__init__()
+        self.taps: Sequence[str] = cfg.taps
+        self.reducers = nn.ModuleList(FrameReducer(channels[stage], cfg.reduced) for stage in cfg.taps)
+        # Each ResNet stage after layer1 halves the grid once more.
+        self.trunks = nn.ModuleList(MotionTrunk(cfg, STAGES.index(cut) - STAGES.index(stage)) for stage in cfg.taps)
+        self.W_e = nn.Conv2d(cfg.width, channels[cut], 1, bias=False)
+        self.W_a = nn.Conv2d(cfg.width, channels[cut], 1, bias=False)
+        # Zero: MDE starts as the identity, and pretrained features arrive unharmed.
+        nn.init.zeros_(self.W_e.weight)
+        nn.init.zeros_(self.W_a.weight)
+
+    def reduce(self, maps: dict[str, Tensor]) -> tuple[Tensor, ...]:
+        """The per-frame part: {stage: (N, C_s, h_s, w_s)} -> one (N, R, h_s, w_s) for each tap."""
+        return tuple(reducer(maps[stage]) for stage, reducer in zip(self.taps, self.reducers, strict=True))
+
+    def forward(self, top: Tensor, reduced: Sequence[Tensor], num_frames: int) -> tuple[Tensor, Tensor]:
+        """top (N, C, h, w), reduced as from `reduce`, N = B T -> F' (N, C, h, w), gate a (N, C, h, w) in (-1, 1)."""
+        m = torch.stack([trunk(r, num_frames) for trunk, r in zip(self.trunks, reduced, strict=True)]).sum(0)
+        gate = torch.tanh(self.W_a(m) / 2)  # = 2 sigmoid(x) - 1
+        return top + gate * top + self.W_e(m), gate

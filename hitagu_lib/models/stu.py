@@ -1,0 +1,80 @@
+"""3STU, Three-State Temporal Unit: a short, a mid and a long memory at every position.
+
+    u (B, T, C, h, w) --W_in, BN--> z (B, T, D, h, w)
+        level 1:  c1 = tanh(V_1 z),   h1_t = f1 h1_{t-1} + (1 - f1) c1        f1 in the fast band
+        level 2:  c2 = tanh(V_2 h1),  h2_t = f2 h2_{t-1} + (1 - f2) c2        f2 in the middle band
+        level 3:  c3 = tanh(V_3 h2),  h3_t = f3 h3_{t-1} + (1 - f3) c3        f3 in the slow band
+    y = u + W_o (s1 h1 + s2 h2 + s3 h3),   (s1, s2, s3) = softmax(W_s z)
+
+Our reconstruction. Relatives: minGRU (Feng et al. 2024), HGRN (Qin et al. 2023), GRU-D (Che et al. 2018), T-LSTM (Baytas et al. 2017).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from hitagu_lib.config import STUConfig
+
+# Upper edges of the fast, middle and slow band at the start, evenly spread half-lives: 1, 4 and 16 steps.
+_EDGES = (0.5, 0.84, 0.96)
+
+
+class ThreeStateTemporalUnit(nn.Module):
+    """Three gated memories; weights shared over positions. See the module's drawing."""
+
+    def __init__(self, cfg: STUConfig, channels: int) -> None:
+        super().__init__()
+        D, K = cfg.width, cfg.states
+        self.states, self.bands, self.elapsed_time = K, cfg.bands, cfg.elapsed_time
+        self.W_in = nn.Conv2d(channels, D, 1, bias=False)
+        self.bn = nn.BatchNorm2d(D)
+        self.W_f = nn.Conv2d(D, K * D, 1)
+        self.W_s = nn.Conv2d(D, K * D, 1)
+        self.V = nn.ModuleList(nn.Conv2d(D, D, 1) for _ in range(K))
+        self.W_o = nn.Conv2d(D, channels, 1, bias=False)
+        widths = torch.diff(torch.tensor([0.0, *_EDGES[:K], 1.0]))
+        self.gamma = nn.Parameter(widths.log()[:, None].repeat(1, D))  # (K + 1, D)
+        nn.init.zeros_(self.W_o.weight)  # starts as the identity
+
+    def band_edges(self) -> Tensor:
+        """a_0 .. a_K (K + 1, D): level k forgets at a rate between a_{k-1} and a_k."""
+        edges = torch.cumsum(torch.softmax(self.gamma, dim=0), dim=0)[: self.states]
+        return torch.cat([torch.zeros_like(edges[:1]), edges])
+
+    def forget_gates(self, z: Tensor, dt: Tensor) -> Tensor:
+        """z (B, T, D, h, w), dt (B, T) elapsed reference strides -> f (B, T, K, D, h, w) in (0, 1)."""
+        B, T, D, h, w = z.shape
+        f = torch.sigmoid(self.W_f(z.flatten(0, 1))).reshape(B, T, self.states, D, h, w)
+        if self.bands:
+            a = self.band_edges()[:, :, None, None]  # (K + 1, D, 1, 1)
+            f = a[:-1] + (a[1:] - a[:-1]) * f
+        if self.elapsed_time:
+            # f ** dt by logarithm; the floor keeps the gradient finite where a gate has underflowed to 0.
+            f = torch.exp(dt[:, :, None, None, None, None] * torch.log(f.clamp_min(torch.finfo(f.dtype).tiny)))
+        return f
+
+    def forward(self, u: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """u (B, T, C, h, w), t (B, T) in reference strides -> y (B, T, C, h, w), state mix s (B, T, K, D, h, w)."""
+        B, T, _, h, w = u.shape
+        z = self.bn(self.W_in(u.flatten(0, 1)))  # (B T, D, h, w)
+        s = torch.softmax(self.W_s(z).reshape(B, T, self.states, -1, h, w), dim=2)
+        dt = torch.cat([torch.ones_like(t[:, :1]), torch.diff(t, dim=1)], dim=1)
+        f = self.forget_gates(z.reshape(B, T, -1, h, w), dt)
+        level, read = z, torch.zeros_like(s[:, :, 0])
+        for k in range(self.states):
+            c = torch.tanh(self.V[k](level)).reshape(B, T, -1, h, w)
+            state = recur(f[:, :, k], (1 - f[:, :, k]) * c)
+            read = read + s[:, :, k] * state
+            level = state.flatten(0, 1)
+        return u + self.W_o(read.flatten(0, 1)).reshape(u.shape), s
+
+
+def recur(f: Tensor, x: Tensor) -> Tensor:
+    """h_t = f_t h_{t-1} + x_t along dimension 1, h_0 = 0. f, x and the result are (B, T, ...)."""
+    state = x[:, 0]
+    states = [state]
+    for t in range(1, x.shape[1]):
+        state = f[:, t] * state + x[:, t]
+        states.append(state)
+    return torch.stack(states, dim=1)

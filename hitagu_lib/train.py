@@ -1,0 +1,293 @@
+"""Training: `fit` is the whole of it, `train` adds the order tests and the TSN baseline; also what torchrun starts.
+
+`python -m hitagu_lib.train` is `hitagu train`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import DataLoader
+from torch.utils.tensorboard import SummaryWriter
+from tqdm.auto import tqdm
+
+from hitagu_lib import __version__
+from hitagu_lib.config import Config, TrainConfig
+from hitagu_lib.data.dataset import Batch, ClipDataset, check_paths, make_loader, open_lists, swap_table
+from hitagu_lib.data.frames import normalise
+from hitagu_lib.errors import TrainingError
+from hitagu_lib.evaluate import Scores, score_clips
+from hitagu_lib.losses import TotalLoss
+from hitagu_lib.models import build_model
+from hitagu_lib.runs import Run, load_checkpoint
+
+OnEpoch = Callable[[list[dict[str, Any]]], None]
+
+
+def train(cfg: Config, on_epoch: OnEpoch | None = None, progress: bool = False) -> dict[str, Any]:
+    """Fit the model, and with `eval.tsn_baseline` TSN by the same recipe; returns and writes the run's summary.
+
+    A finished run is not repeated; one that was killed goes on from its last checkpoint.
+    """
+    check_paths(cfg.data)
+    prepare_data(cfg, progress)
+    summary = fit(cfg, on_epoch, progress)
+    if cfg.eval.tsn_baseline and "tsn_val_top1" not in summary:
+        baseline = dataclasses.replace(
+            cfg,
+            run=f"{cfg.run}/tsn",
+            model=dataclasses.replace(cfg.model, temporal="tsn"),
+            eval=dataclasses.replace(cfg.eval, order_tests=False, tsn_baseline=False),
+        )
+        tsn = fit(baseline, None, progress)
+        summary |= {"tsn_val_top1": tsn["val_top1"], "tsn_train_seconds": tsn["train_seconds"]}
+        Run(cfg).write_summary(summary)
+    return summary
+
+
+def prepare_data(cfg: Config, progress: bool = False) -> None:
+    """Make the data set that `data.prepare` names, where it is not there yet."""
+    made = Path(cfg.data.train_list).exists() and Path(cfg.data.val_list).exists()
+    if cfg.data.prepare == "mini" and not made:
+        from hitagu_lib.data.synthetic import prepare_mini
+
+        prepare_mini(Path(cfg.data.root).parent, progress=progress)
+
+
+def fit(cfg: Config, on_epoch: OnEpoch | None = None, progress: bool = False) -> dict[str, Any]:
+    """Train one model from its parameters; see `outputs/<run>/` for what is written.
+
+    `on_epoch` is called after each epoch with the metrics of all epochs so far. Returns the summary, whose top-1 values are of the
+    last epoch's weights, not of the best epoch's: choosing an epoch by validation would flatter them.
+    Raises TrainingError where the loss is not a number, ClipError where a clip cannot be read.
+    """
+    run = Run(cfg)
+    if (finished := run.summary()) is not None:
+        return finished
+    set_seed(cfg.train.seed)
+    accelerator = Accelerator(mixed_precision=_precision(cfg.train.precision))
+    train_clips, val_clips = open_lists(cfg.data)
+    train_set = ClipDataset(train_clips, cfg.data, train=True, seed=cfg.train.seed)
+    val_set = ClipDataset(val_clips, cfg.data, train=False)
+    train_loader = make_loader(train_set, cfg.train.batch_size, shuffle=True)
+    val_loader = make_loader(val_set, cfg.eval.batch_size, shuffle=False)
+    learner = Learner(cfg, train_clips.classes, len(train_loader), accelerator)
+
+    def score(order: str = "forward") -> Scores:
+        return score_clips(learner.model, val_loader, accelerator.device, order, progress=progress)
+
+    if run.checkpoint("last").exists():
+        learner.load_state_dict(load_checkpoint(run.checkpoint("last")))
+    run.forget_metrics_from(learner.epoch)
+    run.write_provenance(_device_name(accelerator.device))
+    bad_clips = run.folder / "bad_clips.txt"
+    with SummaryWriter(str(run.logs), purge_step=learner.steps) as board:
+        while learner.epoch < cfg.train.epochs:
+            started = time.perf_counter()
+            metrics = {"epoch": learner.epoch} | _train_epoch(learner, train_loader, board, bad_clips, progress)
+            if learner.epoch % cfg.train.eval_every == 0 or learner.epoch == cfg.train.epochs:
+                metrics["val_top1"] = score().topk(1)
+                board.add_scalar("val/top1", metrics["val_top1"], learner.steps)
+            learner.seconds += time.perf_counter() - started
+            metrics["seconds"] = round(learner.seconds, 2)
+            if metrics.get("val_top1", -1.0) > learner.best_top1:
+                learner.best_top1 = metrics["val_top1"]
+                run.save_checkpoint("best", learner.state_dict())
+            run.log_metrics(metrics)
+            run.save_checkpoint("last", learner.state_dict())
+            if on_epoch is not None:
+                on_epoch(run.metrics())
+
+    forward = score()
+    summary = {
+        "run": cfg.run,
+        "temporal": cfg.model.temporal,
+        "seed": cfg.train.seed,
+        "epochs": cfg.train.epochs,
+        "train_clips": len(train_clips),
+        "val_clips": len(val_clips),
+        "num_classes": len(train_clips.classes),
+        "parameters": sum(p.numel() for p in learner.model.parameters()),
+        "device": _device_name(accelerator.device),
+        "train_seconds": round(learner.seconds, 1),
+        "bad_clips": len(bad_clips.read_text(encoding="utf-8").splitlines()) if bad_clips.exists() else 0,
+        "best_val_top1": learner.best_top1,
+        "val_top1": forward.topk(1),
+        "val_top5": forward.topk(5),
+    }
+    if cfg.eval.order_tests:
+        partner = swap_table(train_clips.classes, cfg.data.reverse_swaps, "data.reverse_swaps")
+        summary["val_top1_shuffled"] = score("shuffled").topk(1)
+        summary["val_partner_rate_reversed"] = score("reversed").called(partner)
+    run.write_summary(summary)
+    return summary
+
+
+class Learner:
+    """All that training changes, one step at a time; its state is what a checkpoint holds."""
+
+    def __init__(self, cfg: Config, classes: Sequence[str], steps_per_epoch: int, accelerator: Accelerator) -> None:
+        self.cfg, self.classes, self.accelerator = cfg, list(classes), accelerator
+        model = build_model(cfg.model, len(classes))
+        criterion = TotalLoss(cfg.train, len(classes), model.width)
+        optimizer = make_optimizer(model, cfg.train)
+        self.schedule = make_schedule(optimizer, cfg.train, steps_per_epoch)
+        # Channels last: the layout in which CPUs and tensor cores run convolutions fastest.
+        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model, self.criterion, self.optimizer = accelerator.prepare(model, criterion, optimizer)
+        # The centres go their own way: a plain gradient step at their own rate.
+        self.centers = (
+            torch.optim.SGD(criterion.parameters(), lr=cfg.train.center_lr) if cfg.train.center_loss else None
+        )
+        partner = swap_table(self.classes, cfg.data.reverse_swaps, "data.reverse_swaps")
+        self.partner = torch.from_numpy(partner).to(accelerator.device)
+        self.epoch, self.steps, self.seconds, self.best_top1 = 0, 0, 0.0, -1.0
+
+    def step(self, batch: Batch) -> dict[str, float]:
+        """One optimiser step; returns the loss and its terms, top-1 of the batch, gradient norm before clipping, learning rate.
+
+        Raises TrainingError where the loss is not a number; the weights are then those of the step before.
+        """
+        device, cfg = self.accelerator.device, self.cfg.train
+        labels, t = batch["label"].to(device, non_blocking=True), batch["t"].to(device, non_blocking=True)
+        frames = normalise(batch["frames"].to(device, non_blocking=True))
+        backwards = None
+        if cfg.both_directions:
+            backwards = (self.partner[labels] != labels).nonzero()[:, 0]
+            labels = torch.cat([labels, self.partner[labels[backwards]]])
+        with self.accelerator.autocast():
+            logits, maps = self.model(frames, t, return_embeddings=True, also_backwards=backwards)
+            loss, terms = self.criterion(logits, maps, labels)
+        values = {"loss": loss.item()} | {name: term.item() for name, term in terms.items()}
+        if not math.isfinite(values["loss"]):
+            raise TrainingError(
+                f"the loss is {values['loss']} at step {self.steps} (terms: {values}; rows of the training list: "
+                f"{[row + 1 for row in batch['row'].tolist()]}). The checkpoint of the last whole epoch is intact; "
+                "lower train.lr, or set train.clip_norm or train.precision=fp32"
+            )
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.centers is not None:
+            self.centers.zero_grad(set_to_none=True)
+        self.accelerator.backward(loss)
+        norm = self.accelerator.clip_grad_norm_(self.model.parameters(), cfg.clip_norm or math.inf)
+        rate = self.schedule.get_last_lr()[0]
+        self.optimizer.step()
+        if self.centers is not None:
+            for parameter in self.criterion.parameters():
+                # Their rate is their own: lambda_center weighs only what the network feels.
+                parameter.grad /= max(cfg.lambda_center, 1e-12)
+            self.centers.step()
+        if not self.accelerator.optimizer_step_was_skipped:  # fp16 skips a step that overflowed
+            self.schedule.step()
+        self.steps += 1
+        top1 = (logits.argmax(1) == labels).float().mean().item()
+        return values | {"top1": top1, "grad_norm": float(norm), "lr": rate}
+
+    def _parts(self) -> dict[str, Any]:
+        model = self.accelerator.unwrap_model(self.model)
+        parts = {"model": model, "criterion": self.criterion, "optimizer": self.optimizer, "schedule": self.schedule}
+        return parts | ({"centers": self.centers} if self.centers is not None else {})
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors and plain values alone, so that a checkpoint can be read without running code from it."""
+        return {name: part.state_dict() for name, part in self._parts().items()} | {
+            "hitagu_lib": __version__,
+            "params": self.cfg.to_mapping(),
+            "classes": self.classes,
+            "epoch": self.epoch,
+            "steps": self.steps,
+            "seconds": self.seconds,
+            "best_top1": self.best_top1,
+            "rng": torch.get_rng_state(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for name, part in self._parts().items():
+            part.load_state_dict(state[name])
+        self.epoch, self.steps = state["epoch"], state["steps"]
+        self.seconds, self.best_top1 = state["seconds"], state["best_top1"]
+        torch.set_rng_state(state["rng"])
+
+
+def _train_epoch(
+    learner: Learner, loader: DataLoader[Batch], board: SummaryWriter, bad_clips: Path, progress: bool
+) -> dict[str, float]:
+    """One pass over the training clips; returns the epoch's means over clips."""
+    learner.model.train()
+    loader.sampler.set_epoch(learner.epoch)  # type: ignore[attr-defined]
+    sums: dict[str, float] = {}
+    clips, started = 0, time.perf_counter()
+    title = f"epoch {learner.epoch + 1}/{learner.cfg.train.epochs}"
+    for batch in tqdm(loader, desc=title, disable=not progress, leave=False):
+        if batch["bad"]:
+            note_bad_clips(batch["bad"], bad_clips)
+        values = learner.step(batch)
+        for name, value in values.items():
+            sums[name] = sums.get(name, 0.0) + value * len(batch["label"])
+            board.add_scalar(f"train/{name}", value, learner.steps)
+        clips += len(batch["label"])
+    learner.epoch += 1
+    means = {f"train_{name}": value / clips for name, value in sums.items()}
+    return means | {"clips_per_second": clips / (time.perf_counter() - started)}
+
+
+def make_optimizer(model: nn.Module, cfg: TrainConfig) -> torch.optim.Optimizer:
+    """SGD or AdamW; weight decay on weights alone, not on biases, norms and the 3STU's band edges."""
+    decayed: list[nn.Parameter] = []
+    free: list[nn.Parameter] = []
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            (decayed if name.endswith("weight") and parameter.ndim > 1 else free).append(parameter)
+    groups = [{"params": decayed, "weight_decay": cfg.weight_decay}, {"params": free, "weight_decay": 0.0}]
+    if cfg.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=cfg.lr)
+    return torch.optim.SGD(groups, lr=cfg.lr, momentum=cfg.momentum, nesterov=cfg.momentum > 0)
+
+
+def make_schedule(optimizer: torch.optim.Optimizer, cfg: TrainConfig, steps_per_epoch: int) -> LambdaLR:
+    """Linear warm-up, then half a cosine down to zero (Loshchilov and Hutter 2017); counted in steps."""
+    warmup, total = cfg.warmup_epochs * steps_per_epoch, cfg.epochs * steps_per_epoch
+
+    def factor(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / (warmup + 1)
+        return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1.0, total - warmup))))
+
+    return LambdaLR(optimizer, factor)
+
+
+def note_bad_clips(messages: list[str], file: Path) -> None:
+    """Add to the run's list of clips left out, each (by its list's line) once."""
+    known = {line.split(": ")[0] for line in file.read_text(encoding="utf-8").splitlines()} if file.exists() else set()
+    new = {message.split(": ")[0]: message for message in messages if message.split(": ")[0] not in known}
+    if new:
+        with file.open("a", encoding="utf-8") as out:
+            out.writelines(f"{message}\n" for message in new.values())
+
+
+def _precision(name: str) -> str:
+    """Accelerate's name for `train.precision`."""
+    if name == "auto":
+        return "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "no"
+    return "no" if name == "fp32" else name
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+if __name__ == "__main__":
+    from hitagu_lib.cli import main
+
+    sys.exit(main(["train", *sys.argv[1:]]))

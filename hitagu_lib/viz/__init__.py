@@ -1,0 +1,1 @@
+"""Figures and live displays that chapters and runs draw with."""

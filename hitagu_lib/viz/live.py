@@ -1,0 +1,47 @@
+"""What a training cell shows while it runs: a curve that grows where somebody watches, a line an epoch where nobody does."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+from IPython.display import display
+
+from hitagu_lib.viz.figures import training_curves
+
+
+def watched() -> bool:
+    """True in JupyterLab and VS Code; False under papermill, nbval and plain Python.
+
+    A Jupyter server names the session it starts a kernel for; papermill and nbval start kernels without a server.
+    """
+    return "JPY_SESSION_NAME" in os.environ or "VSCODE_PID" in os.environ
+
+
+class LiveCurves:
+    """The `on_epoch` of `hitagu_lib.train.train`, for notebooks."""
+
+    def __init__(self, total_epochs: int) -> None:
+        self.total_epochs = total_epochs
+        self.handle: Any = None
+
+    def __call__(self, metrics: Sequence[dict[str, Any]]) -> None:
+        if not watched():
+            print(epoch_line(metrics[-1], self.total_epochs), flush=True)
+            return
+        figure = training_curves(metrics, self.total_epochs)
+        if self.handle is None:
+            self.handle = display(figure, display_id=True)
+        else:
+            self.handle.update(figure)
+        plt.close(figure)
+
+
+def epoch_line(metrics: dict[str, Any], total_epochs: int) -> str:
+    """One epoch in a line of text."""
+    line = f"epoch {metrics['epoch'] + 1}/{total_epochs}: loss {metrics['train_loss']:.3f}, training top-1 {metrics['train_top1']:.1%}"
+    if "val_top1" in metrics:
+        line += f", validation top-1 {metrics['val_top1']:.1%}"
+    return f"{line}, {metrics['clips_per_second']:.0f} clips/s, {metrics['seconds']:.0f} s so far"

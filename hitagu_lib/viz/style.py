@@ -1,0 +1,18 @@
+"""One look for every figure of the book."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import matplotlib.pyplot as plt
+import seaborn as sns
+from matplotlib.figure import Figure
+
+PALETTE = sns.color_palette("colorblind")
+WIDTH = 8.0  # inches: the text column of the built page
+
+
+def new_figure(height: float, rows: int = 1, cols: int = 1, **kwargs: Any) -> tuple[Figure, Any]:
+    """A figure of the book's width and palette, `height` inches high: (figure, axes as plt.subplots gives them)."""
+    sns.set_theme(style="whitegrid", palette="colorblind", font_scale=0.9)
+    return plt.subplots(rows, cols, figsize=(WIDTH, height), layout="constrained", **kwargs)

@@ -1,0 +1,57 @@
+"""What several test files need: the real inputs, where they are, and a tiny mini data set made once a session."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from hitagu_lib.config import Config, resolve
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real clips and annotation excerpts: $HITAGU_SHARED, or shared/data beside the repository."""
+    folder = Path(os.environ.get("HITAGU_SHARED", ROOT.parent / "shared" / "data"))
+    if not (folder / "clips").is_dir():
+        pytest.skip(f"no real clips: {folder / 'clips'} is not there (set HITAGU_SHARED to a folder that holds clips/)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A mini data set of 3 training and 2 validation clips a class, its frames written without ffmpeg."""
+    from hitagu_lib.data.synthetic import MiniSpec, prepare_mini
+
+    out = tmp_path_factory.mktemp("data") / "tiny"
+    prepare_mini(out, MiniSpec(train_per_class=3, val_per_class=2), use_ffmpeg=False, workers=1, progress=False)
+    return out
+
+
+@pytest.fixture
+def tiny_cfg(tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
+    """params/mini.yaml on the tiny data, with a model of a few thousand parameters, two epochs, in a run folder of the test's own."""
+    monkeypatch.chdir(ROOT)
+    return resolve(
+        {
+            "base": "params/mini.yaml",
+            "run": str(tmp_path / "run"),
+            "data": {
+                "root": str(tiny_data / "frames"),
+                "train_list": str(tiny_data / "train.csv"),
+                "val_list": str(tiny_data / "val.csv"),
+                "num_frames": 3,
+                "image_size": 32,
+                "short_side": 36,
+                "workers": 0,
+            },
+            "model": {
+                "backbone": {"cut": "layer1"},
+                "mde": {"taps": ["layer1"], "reduced": 4, "width": 8},
+                "stu": {"width": 8},
+            },
+            "train": {"epochs": 2, "batch_size": 8, "eval_every": 1},
+            "eval": {"tsn_baseline": False},
+        }
+    )

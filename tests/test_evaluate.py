@@ -1,0 +1,53 @@
+"""Scores, and the order tests' reordering."""
+
+import numpy as np
+import pytest
+import torch
+
+from hitagu_lib import build_model
+from hitagu_lib.config import Config
+from hitagu_lib.data.dataset import ClipDataset, make_loader, open_lists
+from hitagu_lib.evaluate import Scores, reorder, score_clips
+
+
+def test_topk_and_called() -> None:
+    logits = torch.tensor([[3.0, 2, 1, 0], [0, 1, 2, 3], [1, 3, 2, 0], [0, 0, 5, 4]])
+    scores = Scores(torch.arange(4), torch.tensor([0, 0, 2, 3]), logits)
+    assert scores.topk(1) == pytest.approx(1 / 4)
+    assert scores.topk(2) == pytest.approx(3 / 4)
+    assert scores.topk(9) == pytest.approx(1.0)
+    assert scores.called(np.array([1, 0, 3, 2])) == pytest.approx(1 / 4)  # the last clip is called 2, the partner of 3
+
+
+def test_reversing_turns_frames_and_times_around() -> None:
+    frames, t = torch.arange(8).reshape(2, 4, 1), torch.tensor([[0.0, 1, 3, 7], [2, 3, 4, 4]])
+    back, times = reorder(frames, t, "reversed", [0, 1])
+    assert back[..., 0].tolist() == [[3, 2, 1, 0], [7, 6, 5, 4]]
+    assert times.tolist() == [[0, 4, 6, 7], [0, 0, 1, 2]]
+    assert torch.equal(times.diff(dim=1), t.diff(dim=1).flip(1))
+
+
+def test_shuffling_keeps_each_clips_frames_and_its_times_and_depends_on_the_row_alone() -> None:
+    frames, t = torch.arange(64).reshape(2, 32, 1), torch.arange(64.0).reshape(2, 32)
+    mixed, times = reorder(frames, t, "shuffled", [5, 9])
+    assert torch.equal(times, t)
+    assert torch.equal(mixed.sort(dim=1).values, frames)
+    assert not torch.equal(mixed, frames)
+    assert torch.equal(reorder(frames[1:], t[1:], "shuffled", [9])[0], mixed[1:])
+
+
+def test_forward_leaves_clips_alone() -> None:
+    frames, t = torch.rand(2, 4, 1), torch.rand(2, 4)
+    assert all(a is b for a, b in zip(reorder(frames, t, "forward", [0, 1]), (frames, t), strict=True))
+
+
+def test_scoring_goes_through_every_clip_once_whatever_the_batch_size(tiny_cfg: Config) -> None:
+    torch.manual_seed(0)
+    model = build_model(tiny_cfg.model, 14).train()
+    dataset = ClipDataset(open_lists(tiny_cfg.data)[1], tiny_cfg.data, train=False)
+    ones, fives = (
+        score_clips(model, make_loader(dataset, size, shuffle=False), torch.device("cpu")) for size in (1, 5)
+    )
+    assert model.training, "the model is left in the mode it was in"
+    assert ones.rows.tolist() == list(range(len(dataset)))
+    torch.testing.assert_close(ones.logits, fives.logits, atol=1e-4, rtol=1e-4)

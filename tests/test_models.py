@@ -1,0 +1,184 @@
+"""The network as a whole: halves, switches, shapes, maps, and what each baseline can and cannot see."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from hitagu_lib import build_model
+from hitagu_lib.config import ModelConfig, resolve
+from hitagu_lib.models import ClipModel, FrameFeatures
+
+SMALL = {
+    "backbone": {"name": "resnet18", "cut": "layer2"},
+    "mde": {"taps": ["layer1", "layer2"], "reduced": 8, "width": 16},
+    "stu": {"width": 24},
+    "attention": {"sca_kernel": 3, "tsa_width": 16, "tsa_heads": 2},
+}
+
+
+def small(**changes: object) -> ModelConfig:
+    return resolve({"model": SMALL | changes}).model
+
+
+def woken(cfg: ModelConfig, num_classes: int = 5) -> ClipModel:
+    """A model whose zero-initialised ends are random too, so that every module has a say; in evaluation mode."""
+    torch.manual_seed(0)
+    model = build_model(cfg, num_classes).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if not parameter.any():
+                parameter.normal_(0, 0.1)
+    return model
+
+
+def clips(B: int = 2, T: int = 5, size: int = 48) -> torch.Tensor:
+    return torch.randn(B, T, 3, size, size, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("temporal", ["hitagu", "tsn", "tsm", "gru"])
+@pytest.mark.parametrize(("B", "T"), [(1, 1), (2, 8), (3, 5)])
+def test_a_random_batch_gives_finite_logits_and_gradients_everywhere(temporal: str, B: int, T: int) -> None:
+    model = woken(small(temporal=temporal)).train()
+    logits = model(clips(B, T))
+    assert logits.shape == (B, 5) and logits.isfinite().all()
+    logits.logsumexp(1).sum().backward()
+    missing = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
+    assert not missing
+
+
+@pytest.mark.parametrize("temporal", ["hitagu", "tsn", "gru"])
+def test_the_two_halves_are_the_whole(temporal: str) -> None:
+    model, x = woken(small(temporal=temporal)), clips()
+    t = torch.arange(5.0).expand(2, 5)
+    features = model.encode_frames(x.flatten(0, 1))
+    assert torch.equal(model.temporal_head(features, t)[0], model(x))
+
+
+def test_a_frame_is_encoded_alone() -> None:
+    model, x = woken(small()), clips(1, 6).flatten(0, 1)
+    together = model.encode_frames(x)
+    alone = model.encode_frames(x[3:4])
+    torch.testing.assert_close(FrameFeatures(together.top[3:4], tuple(r[3:4] for r in together.reduced)), alone)
+
+
+def test_logits_are_the_same_bits_with_and_without_maps() -> None:
+    model, x = woken(small()), clips()
+    logits, maps = model(x, return_maps=True)
+    assert torch.equal(logits, model(x))
+    shapes = {field.name: tuple(getattr(maps, field.name).shape) for field in dataclasses.fields(maps)}
+    assert shapes == {
+        "frame_embeddings": (2, 5, 128),
+        "clip_embedding": (2, 128),
+        "motion_gate": (2, 5, 6, 6),
+        "state_mix": (2, 5, 3, 6, 6),
+        "channel_gate": (2, 5, 128),
+        "spatial_map": (2, 5, 6, 6),
+        "temporal_attention": (2, 2, 5, 5),
+    }
+    torch.testing.assert_close(maps.state_mix.sum(2), torch.ones(2, 5, 6, 6))
+    torch.testing.assert_close(maps.temporal_attention.sum(3), torch.ones(2, 2, 5))
+
+
+@pytest.mark.parametrize(("temporal", "sees_order"), [("hitagu", True), ("tsn", False), ("tsm", True), ("gru", True)])
+def test_who_sees_order(temporal: str, sees_order: bool) -> None:
+    model, x = woken(small(temporal=temporal)), clips()
+    same = torch.allclose(model(x), model(x.flip(1)), atol=1e-5)
+    assert same is not sees_order
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"mde": {"enabled": False}},
+        {"stu": {"enabled": False}},
+        {"stu": {"states": 1}},
+        {"stu": {"states": 2, "bands": False}},
+        {"stu": {"elapsed_time": False}},
+        {"attention": {"sca": False}},
+        {"attention": {"tsa": False}},
+    ],
+    ids=str,
+)
+def test_each_module_is_a_switch(change: dict) -> None:
+    (section, values), x = next(iter(change.items())), clips()
+    whole, without = woken(small()), woken(small(**{section: SMALL[section] | values}))
+    assert without(x).isfinite().all()
+    assert sum(p.numel() for p in without.parameters()) <= sum(p.numel() for p in whole.parameters())
+    assert torch.equal(without(x, return_maps=True)[0], without(x))
+
+
+def test_times_matter_where_elapsed_time_is_on() -> None:
+    x, t = clips(), torch.tensor([[0.0, 1, 2, 3, 4], [0, 1, 2, 3, 4]])
+    attention = SMALL["attention"] | {"tsa": False}  # TSA reads the times as well
+    aware = woken(small(attention=attention))
+    unaware = woken(small(attention=attention, stu=SMALL["stu"] | {"elapsed_time": False}))
+    assert not torch.allclose(aware(x, t), aware(x, 3 * t), atol=1e-5)
+    assert torch.equal(unaware(x, t), unaware(x, 3 * t))
+
+
+def test_the_new_modules_start_as_the_identity() -> None:
+    """MDE, 3STU and TSA add nothing at first, so pretrained features reach the head as they are."""
+    torch.manual_seed(0)
+    model, x = build_model(small(attention=SMALL["attention"] | {"sca": False}), 5).eval(), clips()
+    _, maps = model(x, return_maps=True)
+    torch.testing.assert_close(
+        maps.frame_embeddings, model.encode_frames(x.flatten(0, 1)).top.mean((2, 3)).reshape(2, 5, -1)
+    )
+
+
+def test_the_same_seed_gives_the_same_parameters() -> None:
+    models = []
+    for _ in range(2):
+        torch.manual_seed(3)
+        models.append(build_model(small(), 5))
+    assert all(torch.equal(a, b) for a, b in zip(models[0].parameters(), models[1].parameters(), strict=True))
+
+
+def test_unknown_weights_are_answered_with_the_known_names() -> None:
+    from hitagu_lib.errors import WeightsError
+
+    with pytest.raises(WeightsError, match="found 'IMAGENET21K'; resnet18 has IMAGENET1K_V1"):
+        build_model(small(backbone={"name": "resnet18", "cut": "layer2", "weights": "IMAGENET21K"}), 5)
+
+
+def test_weights_that_cannot_be_had_say_what_to_download_and_where_to_put_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    import urllib.error
+
+    from hitagu_lib.errors import WeightsError
+
+    def no_network(*args: object, **kwargs: object) -> None:
+        raise urllib.error.URLError("no network")
+
+    monkeypatch.setattr("torchvision.models.resnet.WeightsEnum.get_state_dict", no_network)
+    with pytest.raises(
+        WeightsError,
+        match=r"ResNet18_Weights\.IMAGENET1K_V1 could not be downloaded.*download http.*put it at .*resnet18-",
+    ):
+        build_model(small(backbone={"name": "resnet18", "cut": "layer2", "weights": "IMAGENET1K_V1"}), 5)
+
+
+def test_frozen_parts_stay_as_they_are() -> None:
+    cfg = small(backbone={"name": "resnet18", "cut": "layer2", "frozen_stages": 2, "frozen_bn": True})
+    model = build_model(cfg, 5).train()
+    before = {name: value.clone() for name, value in model.backbone.state_dict().items()}
+    model(clips()).sum().backward()
+    assert all(
+        p.grad is None for p in [*model.backbone.stem.parameters(), *model.backbone.stages["layer1"].parameters()]
+    )
+    assert all(torch.equal(value, before[name]) for name, value in model.backbone.state_dict().items())
+
+
+@pytest.mark.parametrize("temporal", ["hitagu", "tsn", "tsm", "gru"])
+def test_clips_played_backwards_as_well_give_what_reversed_clips_give(temporal: str) -> None:
+    """The frames' encodings are used twice; values and gradients are those of the reversed clips themselves."""
+    model, x = woken(small(temporal=temporal)), clips(3)
+    t = torch.tensor([[0.0, 1, 3, 4, 4.5], [0, 2, 3, 5, 6], [1, 2, 3, 4, 5]])
+    again = torch.tensor([0, 2])
+    both = model(x, t, also_backwards=again)
+    back = t[again][:, -1:] - t[again].flip(1)
+    apart = torch.cat([model(x, t), model(x[again].flip(1), back)])
+    torch.testing.assert_close(both, apart, atol=1e-5, rtol=1e-5)
+    weight = next(model.parameters())
+    (shared,), (plain,) = (torch.autograd.grad(y.logsumexp(1).sum(), weight) for y in (both, apart))
+    torch.testing.assert_close(shared, plain, atol=1e-4, rtol=1e-3)
