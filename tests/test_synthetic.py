@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hitagu_lib.data.extract import extract_video, ffmpeg_path
+from hitagu_lib.data.extract import extract_video
+from hitagu_lib.data.ffmpeg import ffmpeg_path
 from hitagu_lib.data.synthetic import (
     CLASSES,
     HFLIP,

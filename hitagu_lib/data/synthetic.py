@@ -28,11 +28,14 @@ import numpy as np
 from PIL import Image
 from tqdm.auto import tqdm
 
-from hitagu_lib.data.extract import extract_tree, ffmpeg_path
-from hitagu_lib.data.lists import index_frames, usable_cores, write_atomic
+from hitagu_lib.data.extract import extract_tree
+from hitagu_lib.data.ffmpeg import ffmpeg_path
+from hitagu_lib.data.index import index_frames
+from hitagu_lib.data.lists import usable_cores
 from hitagu_lib.data.synthetic_raster import Pixels, Scene, render
 from hitagu_lib.data.synthetic_scenes import PAIRS, draw_scene
 from hitagu_lib.errors import ConfigError, ExtractError, ListError
+from hitagu_lib.files import write_atomic
 
 if sys.platform != "win32":
     import fcntl

@@ -1,0 +1,1 @@
+"""From video files to clips: extraction, lists, sampling, decoding, transforms, datasets."""

@@ -1,0 +1,294 @@
+"""Lists of clips, read and checked against the frame folders behind them. (index.py makes them.)
+
+    train.csv, classes.txt -> read_list -> ClipList -> check_list -> [Problem, ...]
+
+A list is a CSV without a header, `relative/path/to/frames_dir,label_index,num_frames`. Beside it lies a classes.txt,
+one label a line, line number = index from 0. A ClipList holds no Python object per row: workers forked from one
+process would copy every page whose reference counts they touch, which fills a machine's memory over an epoch.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import threading
+from array import array
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tqdm.auto import tqdm
+
+from hitagu_lib.errors import ListError
+
+FRAME_NAME = "{:06d}.jpg"
+_LITTER = {"Thumbs.db", "desktop.ini"}
+"""What Windows leaves in folders that hold pictures."""
+_INT32_MAX = 2**31 - 1
+
+
+@dataclass(frozen=True, eq=False)
+class ClipList:
+    """N clips as a few arrays: labels and num_frames are int32 (N,)."""
+
+    file: Path
+    root: Path
+    classes: tuple[str, ...]
+    labels: np.ndarray
+    num_frames: np.ndarray
+    _paths: np.ndarray  # uint8 (bytes,): every path in UTF-8, one after another
+    _ends: np.ndarray  # int64 (N + 1,): path i is _paths[_ends[i] : _ends[i + 1]]
+    _lines: np.ndarray  # int32 (N,)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def path(self, i: int) -> str:
+        """The folder of clip i as the list has it, relative to root. Raises IndexError outside 0 .. N - 1."""
+        self._must_have(i)
+        return self._paths[self._ends[i] : self._ends[i + 1]].tobytes().decode("utf-8")
+
+    def frames_dir(self, i: int) -> Path:
+        """The folder of clip i. Raises IndexError outside 0 .. N - 1."""
+        return self.root / self.path(i)
+
+    def row(self, i: int) -> int:
+        """The line of `file` that clip i stands in, from 1. Raises IndexError outside 0 .. N - 1."""
+        self._must_have(i)
+        return int(self._lines[i])
+
+    def _must_have(self, i: int) -> None:
+        if not 0 <= i < len(self):  # NumPy would take -1 for the last
+            raise IndexError(f"{self.file}: asked for clip {i}, expected 0 to {len(self) - 1}")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something wrong on disk with one clip: the list's line from 1, the clip's path as listed, what is wrong."""
+
+    line: int
+    path: str
+    what: str
+
+
+def read_list(file: Path, root: Path, classes: Path | None = None) -> ClipList:
+    """Open a list whose paths are relative to `root`. classes: None: the classes.txt beside the list.
+
+    Only the list is read; the frames are check_list's. Empty lines are passed over. Raises ListError naming file and
+    line of the first row that is not as it should be.
+    """
+    file, root = Path(file), Path(root)
+    classes = Path(classes) if classes is not None else file.with_name("classes.txt")
+    if not file.exists():  # before the classes are missed
+        raise ListError(f"{file}: no such list; `hitagu index --root FRAMES --out {file}` writes one")
+    names = read_classes(classes)
+    paths, ends, labels, counts, lines = bytearray(), array("q", [0]), array("i"), array("i"), array("i")
+    # Half a million rows have a few hundred different labels and counts: look up rather than parse and check again.
+    known_labels = {str(i): i for i in range(len(names))}
+    known_counts: dict[str, int] = {}
+    for line, fields in _rows(file):
+        if len(fields) != 3:
+            raise ListError(
+                f"{file}:{line}: found {len(fields)} field{'s' * (len(fields) != 1)}, expected 3: "
+                'path,label_index,num_frames (a path with a comma stands in double quotes: "a, b/id")'
+            )
+        path, label, count = fields
+        if fault := path_fault(path):
+            raise ListError(f"{file}:{line}: found path {path!r}, {fault}; expected a folder below {root}")
+        if label not in known_labels:
+            header = "" if line > 1 or label.strip().lstrip("-").isdecimal() else "; a list has no header"
+            raise ListError(
+                f"{file}:{line}: found label {label!r}, expected an index from 0 to {len(names) - 1}, "
+                f"one of the {len(names)} classes in {classes}{header}"
+            )
+        if count not in known_counts:
+            if not (count.isascii() and count.isdecimal() and 1 <= int(count) <= _INT32_MAX):
+                raise ListError(f"{file}:{line}: found num_frames {count!r}, expected a whole number of at least 1")
+            known_counts[count] = int(count)
+        paths += path.encode("utf-8")
+        ends.append(len(paths))
+        labels.append(known_labels[label])
+        counts.append(known_counts[count])
+        lines.append(line)
+    if not labels:
+        raise ListError(f"{file}: found no rows, expected one clip a line: path,label_index,num_frames")
+    return ClipList(
+        file,
+        root,
+        names,
+        labels=_array(labels, np.int32),
+        num_frames=_array(counts, np.int32),
+        _paths=_array(paths, np.uint8),
+        _ends=_array(ends, np.int64),
+        _lines=_array(lines, np.int32),
+    )
+
+
+def read_classes(file: Path) -> tuple[str, ...]:
+    """The labels of a classes.txt by index.
+
+    Raises ListError for a missing, empty or unreadable file, an empty line, or a label that stands there twice.
+    """
+    file = Path(file)
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ListError(_not_utf8(file)) from error
+    except OSError as error:
+        hint = "expected one label a line, as `hitagu index` writes it beside the training list"
+        raise ListError(f"{file}: cannot read the classes: {error.strerror}; {hint}") from error
+    names = text.removesuffix("\n").split("\n") if text else []  # not splitlines(): a label may hold U+2028
+    seen: dict[str, int] = {}
+    for line, name in enumerate(names, start=1):
+        if not name.strip():
+            raise ListError(
+                f"{file}:{line}: found an empty line, expected a label: the line number is the label's index"
+            )
+        if name in seen:
+            raise ListError(f"{file}:{line}: found {name!r} again, as in line {seen[name]}; expected each label once")
+        seen[name] = line
+    if not names:
+        raise ListError(f"{file}: found no label, expected one a line")
+    return tuple(names)
+
+
+def path_fault(path: str) -> str | None:
+    """Why a listed path may not be joined to a root, on any system; None if it may."""
+    if not path:
+        return "which is empty"
+    if path[0] in "/\\" or path[1:2] == ":":
+        return "which is absolute"
+    if "\0" in path:
+        return "which holds a zero byte"
+    if ".." in path and ".." in path.replace("\\", "/").split("/"):  # Windows takes both slashes as separators
+        return "which climbs out with '..'"
+    return None
+
+
+def count_frames(folder: Path) -> tuple[int, str | None]:
+    """The number of frames in a folder, and what is wrong with it: expected is exactly 000001.jpg to N."""
+    try:
+        names = sorted(name for name in os.listdir(folder) if not name.startswith(".") and name not in _LITTER)
+    except FileNotFoundError:
+        return 0, "no such folder"
+    except OSError as error:
+        return 0, f"cannot be listed: {error.strerror}"
+    if not names:
+        return 0, "an empty folder, expected frames from 000001.jpg"
+    for number, name in enumerate(names, start=1):
+        expected = FRAME_NAME.format(number)
+        if name != expected:
+            found = f"{expected} is missing" if re.fullmatch(r"[0-9]{6}\.jpg", name) else f"found {name!r}"
+            return number - 1, f"{found}, expected 000001.jpg, 000002.jpg ... without gaps and nothing else"
+    return len(names), None
+
+
+def check_list(
+    clips: ClipList, *, decode: bool = True, workers: int | None = None, progress: bool = True
+) -> list[Problem]:
+    """What is wrong on disk with the clips of a list, in the list's order; empty when all is well.
+
+    decode: True: every listed frame is decoded; False: only looked at (there, and not of zero bytes). workers: threads;
+    None: one a core. More frames on disk than the row says are not a problem.
+    """
+    problems: list[Problem] = []
+    stop = threading.Event()
+    blocks = [range(start, min(start + 32, len(clips))) for start in range(0, len(clips), 32)]
+    pool = ThreadPoolExecutor(workers or usable_cores())
+    try:
+        tasks = {pool.submit(_check_rows, clips, rows, decode, stop): len(rows) for rows in blocks}
+        with tqdm(total=len(clips), desc="checking", unit="clip", disable=None if progress else True) as bar:
+            for task in as_completed(tasks):
+                problems += task.result()
+                bar.update(tasks[task])
+    finally:
+        stop.set()  # Ctrl-C ends within a clip, not within a block
+        pool.shutdown(cancel_futures=True)
+    return sorted(problems, key=lambda problem: problem.line)
+
+
+def quoted(field: str) -> str:
+    """A CSV field, in quotes where it needs them."""
+    return '"' + field.replace('"', '""') + '"' if any(c in field for c in ',"\r\n') else field
+
+
+def usable_cores() -> int:
+    """Cores that this process may use: under a scheduler often fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _rows(file: Path) -> Iterator[tuple[int, list[str]]]:
+    """(line, fields) of each row that is not empty. The line is the row's first: a quoted path may hold newlines."""
+    line = 1
+    try:
+        with open(file, encoding="utf-8-sig", newline="") as stream:  # Excel begins its files with a byte order mark
+            reader = csv.reader(stream, strict=True)
+            for fields in reader:
+                if fields:
+                    yield line, fields
+                line = reader.line_num + 1
+    except csv.Error as error:
+        raise ListError(f"{file}:{line}: not a row of CSV: {error}; expected path,label_index,num_frames") from error
+    except UnicodeDecodeError as error:
+        raise ListError(_not_utf8(file)) from error
+    except OSError as error:
+        raise ListError(f"{file}: cannot read this list: {error.strerror}") from error
+
+
+def _not_utf8(file: Path) -> str:
+    """Names the line of the first byte that is not UTF-8: the decoder works in blocks and knows no lines."""
+    with open(file, "rb") as stream:
+        for line, raw in enumerate(stream, start=1):
+            try:
+                raw.decode("utf-8")
+            except UnicodeDecodeError as error:
+                found = f"byte 0x{raw[error.start]:02x}, which is not UTF-8"
+                return f"{file}:{line}: found {found}; expected text in UTF-8 (save it again with that encoding)"
+    return f"{file}: not text in UTF-8"
+
+
+def _array(values: array[int] | bytearray, kind: type) -> np.ndarray:
+    """The same memory as a read-only array."""
+    made: np.ndarray = np.frombuffer(values, kind)
+    made.flags.writeable = False
+    return made
+
+
+def _check_rows(clips: ClipList, rows: range, decode: bool, stop: threading.Event) -> list[Problem]:
+    return [
+        Problem(clips.row(i), clips.path(i), what)
+        for i in rows
+        if not stop.is_set()
+        for what in _clip_problems(clips.frames_dir(i), int(clips.num_frames[i]), decode)
+    ]
+
+
+def _clip_problems(folder: Path, expected: int, decode: bool) -> list[str]:
+    """What is wrong with frames 1 .. expected of a folder: one line for each kind of fault."""
+    count, fault = count_frames(folder)
+    problems = [fault] if fault else []
+    if 0 < count < expected:
+        problems.append(f"found {count} frames from 000001.jpg, expected {expected} as the list says")
+    bad: list[str] = []
+    sizes: dict[tuple[int, int], str] = {}
+    for name in map(FRAME_NAME.format, range(1, min(count, expected) + 1)):
+        try:
+            if os.stat(folder / name).st_size == 0:
+                bad.append(f"{name}: found 0 bytes, expected a JPEG")
+            elif decode:
+                with Image.open(folder / name, formats=["JPEG"]) as image:
+                    sizes.setdefault(image.size, name)
+                    image.draft("L", (1, 1))  # grey, an eighth of the size: still reads every byte
+                    image.load()
+        except (OSError, SyntaxError, ValueError) as error:  # Pillow raises all three for broken files
+            bad.append(f"{name}: cannot be decoded: {error}")
+    if bad:
+        problems.append(bad[0] + (f" (so are {len(bad) - 1} more frames of this clip)" if len(bad) > 1 else ""))
+    if len(sizes) > 1:
+        from_on = ", ".join(f"{width}x{height} from {name}" for (width, height), name in sizes.items())
+        problems.append(f"found frames of different sizes, expected one size: {from_on}")
+    return problems
