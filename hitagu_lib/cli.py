@@ -1,0 +1,266 @@
+"""The command line: `hitagu prepare | extract | index | train | predict`, also as `python -m hitagu_lib.cli`.
+
+Each command is a pair of functions: `_add_<command>` declares its options, `_<command>` does the work and returns the exit
+code. What is heavy is imported in the second one, so that `hitagu --help` answers at once.
+
+Exit codes: 0 done; 1 done, but data failed or has faults, each named; 2 not done, with the reason on standard error;
+130 stopped with Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from hitagu_lib import __version__
+from hitagu_lib.errors import HitaguError
+
+_SHOWN = 10
+"""How many of many failures are spelled out; the manifest has all."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; return its exit code. Wrong options end in SystemExit(2), as argparse has it."""
+    parser = argparse.ArgumentParser(
+        prog="hitagu", description="Human action recognition, from videos to a trained network."
+    )
+    parser.add_argument("--version", action="version", version=f"hitagu-net {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for add in (_add_prepare, _add_extract, _add_index, _add_train, _add_predict):
+        add(commands)
+    args = parser.parse_args(argv)
+    try:
+        return int(args.run(args))
+    except HitaguError as error:
+        print(f"hitagu: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.filename is None:  # not about a file of the user's
+            raise
+        print(f"hitagu: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("hitagu: stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+
+
+Commands = argparse._SubParsersAction  # the type of add_subparsers(); argparse has no public name for it
+
+
+def _add_prepare(commands: Commands[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "prepare", help="make a data set", description="Make a data set: mini, short synthetic videos."
+    )
+    parser.add_argument("dataset", choices=["mini"], help="which one")
+    parser.add_argument(
+        "--out", type=Path, default=Path("data/mini"), metavar="DIR", help="where to (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="the same seed gives the same videos (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--train-per-class", type=int, default=120, metavar="N", help="training clips (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--val-per-class", type=int, default=30, metavar="N", help="validation clips (default: %(default)s)"
+    )
+    parser.add_argument("--no-ffmpeg", action="store_true", help="write the frames straight away, without videos")
+    _add_workers(parser, "processes")
+    parser.set_defaults(run=_prepare)
+
+
+def _prepare(args: argparse.Namespace) -> int:
+    from hitagu_lib.data.lists import read_list
+    from hitagu_lib.data.synthetic import MiniSpec, prepare_mini
+
+    spec = MiniSpec(train_per_class=args.train_per_class, val_per_class=args.val_per_class, seed=args.seed)
+    prepare_mini(args.out, spec, use_ffmpeg=not args.no_ffmpeg, workers=args.workers, progress=True)
+    train, val = (read_list(args.out / f"{split}.csv", args.out / "frames") for split in ("train", "val"))
+    print(f"{args.out}: {len(train)} training and {len(val)} validation clips of {len(train.classes)} classes")
+    return 0
+
+
+def _add_extract(commands: Commands[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "extract",
+        help="videos to folders of JPEG frames",
+        usage="hitagu extract [options] VIDEO OUT\n       hitagu extract [options] --root VIDEOS --out FRAMES",
+        description="One video to the folder OUT, or every video below VIDEOS to the same folders below FRAMES: "
+        "VIDEOS/a/vid.mp4 becomes FRAMES/a/vid/000001.jpg and so on. A run that was stopped goes on where it was; videos "
+        "that fail are listed in FRAMES/failed.csv.",
+    )
+    parser.add_argument("video", nargs="?", type=Path, metavar="VIDEO", help="one video file")
+    parser.add_argument("folder", nargs="?", type=Path, metavar="OUT", help="the folder for its frames")
+    parser.add_argument("--root", type=Path, metavar="VIDEOS", help="a folder with videos in it, at any depth")
+    parser.add_argument("--out", type=Path, metavar="FRAMES", help="where their folders of frames go")
+    parser.add_argument(
+        "--short-side", type=int, default=256, metavar="PIXELS",
+        help="scale the shorter side down to this, never up; 0 keeps the size (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument("--fps", type=float, metavar="RATE", help="frames a second (default: every frame once)")
+    parser.add_argument(
+        "--quality", type=int, default=2, metavar="Q", help="2 (best) to 31 (smallest) (default: %(default)s)"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace frames that were made with other settings")
+    _add_workers(parser, "videos at a time")
+    parser.set_defaults(run=_extract, parser=parser)
+
+
+def _extract(args: argparse.Namespace) -> int:
+    from hitagu_lib.data.extract import MANIFEST, extract_tree, extract_video
+
+    one, tree = (args.video, args.folder), (args.root, args.out)
+    if not (all(one) and not any(tree)) and not (all(tree) and not any(one)):
+        args.parser.error("expected either VIDEO OUT, or --root VIDEOS --out FRAMES")
+    short_side = args.short_side or None
+    if args.video:
+        frames = extract_video(
+            args.video, args.folder,
+            short_side=short_side, fps=args.fps, quality=args.quality, overwrite=args.overwrite,
+        )  # fmt: skip
+        print(f"{args.folder}: {frames} frames")
+        return 0
+    report = extract_tree(
+        args.root, args.out,
+        short_side=short_side, fps=args.fps, quality=args.quality, overwrite=args.overwrite, workers=args.workers,
+    )  # fmt: skip
+    kept = f" and {report.kept} kept from before" if report.kept else ""
+    print(
+        f"{args.out}: {report.extracted} video{'s' * (report.extracted != 1)} extracted{kept}, {report.frames} frames"
+    )
+    if not report.failed:
+        return 0
+    for video, reason in report.failed[:_SHOWN]:
+        print(f"{args.root / video}: {reason}", file=sys.stderr)
+    total = len(report.failed) + report.extracted + report.kept
+    print(f"hitagu: {len(report.failed)} of {total} videos failed, see {args.out / MANIFEST}", file=sys.stderr)
+    return 1
+
+
+def _add_index(commands: Commands[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "index",
+        help="list the clips of a folder, or check a list",
+        usage="hitagu index --root FRAMES --out LIST [--relative-to DIR] [--classes FILE]\n"
+        "       hitagu index --check LIST --root DIR [--classes FILE] [--no-decode] [--workers N]",
+        description="Write the list of FRAMES/class/video/000001.jpg as lines of path,label_index,num_frames, with the labels in "
+        "classes.txt beside it; or check that the frames of a list are all there and can be decoded.",
+    )
+    parser.add_argument(
+        "--root", type=Path, required=True, metavar="DIR", help="FRAMES; with --check what the paths start from"
+    )
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--out", type=Path, metavar="LIST", help="the CSV to write")
+    what.add_argument("--check", type=Path, metavar="LIST", help="the CSV to check")
+    parser.add_argument("--relative-to", type=Path, metavar="DIR", help="what the paths start from (default: FRAMES)")
+    parser.add_argument(
+        "--classes", type=Path, metavar="FILE", help="the training list's classes.txt, for a validation list"
+    )
+    parser.add_argument(
+        "--no-decode", action="store_true", help="with --check: look for the frames without decoding them"
+    )
+    _add_workers(parser, "with --check: threads")
+    parser.set_defaults(run=_index, parser=parser)
+
+
+def _index(args: argparse.Namespace) -> int:
+    from hitagu_lib.data.index import index_frames
+    from hitagu_lib.data.lists import check_list, read_list
+
+    if args.check and args.relative_to:
+        args.parser.error("--relative-to is for --out; with --check, --root is what the paths start from")
+    if args.out and (args.no_decode or args.workers):
+        args.parser.error("--no-decode and --workers are for --check")
+    if args.out:
+        rows = index_frames(args.root, args.out, relative_to=args.relative_to, classes=args.classes, progress=True)
+        print(f"{args.out}: {rows} clips; labels in {args.out.with_name('classes.txt')}")
+        return 0
+    clips = read_list(args.check, args.root, args.classes)
+    problems = check_list(clips, decode=not args.no_decode, workers=args.workers)
+    for problem in problems:
+        print(f"{args.check}:{problem.line}: {args.root / problem.path}: {problem.what}")
+    if problems:
+        bad = len({problem.line for problem in problems})
+        print(f"hitagu: {bad} of {len(clips)} clips are not as {args.check} says", file=sys.stderr)
+        return 1
+    print(
+        f"{args.check}: {len(clips)} clips, "
+        + ("their frames are there" if args.no_decode else "all frames can be decoded")
+    )
+    return 0
+
+
+def _add_train(commands: Commands[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "train",
+        help="train a network from a params file",
+        description="What book/03_train.ipynb runs, without its figures. A run that was stopped goes on from its last epoch.",
+    )
+    parser.add_argument("--params", default="params/mini.yaml", metavar="FILE", help="(default: %(default)s)")
+    parser.add_argument("--overrides", default="", metavar="TEXT", help='such as "train.epochs=2 train.lr=0.01"')
+    parser.set_defaults(run=_train)
+
+
+def _train(args: argparse.Namespace) -> int:
+    from hitagu_lib.config import load_config
+    from hitagu_lib.train import train
+
+    summary = train(load_config(args.params, args.overrides), progress=True)
+    print("\n".join(f"{key}: {value}" for key, value in summary.items()))
+    return 0
+
+
+def _add_predict(commands: Commands[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "predict",
+        help="rank the labels for videos",
+        description="Rank the labels for each video file or folder of frames: one clip, sampled and cropped as in validation.",
+    )
+    parser.add_argument("sources", nargs="+", type=Path, metavar="FILE", help="a video, or a folder of 000001.jpg ...")
+    parser.add_argument(
+        "--checkpoint", type=Path, required=True, metavar="FILE", help="such as outputs/mini/checkpoints/last.pt"
+    )
+    parser.add_argument(
+        "--top", type=_at_least_one, default=5, metavar="N", help="labels to show (default: %(default)s)"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object a line, for each video")
+    parser.set_defaults(run=_predict)
+
+
+def _predict(args: argparse.Namespace) -> int:
+    import json
+
+    from hitagu_lib.predict import load_model, predict
+
+    model, cfg, classes = load_model(args.checkpoint)
+    failed = 0
+    for source in args.sources:
+        try:
+            prediction = predict(source, model, cfg.data, classes)
+        except HitaguError as error:
+            failed += 1
+            print(f"hitagu: {error}", file=sys.stderr)
+            continue
+        ranked = list(zip(prediction.labels, prediction.probabilities, strict=True))[: args.top]
+        if args.json:
+            best = [{"label": label, "probability": probability} for label, probability in ranked]
+            print(json.dumps({"source": str(source), "predictions": best}, ensure_ascii=False))
+        else:
+            print(source, *(f"  {probability:6.1%}  {label}" for label, probability in ranked), sep="\n")
+    return 1 if failed else 0
+
+
+def _add_workers(parser: argparse.ArgumentParser, what: str) -> None:
+    parser.add_argument("--workers", type=_at_least_one, metavar="N", help=f"{what} (default: one a core)")
+
+
+def _at_least_one(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and int(text) >= 1):
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected a whole number of at least 1")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,163 @@
+"""A run's folder: what was asked for, where and on what it ran, what came of it.
+
+    outputs/<run>/params.yaml        the resolved parameters
+                  provenance.json    commit, versions, device, data fingerprint, seed, command
+                  metrics.jsonl      one line an epoch
+                  summary.json       written last: the mark of a finished run
+                  checkpoints/       last.pt, best.pt
+                  logs/              TensorBoard
+
+Every file but the log and the metrics' last line is written aside and renamed: a killed process leaves the old one or the new one.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hitagu_lib import __version__
+from hitagu_lib.config import Config
+from hitagu_lib.errors import ConfigError, WeightsError
+from hitagu_lib.files import write_atomic
+
+PACKAGES = ("torch", "torchvision", "accelerate", "torchmetrics", "numpy", "pillow")
+
+
+class Run:
+    """A run's folder, opened or made. Raises ConfigError where the folder holds a run with other parameters."""
+
+    def __init__(self, cfg: Config) -> None:
+        self.cfg, self.folder = cfg, Path(cfg.run)
+        self.params = self.folder / "params.yaml"
+        self.logs = self.folder / "logs"
+        self._summary = self.folder / "summary.json"
+        self._metrics = self.folder / "metrics.jsonl"
+        self._checkpoints = self.folder / "checkpoints"
+        if self.params.exists():
+            self._check_same_params()
+        self._checkpoints.mkdir(parents=True, exist_ok=True)
+        write_atomic(self.params, [cfg.to_yaml()])
+
+    def _check_same_params(self) -> None:
+        old, new = self.params.read_text(encoding="utf-8").splitlines(), self.cfg.to_yaml().splitlines()
+        changed = [
+            line
+            for line in difflib.unified_diff(old, new, "the run's", "asked for", lineterm="", n=0)
+            if line[:2] != "@@"
+        ]
+        if changed:
+            raise ConfigError(
+                f"{self.params}: this run was started with other parameters:\n"
+                + "\n".join(changed)
+                + "\nGive the new run a folder of its own (run=outputs/...), or remove this one to start over"
+            )
+
+    def summary(self) -> dict[str, Any] | None:
+        """The summary of a finished run; None where the run is not finished."""
+        return json.loads(self._summary.read_text(encoding="utf-8")) if self._summary.exists() else None
+
+    def write_summary(self, summary: dict[str, Any]) -> None:
+        write_atomic(self._summary, [json.dumps(summary, indent=2) + "\n"])
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """What `log_metrics` wrote, a line an epoch."""
+        return read_metrics(self.folder)
+
+    def log_metrics(self, metrics: dict[str, Any]) -> None:
+        with self._metrics.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(metrics) + "\n")
+
+    def forget_metrics_from(self, epoch: int) -> None:
+        """Drop the lines of epochs that will be run again."""
+        kept = [line for line in self.metrics() if line["epoch"] < epoch]
+        write_atomic(self._metrics, (json.dumps(line) + "\n" for line in kept))
+
+    def write_provenance(self, device: str) -> None:
+        write_atomic(self.folder / "provenance.json", [json.dumps(provenance(self.cfg, device), indent=2) + "\n"])
+
+    def checkpoint(self, name: str) -> Path:
+        return self._checkpoints / f"{name}.pt"
+
+    def save_checkpoint(self, name: str, state: dict[str, Any]) -> None:
+        aside = self.checkpoint(f".{name}.{os.getpid()}")
+        torch.save(state, aside)
+        os.replace(aside, self.checkpoint(name))
+
+
+def load_checkpoint(file: str | Path) -> dict[str, Any]:
+    """A checkpoint's state, on the CPU; tensors and plain values only, never code.
+
+    Raises WeightsError where the file is missing, damaged or no checkpoint of this library.
+    """
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise WeightsError(
+            f"{file}: no such checkpoint; `hitagu train` writes one to outputs/<run>/checkpoints/last.pt"
+        ) from None
+    except Exception as error:  # torch.load raises a dozen kinds
+        raise WeightsError(f"{file}: cannot be read as a checkpoint: {str(error).splitlines()[0]}") from error
+    if not isinstance(state, dict) or not {"params", "classes", "model"} <= state.keys():
+        raise WeightsError(f"{file}: found no params, classes and model in it; expected a checkpoint of this library")
+    return state
+
+
+def read_metrics(folder: str | Path) -> list[dict[str, Any]]:
+    """The lines of a run's metrics.jsonl; empty before the first epoch. A half-written last line is left out."""
+    file = Path(folder) / "metrics.jsonl"
+    lines = file.read_text(encoding="utf-8").splitlines(keepends=True) if file.exists() else []
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def provenance(cfg: Config, device: str) -> dict[str, Any]:
+    """Where the numbers of a run come from."""
+    return {
+        "hitagu_lib": __version__,
+        "git_commit": _git("rev-parse", "HEAD"),
+        "git_changed": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "device": device,
+        "cpu_threads": torch.get_num_threads(),
+        "data_fingerprint": data_fingerprint(cfg),
+        "seed": cfg.train.seed,
+        "command": sys.argv,
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def data_fingerprint(cfg: Config) -> str:
+    """SHA-256 over both lists: the same rows, the same fingerprint."""
+    digest = hashlib.sha256()
+    for file in (cfg.data.train_list, cfg.data.val_list):
+        digest.update(Path(file).read_bytes())
+    return digest.hexdigest()
+
+
+def project_root() -> Path:
+    """The nearest folder, from the current one upwards, that holds params/ and hitagu_lib/; the current one where there is none.
+
+    A chapter may be started from the root (papermill) or from book/ (JupyterLab, nbval).
+    """
+    here = Path.cwd()
+    return next((p for p in (here, *here.parents) if (p / "params").is_dir() and (p / "hitagu_lib").is_dir()), here)
+
+
+def _git(*args: str) -> str | None:
+    try:
+        done = subprocess.run(["git", *args], capture_output=True, text=True, cwd=Path(__file__).parent, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
