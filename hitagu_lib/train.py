@@ -77,6 +77,10 @@ def fit(cfg: Config, on_epoch: OnEpoch | None = None, progress: bool = False) ->
         return finished
     set_seed(cfg.train.seed)
     accelerator = Accelerator(mixed_precision=_precision(cfg.train.precision))
+    if accelerator.num_processes > 1:
+        raise TrainingError(
+            f"found {accelerator.num_processes} processes; training runs on one process and device for now"
+        )
     train_clips, val_clips = open_lists(cfg.data)
     train_set = ClipDataset(train_clips, cfg.data, train=True, seed=cfg.train.seed)
     val_set = ClipDataset(val_clips, cfg.data, train=False)

@@ -79,8 +79,11 @@ def reversed_times(t: Tensor) -> Tensor:
 
 def _with_backwards(features: FrameFeatures, t: Tensor, clips: Tensor) -> tuple[FrameFeatures, Tensor]:
     """Features of (B, T) frames and their times, followed by those of `clips` (n,) backwards: (B + n, T) of each."""
-    B, T = t.shape
-    frames = torch.arange(B * T, device=t.device).unflatten(0, (B, T))
-    order = torch.cat([frames, frames[clips].flip(1)]).flatten()
-    taken = FrameFeatures(features.top[order], tuple(r[order] for r in features.reduced))
-    return taken, torch.cat([t, reversed_times(t[clips])])
+    T = t.shape[1]
+
+    def again(x: Tensor) -> Tensor:
+        return torch.cat([x, x.unflatten(0, (-1, T))[clips].flip(1).flatten(0, 1)])
+
+    return FrameFeatures(again(features.top), tuple(again(r) for r in features.reduced)), torch.cat(
+        [t, reversed_times(t[clips])]
+    )

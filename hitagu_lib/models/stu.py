@@ -60,21 +60,21 @@ class ThreeStateTemporalUnit(nn.Module):
         z = self.bn(self.W_in(u.flatten(0, 1)))  # (B T, D, h, w)
         s = torch.softmax(self.W_s(z).reshape(B, T, self.states, -1, h, w), dim=2)
         dt = torch.cat([torch.ones_like(t[:, :1]), torch.diff(t, dim=1)], dim=1)
-        f = self.forget_gates(z.reshape(B, T, -1, h, w), dt)
-        level, read = z, torch.zeros_like(s[:, :, 0])
-        for k in range(self.states):
-            c = torch.tanh(self.V[k](level)).reshape(B, T, -1, h, w)
-            state = recur(f[:, :, k], (1 - f[:, :, k]) * c)
-            read = read + s[:, :, k] * state
+        gates = self.forget_gates(z.reshape(B, T, -1, h, w), dt)
+        level, read = z, torch.zeros_like(z).reshape(B, T, -1, h, w)
+        # unbind rather than an index a level: its gradient is one stack, not a sum of mostly empty tensors
+        for V, f, share in zip(self.V, gates.unbind(2), s.unbind(2), strict=True):
+            c = torch.tanh(V(level)).reshape(B, T, -1, h, w)
+            state = recur(f, (1 - f) * c)
+            read = read + share * state
             level = state.flatten(0, 1)
         return u + self.W_o(read.flatten(0, 1)).reshape(u.shape), s
 
 
 def recur(f: Tensor, x: Tensor) -> Tensor:
     """h_t = f_t h_{t-1} + x_t along dimension 1, h_0 = 0. f, x and the result are (B, T, ...)."""
-    state = x[:, 0]
-    states = [state]
-    for t in range(1, x.shape[1]):
-        state = f[:, t] * state + x[:, t]
+    state, states = torch.zeros_like(x[:, 0]), []
+    for f_t, x_t in zip(f.unbind(1), x.unbind(1), strict=True):
+        state = f_t * state + x_t
         states.append(state)
     return torch.stack(states, dim=1)

@@ -42,11 +42,10 @@ def training_curves(metrics: Sequence[dict[str, Any]], total_epochs: int) -> Fig
 def draw_training_curves(left: Axes, right: Axes, metrics: Sequence[dict[str, Any]], total_epochs: int) -> None:
     """The same onto given axes."""
     epochs = [line["epoch"] + 1 for line in metrics]
-    for i, name in enumerate(
-        key for key in metrics[0] if key.startswith("train_") and key not in ("train_top1", "train_grad_norm")
-    ):
-        label = "sum" if name == "train_loss" else name.removeprefix("train_").replace("_", "-")
-        left.plot(epochs, [line[name] for line in metrics], "o-", markersize=3, color=PALETTE[i], label=label)
+    terms = [name for name in ("cross_entropy", "center", "temporal") if f"train_{name}" in metrics[0]]
+    for colour, name in zip(PALETTE, terms + ["loss"] * (len(terms) > 1), strict=False):
+        label = "their weighted sum" if name == "loss" else name.replace("_", "-")
+        left.plot(epochs, [line[f"train_{name}"] for line in metrics], "o-", markersize=3, color=colour, label=label)
     left.set(xlabel="epoch", ylabel="training loss", xlim=(0.5, total_epochs + 0.5), ylim=(0, None))
     left.legend(fontsize=7)
     right.plot(epochs, [100 * line["train_top1"] for line in metrics], "o-", markersize=3, label="training, augmented")
@@ -79,11 +78,12 @@ def draw_order_bars(ax: Axes, summary: dict[str, Any]) -> None:
     }
     shown = {label: (100 * summary[key], colour) for label, (key, colour) in bars.items() if key in summary}
     bar = ax.barh(list(shown), [value for value, _ in shown.values()], color=[colour for _, colour in shown.values()])
-    ax.bar_label(bar, fmt="%.1f", padding=3, fontsize=8)
+    ax.bar_label(bar, fmt="%.1f", padding=-28, fontsize=8, color="white", weight="bold")
     ax.axvline(50, color="0.3", linestyle="--", linewidth=1)
-    ax.text(0.5 / 1.15, 1.02, "blind to order: 50", transform=ax.transAxes, ha="center", fontsize=7)
+    ax.text(0.5, 1.02, "blind to order: 50", transform=ax.transAxes, ha="center", fontsize=7)
     ax.invert_yaxis()
-    ax.set(xlim=(0, 115), xlabel="validation clips (%)")
+    ax.grid(axis="y", visible=False)
+    ax.set(xlim=(0, 100), xlabel="validation clips (%)")
 
 
 def confusion(labels: Tensor, predicted: Tensor, classes: Sequence[str], order: Sequence[int] | None = None) -> Figure:
