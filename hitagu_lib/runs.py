@@ -44,8 +44,8 @@ class Run:
         self._summary = self.folder / "summary.json"
         self._metrics = self.folder / "metrics.jsonl"
         self._checkpoints = self.folder / "checkpoints"
-        if self.params.exists():
-            self._check_same_params()
+        if self.params.exists() and (self.checkpoint("last").exists() or self._summary.exists()):
+            self._check_same_params()  # before its first checkpoint a run has nothing that other parameters could spoil
         self._checkpoints.mkdir(parents=True, exist_ok=True)
         write_atomic(self.params, [cfg.to_yaml()])
 

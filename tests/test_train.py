@@ -119,6 +119,15 @@ def test_other_parameters_in_the_same_folder_stop_with_the_difference(tiny_cfg: 
         training.fit(with_train(tiny_cfg, lr=0.5))
 
 
+def test_parameters_may_be_mended_before_the_first_checkpoint(tiny_cfg: Config) -> None:
+    broken = dataclasses.replace(
+        tiny_cfg, data=dataclasses.replace(tiny_cfg.data, hflip_swaps=(("no such label", "nor this"),))
+    )
+    with pytest.raises(ConfigError, match="no such label"):
+        training.fit(broken)
+    training.fit(tiny_cfg)
+
+
 def test_a_loss_that_is_no_number_stops_and_says_where(tiny_cfg: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "normalise", lambda frames: torch.full(frames.shape, math.nan))
     with pytest.raises(TrainingError, match=r"the loss is nan at step 0 .*rows of the training list: \[\d+"):
