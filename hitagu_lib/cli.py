@@ -144,14 +144,14 @@ def _add_index(commands: Commands[argparse.ArgumentParser]) -> None:
         "index",
         help="list the clips of a folder, or check a list",
         usage="hitagu index --root FRAMES --out LIST [--relative-to DIR] [--classes FILE]\n"
-        "       hitagu index --check LIST --root DIR [--classes FILE] [--no-decode] [--workers N]",
+        "       hitagu index --check LIST --root DIR [--classes FILE] [--no-decode] [--allow-unlabelled] [--workers N]\n"
+        "       hitagu index kinetics700|ssv2 --annotations FILE --frames FRAMES --out LIST ... (see hitagu index ssv2 --help)",
         description="Write the list of FRAMES/class/video/000001.jpg as lines of path,label_index,num_frames, with the labels in "
-        "classes.txt beside it; or check that the frames of a list are all there and can be decoded.",
+        "classes.txt beside it; or check that the frames of a list are all there and can be decoded; or write the list of "
+        "an official annotation file.",
     )
-    parser.add_argument(
-        "--root", type=Path, required=True, metavar="DIR", help="FRAMES; with --check what the paths start from"
-    )
-    what = parser.add_mutually_exclusive_group(required=True)
+    parser.add_argument("--root", type=Path, metavar="DIR", help="FRAMES; with --check what the paths start from")
+    what = parser.add_mutually_exclusive_group()
     what.add_argument("--out", type=Path, metavar="LIST", help="the CSV to write")
     what.add_argument("--check", type=Path, metavar="LIST", help="the CSV to check")
     parser.add_argument("--relative-to", type=Path, metavar="DIR", help="what the paths start from (default: FRAMES)")
@@ -161,23 +161,35 @@ def _add_index(commands: Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "--no-decode", action="store_true", help="with --check: look for the frames without decoding them"
     )
+    parser.add_argument(
+        "--allow-unlabelled", action="store_true", help="with --check: take clips without a label, a test split's"
+    )
     _add_workers(parser, "with --check: threads")
     parser.set_defaults(run=_index, parser=parser)
+    datasets = parser.add_subparsers(title="official annotation files", metavar="DATASET", prog="hitagu index")
+    _add_annotations(datasets, "kinetics700", "Kinetics-700", "train.csv")
+    _add_annotations(datasets, "ssv2", "Something-Something V2", "train.json")
 
 
 def _index(args: argparse.Namespace) -> int:
     from hitagu_lib.data.index import index_frames
     from hitagu_lib.data.lists import check_list, read_list
 
+    if args.root is None:  # required here, and not in front of kinetics700 and ssv2
+        args.parser.error("the following arguments are required: --root")
+    if not args.out and not args.check:
+        args.parser.error("one of the arguments --out --check is required")
     if args.check and args.relative_to:
         args.parser.error("--relative-to is for --out; with --check, --root is what the paths start from")
     if args.out and (args.no_decode or args.workers):
         args.parser.error("--no-decode and --workers are for --check")
+    if args.out and args.allow_unlabelled:
+        args.parser.error("--allow-unlabelled is for --check")
     if args.out:
         rows = index_frames(args.root, args.out, relative_to=args.relative_to, classes=args.classes, progress=True)
         print(f"{args.out}: {rows} clips; labels in {args.out.with_name('classes.txt')}")
         return 0
-    clips = read_list(args.check, args.root, args.classes)
+    clips = read_list(args.check, args.root, args.classes, allow_unlabelled=args.allow_unlabelled)
     problems = check_list(clips, decode=not args.no_decode, workers=args.workers)
     for problem in problems:
         print(f"{args.check}:{problem.line}: {args.root / problem.path}: {problem.what}")
@@ -190,6 +202,54 @@ def _index(args: argparse.Namespace) -> int:
         + ("their frames are there" if args.no_decode else "all frames can be decoded")
     )
     return 0
+
+
+def _add_annotations(datasets: Commands[argparse.ArgumentParser], name: str, title: str, file: str) -> None:
+    parser = datasets.add_parser(
+        name,
+        help=f"list the clips of the official {file} of {title}",
+        description=f"Write the list of the clips in the official {file}. Those whose frames are not there, or not right, "
+        "go to a manifest beside the list (LIST's name with .missing.csv: line,key,reason), and the exit code is 1.",
+    )
+    parser.add_argument(
+        "--annotations", type=Path, required=True, metavar="FILE", help=f"the official {file} or another split's"
+    )
+    if name == "ssv2":
+        parser.add_argument("--labels", type=Path, required=True, metavar="FILE", help="the official labels.json")
+    parser.add_argument("--frames", type=Path, required=True, metavar="FRAMES", help="the folder of all clips' folders")
+    parser.add_argument("--out", type=Path, required=True, metavar="LIST", help="the CSV to write")
+    parser.add_argument("--relative-to", type=Path, metavar="DIR", help="what the paths start from (default: FRAMES)")
+    if name == "kinetics700":
+        parser.add_argument(
+            "--classes", type=Path, metavar="FILE", help="the training list's classes.txt, for another split's list"
+        )
+    parser.add_argument(
+        "--allow-unlabelled", action="store_true", help="list clips without a label (as -1), a test split's, to predict"
+    )
+    parser.set_defaults(run=_index_annotations, dataset=name)
+
+
+def _index_annotations(args: argparse.Namespace) -> int:
+    from collections import Counter
+
+    from hitagu_lib.data.annotations import index_kinetics700, index_ssv2
+
+    options = {"relative_to": args.relative_to, "allow_unlabelled": args.allow_unlabelled, "progress": True}
+    if args.dataset == "ssv2":
+        report = index_ssv2(args.annotations, args.labels, args.frames, args.out, **options)
+    else:
+        report = index_kinetics700(args.annotations, args.frames, args.out, classes=args.classes, **options)
+    print(f"{args.out}: {report.listed} clips; labels in {args.out.with_name('classes.txt')}")
+    if not report.unlisted:
+        return 0
+    for clip in report.unlisted[:_SHOWN]:
+        print(f"{args.annotations}:{clip.line}: {clip.key}: {clip.kind}: {clip.what}", file=sys.stderr)
+    kinds = ", ".join(f"{n} {kind}" for kind, n in Counter(clip.kind for clip in report.unlisted).most_common())
+    total = report.listed + len(report.unlisted)
+    print(
+        f"hitagu: {len(report.unlisted)} of {total} clips not listed ({kinds}), see {report.manifest}", file=sys.stderr
+    )
+    return 1
 
 
 def _add_train(commands: Commands[argparse.ArgumentParser]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -38,8 +38,8 @@ def index_frames(
     root, out = Path(root), Path(out)
     if not root.is_dir():
         raise ListError(f"{root}: no such folder, expected <class>/<video>/000001.jpg in it, as `hitagu extract` makes")
-    prefix = _below(root, Path(relative_to) if relative_to is not None else root)
-    found = [name for name, is_dir in _entries(root) if is_dir]
+    prefix = prefix_below(root, Path(relative_to) if relative_to is not None else root)
+    found = [name for name, is_dir in entries(root) if is_dir]
     names = _classes_of(root, found, Path(classes) if classes is not None else None)
     index = {name: i for i, name in enumerate(names)}
     rows: list[tuple[str, int, int]] = []
@@ -47,32 +47,70 @@ def index_frames(
     # Listing half a million folders waits for the disk or the network, not for a core.
     with ThreadPoolExecutor(8) as pool:
         for name in tqdm(found, desc="indexing", unit="class", disable=None if progress else True):
-            folders = [root / name / video for video, is_dir in _entries(root / name) if is_dir]
+            folders = [root / name / video for video, is_dir in entries(root / name) if is_dir]
             if not folders and (root / name / FRAME_NAME.format(1)).exists():
                 faults.append(f"{root / name}: holds frames itself; is {root} one level too deep?")
             elif not folders and classes is None:  # of given classes some may well be absent
                 faults.append(f"{root / name}: a class folder without videos; remove it if it is no class")
             for folder, (count, fault) in zip(folders, pool.map(count_frames, folders), strict=True):
                 path = f"{prefix}{name}/{folder.name}"
-                if fault := fault or path_fault(path) or _unwritable(path):
+                if fault := fault or path_fault(path) or unwritable(path):
                     faults.append(f"{folder}: {fault}")
                 rows.append((path, index[name], count))
     if faults:
         raise ListError(f"{out}: not written, since of the folders it would list these are not right:\n{_some(faults)}")
     if not rows:
         raise ListError(f"{root}: found no video folders, expected <class>/<video>/000001.jpg in it")
-    _write_classes(out.with_name("classes.txt"), names)
+    write_classes(out.with_name("classes.txt"), names)
     write_atomic(out, (f"{quoted(path)},{label},{count}\n" for path, label, count in rows))
     return len(rows)
 
 
-def _entries(folder: Path) -> list[tuple[str, bool]]:
+def entries(folder: Path) -> list[tuple[str, bool]]:
     """(name, is a folder) of what is not hidden, sorted by name: the same order on every system."""
-    with os.scandir(folder) as entries:
-        return sorted((entry.name, entry.is_dir()) for entry in entries if not entry.name.startswith("."))
+    with os.scandir(folder) as found:
+        return sorted((entry.name, entry.is_dir()) for entry in found if not entry.name.startswith("."))
 
 
-def _below(root: Path, base: Path) -> str:
+def scan_frames(root: Path, classes: Iterable[str] = ()) -> dict[str, list[str]]:
+    """Folder name -> its paths relative to root, of the folders in root and in the folders there that `classes` name.
+
+    One look at the tree, which names of half a million clips can then be looked up in.
+    """
+    if not root.is_dir():
+        raise ListError(f"{root}: no such folder, expected folders of frames in it, as `hitagu extract` makes")
+    class_folders = {folded(name) for name in classes}
+    found: dict[str, list[str]] = {}
+    for name in (name for name, is_dir in entries(root) if is_dir):
+        if folded(name) not in class_folders:
+            found.setdefault(name, []).append(name)
+            continue
+        for clip in (clip for clip, is_dir in entries(root / name) if is_dir):
+            found.setdefault(clip, []).append(f"{name}/{clip}")
+    return found
+
+
+def folded(label: str) -> str:
+    """What a label and its class folder have in common: folders are named with spaces or underscores."""
+    return label.replace("_", " ")
+
+
+def count_folders(root: Path, folders: Sequence[str], progress: bool = False) -> list[tuple[int, str | None]]:
+    """count_frames of each folder below root. Several at a time: listing waits for the disk or the network, not for a core."""
+    blocks = [folders[start : start + 64] for start in range(0, len(folders), 64)]
+    counts: list[tuple[int, str | None]] = []
+    pool = ThreadPoolExecutor(8)
+    try:
+        with tqdm(total=len(folders), desc="indexing", unit="clip", disable=None if progress else True) as bar:
+            for block in pool.map(lambda block: [count_frames(root / folder) for folder in block], blocks):
+                counts += block
+                bar.update(len(block))
+    finally:
+        pool.shutdown(cancel_futures=True)  # Ctrl-C does not wait for the rest
+    return counts
+
+
+def prefix_below(root: Path, base: Path) -> str:
     """The part of `root` below `base` with a slash at its end; empty where they are the same."""
     try:
         relative = Path(os.path.abspath(root)).relative_to(os.path.abspath(base))
@@ -87,7 +125,7 @@ def _classes_of(root: Path, found: Sequence[str], classes: Path | None) -> tuple
         raise ListError(f"{root}: found no class folders, expected <class>/<video>/000001.jpg in it")
     if classes is None:
         for name in found:
-            if not name.strip() or "\n" in name or "\r" in name or _unwritable(name):
+            if not name.strip() or "\n" in name or "\r" in name or unwritable(name):
                 raise ListError(f"{root}: the class folder {name!r} cannot be a line of classes.txt; rename it")
         return tuple(found)
     names = read_classes(classes)
@@ -101,7 +139,7 @@ def _classes_of(root: Path, found: Sequence[str], classes: Path | None) -> tuple
     return names
 
 
-def _write_classes(file: Path, names: Sequence[str]) -> None:
+def write_classes(file: Path, names: Sequence[str]) -> None:
     """Writes the labels. A file with other ones is left alone: lists beside it may count on it."""
     if not file.exists():
         write_atomic(file, (f"{name}\n" for name in names))
@@ -115,7 +153,8 @@ def _write_classes(file: Path, names: Sequence[str]) -> None:
         )
 
 
-def _unwritable(name: str) -> str | None:
+def unwritable(name: str) -> str | None:
+    """Why a list or classes.txt cannot hold a name; None if it can."""
     try:
         name.encode("utf-8")
     except UnicodeEncodeError:  # Linux allows any bytes in a name; Python shows what is not UTF-8 as lone surrogates

@@ -2,9 +2,10 @@
 
     train.csv, classes.txt -> read_list -> ClipList -> check_list -> [Problem, ...]
 
-A list is a CSV without a header, `relative/path/to/frames_dir,label_index,num_frames`. Beside it lies a classes.txt,
-one label a line, line number = index from 0. A ClipList holds no Python object per row: workers forked from one
-process would copy every page whose reference counts they touch, which fills a machine's memory over an epoch.
+A list is a CSV without a header, `relative/path/to/frames_dir,label_index,num_frames`; the label -1 marks a clip without
+one. Beside it lies a classes.txt, one label a line, line number = index from 0. A ClipList holds no Python object per
+row: workers forked from one process would copy every page whose reference counts they touch, which fills a machine's
+memory over an epoch.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from tqdm.auto import tqdm
 from hitagu_lib.errors import ListError
 
 FRAME_NAME = "{:06d}.jpg"
+_ROW = "path,label_index,num_frames"
 _LITTER = {"Thumbs.db", "desktop.ini"}
 """What Windows leaves in folders that hold pictures."""
 _INT32_MAX = 2**31 - 1
@@ -33,7 +35,7 @@ _INT32_MAX = 2**31 - 1
 
 @dataclass(frozen=True, eq=False)
 class ClipList:
-    """N clips as a few arrays: labels and num_frames are int32 (N,)."""
+    """N clips as a few arrays: labels (-1: none) and num_frames are int32 (N,)."""
 
     file: Path
     root: Path
@@ -75,8 +77,10 @@ class Problem:
     what: str
 
 
-def read_list(file: Path, root: Path, classes: Path | None = None) -> ClipList:
+def read_list(file: Path, root: Path, classes: Path | None = None, *, allow_unlabelled: bool = False) -> ClipList:
     """Open a list whose paths are relative to `root`. classes: None: the classes.txt beside the list.
+
+    allow_unlabelled: take clips without a label (-1), such as a test split's, which prediction alone can use.
 
     Only the list is read; the frames are check_list's. Empty lines are passed over. Raises ListError naming file and
     line of the first row that is not as it should be.
@@ -88,22 +92,26 @@ def read_list(file: Path, root: Path, classes: Path | None = None) -> ClipList:
     names = read_classes(classes)
     paths, ends, labels, counts, lines = bytearray(), array("q", [0]), array("i"), array("i"), array("i")
     # Half a million rows have a few hundred different labels and counts: look up rather than parse and check again.
-    known_labels = {str(i): i for i in range(len(names))}
+    known_labels = {str(i): i for i in range(-1 if allow_unlabelled else 0, len(names))}
     known_counts: dict[str, int] = {}
-    for line, fields in _rows(file):
+    for line, fields in csv_rows(file, _ROW):
         if len(fields) != 3:
             raise ListError(
                 f"{file}:{line}: found {len(fields)} field{'s' * (len(fields) != 1)}, expected 3: "
-                'path,label_index,num_frames (a path with a comma stands in double quotes: "a, b/id")'
+                f'{_ROW} (a path with a comma stands in double quotes: "a, b/id")'
             )
         path, label, count = fields
         if fault := path_fault(path):
             raise ListError(f"{file}:{line}: found path {path!r}, {fault}; expected a folder below {root}")
         if label not in known_labels:
-            header = "" if line > 1 or label.strip().lstrip("-").isdecimal() else "; a list has no header"
+            hint = "" if line > 1 or label.strip().lstrip("-").isdecimal() else "; a list has no header"
+            if label == "-1":
+                hint = (
+                    "; -1 marks a clip without a label, as of a test split: for prediction, not to train or validate on"
+                )
             raise ListError(
                 f"{file}:{line}: found label {label!r}, expected an index from 0 to {len(names) - 1}, "
-                f"one of the {len(names)} classes in {classes}{header}"
+                f"one of the {len(names)} classes in {classes}{hint}"
             )
         if count not in known_counts:
             if not (count.isascii() and count.isdecimal() and 1 <= int(count) <= _INT32_MAX):
@@ -115,7 +123,7 @@ def read_list(file: Path, root: Path, classes: Path | None = None) -> ClipList:
         counts.append(known_counts[count])
         lines.append(line)
     if not labels:
-        raise ListError(f"{file}: found no rows, expected one clip a line: path,label_index,num_frames")
+        raise ListError(f"{file}: found no rows, expected one clip a line: {_ROW}")
     return ClipList(
         file,
         root,
@@ -221,8 +229,11 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _rows(file: Path) -> Iterator[tuple[int, list[str]]]:
-    """(line, fields) of each row that is not empty. The line is the row's first: a quoted path may hold newlines."""
+def csv_rows(file: Path, expected: str) -> Iterator[tuple[int, list[str]]]:
+    """(line, fields) of each row that is not empty. The line is the row's first: a quoted field may hold newlines.
+
+    expected: what a row should be, for the message. Raises ListError for what is no CSV, not UTF-8 or cannot be read.
+    """
     line = 1
     try:
         with open(file, encoding="utf-8-sig", newline="") as stream:  # Excel begins its files with a byte order mark
@@ -232,7 +243,7 @@ def _rows(file: Path) -> Iterator[tuple[int, list[str]]]:
                     yield line, fields
                 line = reader.line_num + 1
     except csv.Error as error:
-        raise ListError(f"{file}:{line}: not a row of CSV: {error}; expected path,label_index,num_frames") from error
+        raise ListError(f"{file}:{line}: not a row of CSV: {error}; expected {expected}") from error
     except UnicodeDecodeError as error:
         raise ListError(_not_utf8(file)) from error
     except OSError as error:
