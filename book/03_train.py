@@ -62,6 +62,7 @@ import os
 from collections import Counter
 
 import torch
+from accelerate import Accelerator
 from IPython.display import Markdown, display
 
 from hitagu_lib import build_model
@@ -186,11 +187,11 @@ if cfg.run == "outputs/mini":  # what the mini run must reach; other runs are no
 
 # %%
 network, _, _ = load_model(f"{cfg.run}/checkpoints/last.pt")
-device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+accelerator = Accelerator()
 val_loader = make_loader(
     ClipDataset(val_clips, cfg.data, train=False), cfg.eval.batch_size, shuffle=False
 )
-scores = score_clips(network.to(device), val_loader, device)
+scores = score_clips(network.to(accelerator.device), val_loader, accelerator)
 partner = swap_table(classes, cfg.data.reverse_swaps, "data.reverse_swaps")
 by_pair = sorted(range(len(classes)), key=lambda i: (min(i, partner[i]), i))
 if len(classes) <= 40:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torchmetrics.functional.classification import multiclass_accuracy
@@ -21,7 +22,7 @@ ORDERS = ("forward", "shuffled", "reversed")
 
 @dataclass(frozen=True)
 class Scores:
-    """Logits of N clips, in the loader's order."""
+    """Logits of N clips, in the order of the list."""
 
     rows: Tensor  # int64 (N,), index in the list
     labels: Tensor  # int64 (N,)
@@ -47,15 +48,17 @@ class Scores:
 def score_clips(
     model: nn.Module,
     loader: DataLoader[Batch],
-    device: torch.device,
+    accelerator: Accelerator,
     order: str = "forward",
     seed: int = 0,
     progress: bool = False,
 ) -> Scores:
-    """The model's logits for every clip that the loader gives, its frames in one of `ORDERS`.
+    """The model's logits for every clip that the loaders of all processes give, its frames in one of `ORDERS`.
 
-    "shuffled" draws each clip's permutation from (seed, row). The model is left in the mode it was in.
+    Every process returns the scores of all, by row, each clip once. "shuffled" draws each clip's permutation from (seed, row).
+    The model is left in the mode it was in.
     """
+    device = accelerator.device
     was_training = model.training
     model.eval()
     rows, labels, logits = [], [], []
@@ -66,7 +69,12 @@ def score_clips(
         rows.append(batch["row"])
         labels.append(batch["label"])
     model.train(was_training)
-    return Scores(torch.cat(rows), torch.cat(labels), torch.cat(logits))
+    parts = [torch.cat(part).to(device) for part in (rows, labels, logits)]
+    if accelerator.num_processes > 1:  # shares are uneven: padded to one length, and the padding dropped again
+        parts = [accelerator.gather(accelerator.pad_across_processes(part, pad_index=-1)) for part in parts]
+        by_row = parts[0].argsort()
+        parts = [part[by_row][parts[0][by_row] >= 0] for part in parts]
+    return Scores(*(part.cpu() for part in parts))
 
 
 def reorder(frames: Tensor, t: Tensor, order: str, rows: Sequence[int], seed: int = 0) -> tuple[Tensor, Tensor]:

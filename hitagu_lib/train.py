@@ -10,11 +10,12 @@ import math
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from accelerate.utils import set_seed
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
@@ -52,7 +53,8 @@ def train(cfg: Config, on_epoch: OnEpoch | None = None, progress: bool = False) 
         )
         tsn = fit(baseline, None, progress)
         summary |= {"tsn_val_top1": tsn["val_top1"], "tsn_train_seconds": tsn["train_seconds"]}
-        Run(cfg).write_summary(summary)
+        if PartialState().is_main_process:
+            Run(cfg).write_summary(summary)
     return summary
 
 
@@ -77,36 +79,42 @@ def fit(cfg: Config, on_epoch: OnEpoch | None = None, progress: bool = False) ->
         return finished
     set_seed(cfg.train.seed)
     accelerator = Accelerator(mixed_precision=_precision(cfg.train.precision))
-    if accelerator.num_processes > 1:
-        raise TrainingError(
-            f"found {accelerator.num_processes} processes; training runs on one process and device for now"
-        )
     train_clips, val_clips = open_lists(cfg.data)
     train_set = ClipDataset(train_clips, cfg.data, train=True, seed=cfg.train.seed)
     val_set = ClipDataset(val_clips, cfg.data, train=False)
-    train_loader = make_loader(train_set, cfg.train.batch_size, shuffle=True)
-    val_loader = make_loader(val_set, cfg.eval.batch_size, shuffle=False)
+    process = {"process": accelerator.process_index, "processes": accelerator.num_processes}
+    train_loader = make_loader(train_set, cfg.train.batch_size, shuffle=True, **process)
+    val_loader = make_loader(val_set, cfg.eval.batch_size, shuffle=False, **process)
     learner = Learner(cfg, train_clips.classes, len(train_loader), accelerator)
+    main = accelerator.is_main_process  # it alone writes to the run's folder
 
     def score(order: str = "forward") -> Scores:
-        return score_clips(learner.model, val_loader, accelerator.device, order, progress=progress)
+        return score_clips(learner.model, val_loader, accelerator, order, progress=progress and main)
 
     if run.checkpoint("last").exists():
         learner.load_state_dict(load_checkpoint(run.checkpoint("last")))
-    run.forget_metrics_from(learner.epoch)
-    run.write_provenance(_device_name(accelerator.device))
+    accelerator.wait_for_everyone()  # all have read what is there before anything is written
     bad_clips = run.folder / "bad_clips.txt"
-    with SummaryWriter(str(run.logs), purge_step=learner.steps) as board:
+    if main:
+        run.forget_metrics_from(learner.epoch)
+        run.write_provenance(_device_name(accelerator.device))
+    with SummaryWriter(str(run.logs), purge_step=learner.steps) if main else nullcontext() as board:
         while learner.epoch < cfg.train.epochs:
             started = time.perf_counter()
-            metrics = {"epoch": learner.epoch} | _train_epoch(learner, train_loader, board, bad_clips, progress)
+            metrics = {"epoch": learner.epoch} | _train_epoch(
+                learner, train_loader, board, bad_clips, progress and main
+            )
             if learner.epoch % cfg.train.eval_every == 0 or learner.epoch == cfg.train.epochs:
                 metrics["val_top1"] = score().topk(1)
-                board.add_scalar("val/top1", metrics["val_top1"], learner.steps)
             learner.seconds += time.perf_counter() - started
             metrics["seconds"] = round(learner.seconds, 2)
-            if metrics.get("val_top1", -1.0) > learner.best_top1:
-                learner.best_top1 = metrics["val_top1"]
+            best = metrics.get("val_top1", -1.0) > learner.best_top1
+            learner.best_top1 = max(learner.best_top1, metrics.get("val_top1", -1.0))
+            if board is None:
+                continue
+            if "val_top1" in metrics:
+                board.add_scalar("val/top1", metrics["val_top1"], learner.steps)
+            if best:
                 run.save_checkpoint("best", learner.state_dict())
             run.log_metrics(metrics)
             run.save_checkpoint("last", learner.state_dict())
@@ -134,7 +142,9 @@ def fit(cfg: Config, on_epoch: OnEpoch | None = None, progress: bool = False) ->
         partner = swap_table(train_clips.classes, cfg.data.reverse_swaps, "data.reverse_swaps")
         summary["val_top1_shuffled"] = score("shuffled").topk(1)
         summary["val_partner_rate_reversed"] = score("reversed").called(partner)
-    run.write_summary(summary)
+    if main:
+        run.write_summary(summary)
+    accelerator.wait_for_everyone()
     return summary
 
 
@@ -149,7 +159,9 @@ class Learner:
         self.schedule = make_schedule(optimizer, cfg.train, steps_per_epoch)
         # Channels last: the layout in which CPUs and tensor cores run convolutions fastest.
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.model, self.criterion, self.optimizer = accelerator.prepare(model, criterion, optimizer)
+        self.model, self.optimizer = accelerator.prepare(model, optimizer)
+        # The centres are kept in step by averaging their gradients, as the network's are; without them there is nothing to keep.
+        self.criterion = accelerator.prepare(criterion) if cfg.train.center_loss else criterion
         # The centres go their own way: a plain gradient step at their own rate.
         self.centers = (
             torch.optim.SGD(criterion.parameters(), lr=cfg.train.center_lr) if cfg.train.center_loss else None
@@ -190,7 +202,8 @@ class Learner:
         if self.centers is not None:
             for parameter in self.criterion.parameters():
                 # Their rate is their own: lambda_center weighs only what the network feels.
-                parameter.grad /= max(cfg.lambda_center, 1e-12)
+                if parameter.grad is not None:
+                    parameter.grad /= max(cfg.lambda_center, 1e-12)
             self.centers.step()
         if not self.accelerator.optimizer_step_was_skipped:  # fp16 skips a step that overflowed
             self.schedule.step()
@@ -200,7 +213,8 @@ class Learner:
 
     def _parts(self) -> dict[str, Any]:
         model = self.accelerator.unwrap_model(self.model)
-        parts = {"model": model, "criterion": self.criterion, "optimizer": self.optimizer, "schedule": self.schedule}
+        criterion = self.accelerator.unwrap_model(self.criterion)
+        parts = {"model": model, "criterion": criterion, "optimizer": self.optimizer, "schedule": self.schedule}
         return parts | ({"centers": self.centers} if self.centers is not None else {})
 
     def state_dict(self) -> dict[str, Any]:
@@ -225,24 +239,28 @@ class Learner:
 
 
 def _train_epoch(
-    learner: Learner, loader: DataLoader[Batch], board: SummaryWriter, bad_clips: Path, progress: bool
+    learner: Learner, loader: DataLoader[Batch], board: SummaryWriter | None, bad_clips: Path, progress: bool
 ) -> dict[str, float]:
-    """One pass over the training clips; returns the epoch's means over clips."""
+    """One pass over the training clips; returns the epoch's means over the clips of all processes."""
     learner.model.train()
     loader.sampler.set_epoch(learner.epoch)  # type: ignore[attr-defined]
-    sums: dict[str, float] = {}
-    clips, started = 0, time.perf_counter()
+    sums: dict[str, float] = {"clips": 0.0}
+    started = time.perf_counter()
     title = f"epoch {learner.epoch + 1}/{learner.cfg.train.epochs}"
     for batch in tqdm(loader, desc=title, disable=not progress, leave=False):
         if batch["bad"]:
             note_bad_clips(batch["bad"], bad_clips)
         values = learner.step(batch)
+        sums["clips"] += len(batch["label"])
         for name, value in values.items():
             sums[name] = sums.get(name, 0.0) + value * len(batch["label"])
-            board.add_scalar(f"train/{name}", value, learner.steps)
-        clips += len(batch["label"])
+            if board is not None:
+                board.add_scalar(f"train/{name}", value, learner.steps)
     learner.epoch += 1
-    means = {f"train_{name}": value / clips for name, value in sums.items()}
+    accelerator = learner.accelerator
+    totals = accelerator.reduce(torch.tensor(list(sums.values()), dtype=torch.float64, device=accelerator.device))
+    clips, *totals = totals.tolist()
+    means = {f"train_{name}": total / clips for name, total in zip(list(sums)[1:], totals, strict=True)}
     return means | {"clips_per_second": clips / (time.perf_counter() - started)}
 
 

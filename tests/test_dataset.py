@@ -155,9 +155,38 @@ def test_missing_paths_are_answered_with_the_nearest_name(tiny_cfg: Config) -> N
         check_paths(with_data(cfg, root="no/such/place").data)
 
 
-def test_every_sample_once_an_epoch() -> None:
-    sampler = EpochSampler(20, shuffle=True, seed=1)
-    sampler.set_epoch(3)
-    keys = list(sampler)
-    assert sorted(row for _, row in keys) == list(range(20))
+def keys_of(num_clips: int, batch_size: int, processes: int, shuffle: bool) -> list[list[tuple[int, int]]]:
+    samplers = [
+        EpochSampler(num_clips, batch_size, shuffle=shuffle, seed=1, process=p, processes=processes)
+        for p in range(processes)
+    ]
+    for sampler in samplers:
+        sampler.set_epoch(3)
+    assert all(len(list(s)) == len(s) for s in samplers)
+    return [list(sampler) for sampler in samplers]
+
+
+def test_training_visits_each_clip_once_an_epoch_but_for_the_last_smaller_batch() -> None:
+    (keys,) = keys_of(22, 4, 1, shuffle=True)
     assert {epoch for epoch, _ in keys} == {3}
+    rows = [row for _, row in keys]
+    assert len(rows) == len(set(rows)) == 20
+
+
+def test_a_list_smaller_than_a_batch_is_still_trained_on() -> None:
+    assert sorted(row for _, row in keys_of(3, 8, 1, shuffle=True)[0]) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("processes", [2, 4])
+def test_the_same_global_batches_at_any_number_of_processes(processes: int) -> None:
+    (alone,) = keys_of(50, 8, 1, shuffle=True)
+    shares = keys_of(50, 8 // processes, processes, shuffle=True)
+    size = 8 // processes
+    together = [key for k in range(6) for share in shares for key in share[k * size : (k + 1) * size]]
+    assert together == alone
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3])
+def test_evaluation_visits_every_clip_exactly_once_with_uneven_shares(processes: int) -> None:
+    rows = [row for share in keys_of(20, 4, processes, shuffle=False) for _, row in share]
+    assert sorted(rows) == list(range(20))

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 
 from hitagu_lib import build_model
 from hitagu_lib.config import Config
@@ -46,7 +47,7 @@ def test_scoring_goes_through_every_clip_once_whatever_the_batch_size(tiny_cfg: 
     model = build_model(tiny_cfg.model, 14).train()
     dataset = ClipDataset(open_lists(tiny_cfg.data)[1], tiny_cfg.data, train=False)
     ones, fives = (
-        score_clips(model, make_loader(dataset, size, shuffle=False), torch.device("cpu")) for size in (1, 5)
+        score_clips(model, make_loader(dataset, size, shuffle=False), Accelerator(cpu=True)) for size in (1, 5)
     )
     assert model.training, "the model is left in the mode it was in"
     assert ones.rows.tolist() == list(range(len(dataset)))

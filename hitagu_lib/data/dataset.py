@@ -74,23 +74,39 @@ class ClipDataset(Dataset[Clip | str]):
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
-    """(epoch, row) keys: a permutation drawn from (seed, epoch), or the list's own order."""
+    """(epoch, row) keys of one process: its share of a permutation drawn from (seed, epoch), or of the list's own order.
 
-    def __init__(self, num_clips: int, *, shuffle: bool, seed: int = 0) -> None:
-        self.num_clips, self.shuffle, self.seed = num_clips, shuffle, seed
+    Shuffled, step k takes rows [k G, (k + 1) G) of the permutation, G = batch_size x processes, and of those process p the p-th
+    batch: the same global batch G has the same clips at any number of processes. A last, smaller global batch is dropped, unless it
+    is the only one. Unshuffled, every row is given exactly once: process p has rows p, p + processes, ...
+    """
+
+    def __init__(
+        self, num_clips: int, batch_size: int, *, shuffle: bool, seed: int = 0, process: int = 0, processes: int = 1
+    ) -> None:
+        self.num_clips, self.batch_size, self.shuffle, self.seed = num_clips, batch_size, shuffle, seed
+        self.process, self.processes = process, processes
         self.epoch = 0
-
-    def __len__(self) -> int:
-        return self.num_clips
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
 
-    def __iter__(self) -> Iterator[tuple[int, int]]:
+    def _rows(self) -> np.ndarray:
         rows = np.arange(self.num_clips)
-        if self.shuffle:
-            np.random.default_rng((self.seed, self.epoch)).shuffle(rows)
-        yield from ((self.epoch, int(row)) for row in rows)
+        if not self.shuffle:
+            return rows[self.process :: self.processes]
+        np.random.default_rng((self.seed, self.epoch)).shuffle(rows)
+        steps = self.num_clips // (self.batch_size * self.processes)
+        if steps == 0:
+            return rows[self.process :: self.processes]
+        batches = rows[: steps * self.batch_size * self.processes].reshape(steps, self.processes, self.batch_size)
+        return batches[:, self.process].ravel()
+
+    def __len__(self) -> int:
+        return len(self._rows())
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        yield from ((self.epoch, int(row)) for row in self._rows())
 
 
 def collate(clips: Sequence[Clip | str]) -> Batch:
@@ -105,15 +121,18 @@ def collate(clips: Sequence[Clip | str]) -> Batch:
     )
 
 
-def make_loader(dataset: ClipDataset, batch_size: int, *, shuffle: bool) -> DataLoader[Batch]:
-    """The loader of a dataset. Training (`shuffle`) drops the last, smaller batch, unless it is the only one."""
+def make_loader(
+    dataset: ClipDataset, batch_size: int, *, shuffle: bool, process: int = 0, processes: int = 1
+) -> DataLoader[Batch]:
+    """The loader of one process of `processes`, batches of `batch_size` clips; shuffled for training, in order to evaluate."""
     return DataLoader(
         dataset,  # type: ignore[arg-type]  # a batch, not a clip, comes out of collate
         batch_size,
-        sampler=EpochSampler(len(dataset), shuffle=shuffle, seed=dataset.seed),
+        sampler=EpochSampler(
+            len(dataset), batch_size, shuffle=shuffle, seed=dataset.seed, process=process, processes=processes
+        ),
         num_workers=dataset.cfg.workers,
         collate_fn=collate,
-        drop_last=shuffle and len(dataset) >= batch_size,
         persistent_workers=dataset.cfg.workers > 0,
         pin_memory=torch.cuda.is_available(),
     )
