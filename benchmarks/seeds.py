@@ -2,9 +2,9 @@
 
     python benchmarks/seeds.py --params params/mini.yaml --seeds 0 1 2 --out outputs/published/mini
 
-Each run is a folder outputs/seeds/<params>-<seed>, trained as `hitagu train` does, baseline and order tests included; a finished one is
-not repeated, one that was stopped goes on. Of each, params.yaml, provenance.json, metrics.jsonl and summary.json are copied to
-<out>/seed<seed>/, and a table of all goes to <out>/seeds.md and to the screen.
+The params file's own seed is run in its own folder, such as outputs/mini, the others beside it, such as outputs/mini-seed1; each as
+`hitagu train` does it, baseline and order tests included. A finished run is not repeated, one that was stopped goes on. Of each,
+params.yaml, provenance.json, metrics.jsonl and summary.json are copied to <out>/seed<seed>/, and a table of all goes to <out>/seeds.md.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--out", type=Path, default=Path("outputs/published/mini"))
     args = parser.parse_args()
-    summaries = {}
+    recipe, summaries = load_config(args.params), {}
     for seed in args.seeds:
-        run = Path("outputs/seeds") / f"{args.params.stem}-{seed}"
+        run = Path(recipe.run if seed == recipe.train.seed else f"{recipe.run}-seed{seed}")
         summaries[seed] = train(load_config(args.params, f"run={run} train.seed={seed}"), progress=True)
         published = args.out / f"seed{seed}"
         published.mkdir(parents=True, exist_ok=True)
