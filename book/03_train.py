@@ -1,8 +1,9 @@
 # ---
 # jupyter:
 #   jupytext:
-#     cell_metadata_filter: tags,-all
+#     cell_metadata_filter: tags,mystnb,-all
 #     formats: ipynb,py:percent
+#     notebook_metadata_filter: kernelspec,jupytext,-jupytext.text_representation.jupytext_version
 #     text_representation:
 #       extension: .py
 #       format_name: percent
@@ -30,7 +31,7 @@
 # **You will be able to** train HiTAGU-Net from a params file, change single values, read a run's folder, go on after an interruption, and
 # say how much of a model's accuracy is owed to the *order* of the frames.
 #
-# **Prerequisites**: basic PyTorch. **Time** with the mini data on two CPU cores: {{minutes}} minutes, of which {{tsn_minutes}} are the
+# **Prerequisites**: basic PyTorch. **Time** with the mini data on two CPU cores: six minutes, of which two are the
 # baseline's; not measured on a GPU yet. **Memory**: 2 GiB.
 
 # %% [markdown]
@@ -69,19 +70,33 @@ from IPython.display import Markdown, display
 from hitagu_lib import build_model
 from hitagu_lib import train as training
 from hitagu_lib.config import resolve
-from hitagu_lib.data.dataset import ClipDataset, check_paths, make_loader, open_lists, swap_table
+from hitagu_lib.data.dataset import (
+    ClipDataset,
+    check_paths,
+    make_loader,
+    open_lists,
+    swap_table,
+)
 from hitagu_lib.evaluate import score_clips
 from hitagu_lib.models.cost import model_cost
 from hitagu_lib.predict import load_model
 from hitagu_lib.runs import project_root, read_metrics
-from hitagu_lib.viz.figures import clip_rows, confusion, order_bars, result_figure, training_curves
+from hitagu_lib.viz.figures import (
+    clip_rows,
+    confusion,
+    order_bars,
+    result_figure,
+    training_curves,
+)
 from hitagu_lib.viz.live import LiveCurves, watched
 
 os.chdir(
     project_root()
 )  # so that relative paths mean the same from JupyterLab, papermill and nbval
 sections = {"data": data, "model": model, "train": train, "eval": eval}
-cfg = resolve({"base": base} | ({"run": run} if run else {}) | sections, overrides)
+cfg = resolve(
+    {"base": base} | ({"run": run} if run else {}) | sections, overrides
+)
 check_paths(cfg.data)
 
 # %% [markdown]
@@ -112,9 +127,14 @@ for name, clips in (("training", train_clips), ("validation", val_clips)):
 # Four training clips as the network sees them: cropped, perhaps mirrored, one frame from each of T equal segments. Below each frame stands its
 # time t in reference strides.
 
-# %%
-dataset = ClipDataset(train_clips, cfg.data, train=True, seed=cfg.train.seed)
-shown = [dataset[0, row] for row in range(0, len(dataset), max(1, len(dataset) // 4))][:4]
+# %% mystnb={"image": {"alt": "Four training clips, one a row, eight frames each from left to right, with the time of each frame in reference strides below it."}}
+dataset = ClipDataset(
+    train_clips, cfg.data, train=True, seed=cfg.train.seed
+)
+shown = [
+    dataset[0, row]
+    for row in range(0, len(dataset), max(1, len(dataset) // 4))
+][:4]
 figure = clip_rows(
     [frames for frames, *_ in shown],
     [classes[label] for _, _, label, _ in shown],
@@ -127,14 +147,23 @@ figure = clip_rows(
 # Parameters and multiply-adds for one clip, by module:
 
 # %%
-costs = model_cost(build_model(cfg.model, len(classes)), cfg.data.num_frames, cfg.data.image_size)
+costs = model_cost(
+    build_model(cfg.model, len(classes)),
+    cfg.data.num_frames,
+    cfg.data.image_size,
+)
 rows = [
-    f"| {name} | {cost.params_millions:.3f} | {cost.gflops:.3f} |" for name, cost in costs.items()
+    f"| {name} | {cost.params_millions:.3f} | {cost.gflops:.3f} |"
+    for name, cost in costs.items()
 ]
 display(
     Markdown(
         "\n".join(
-            ["| module | parameters (M) | GFLOPs (multiply-adds) |", "|---|---:|---:|", *rows]
+            [
+                "| module | parameters (M) | GFLOPs (multiply-adds) |",
+                "|---|---:|---:|",
+                *rows,
+            ]
         )
     )
 )
@@ -150,7 +179,9 @@ display(
 # but order, and costs little, because its frames are encoded already: only the temporal half runs again.
 
 # %% tags=["nbval-ignore-output"]
-summary = training.train(cfg, on_epoch=LiveCurves(cfg.train.epochs), progress=watched())
+summary = training.train(
+    cfg, on_epoch=LiveCurves(cfg.train.epochs), progress=watched()
+)
 
 # %% [markdown]
 # ## What came of it
@@ -159,7 +190,7 @@ summary = training.train(cfg, on_epoch=LiveCurves(cfg.train.epochs), progress=wa
 for key, value in summary.items():
     print(f"{key:>26}: {value}")
 
-# %%
+# %% mystnb={"image": {"alt": "Two curves over epochs: the training loss falls, and top-1 rises on training and validation clips."}}
 figure = training_curves(read_metrics(cfg.run), cfg.train.epochs)
 
 # %% [markdown]
@@ -170,7 +201,7 @@ figure = training_curves(read_metrics(cfg.run), cfg.train.epochs)
 # so it cannot tell a clip from its reverse, and half is its ceiling in expectation. (Trained in both directions, it is shown every clip under
 # two labels, and can at best learn to split its bet.)
 
-# %%
+# %% mystnb={"image": {"alt": "Bars, in percent of validation clips: top-1 with frames in order; reversed clips called the partner; top-1 with frames shuffled; TSN in order. A dashed line marks 50 percent."}}
 figure = order_bars(summary)
 
 # %%
@@ -180,23 +211,30 @@ expected = {
     "val_partner_rate_reversed": ("at least", 0.90),
     "tsn_val_top1": ("at most", 0.55),
 }
-if cfg.run == "outputs/mini":  # what the mini run must reach; other runs are not held to it
+if cfg.run == "outputs/mini":  # other runs are not held to it
     for key, (side, bound) in expected.items():
-        reached = summary[key] >= bound if side == "at least" else summary[key] <= bound
-        print(f"{key} {side} {bound:.0%}: {'reached' if reached else 'MISSED'}")
+        margin = summary[key] - bound
+        reached = margin >= 0 if side == "at least" else margin <= 0
+        print(
+            f"{key} {side} {bound:.0%}: {'reached' if reached else 'MISSED'}"
+        )
 
 # %% [markdown]
 # ### Which classes are confused?
 #
 # Partners stand side by side: an error inside a two-by-two block on the diagonal is an error about the direction of time.
 
-# %%
+# %% mystnb={"image": {"alt": "Confusion matrix in percent of the true class, partner classes side by side."}}
 network, _, _ = load_model(f"{cfg.run}/checkpoints/last.pt")
 accelerator = Accelerator()
 val_loader = make_loader(
-    ClipDataset(val_clips, cfg.data, train=False), cfg.eval.batch_size, shuffle=False
+    ClipDataset(val_clips, cfg.data, train=False),
+    cfg.eval.batch_size,
+    shuffle=False,
 )
-scores = score_clips(network.to(accelerator.device), val_loader, accelerator)
+scores = score_clips(
+    network.to(accelerator.device), val_loader, accelerator
+)
 partner = swap_table(classes, cfg.data.reverse_swaps, "data.reverse_swaps")
 by_pair = sorted(range(len(classes)), key=lambda i: (min(i, partner[i]), i))
 if len(classes) <= 40:
@@ -224,7 +262,7 @@ for (label, called), count in wrong.most_common(5):
 # | `logs/` | TensorBoard: `tensorboard --logdir outputs` |
 # | `tsn/` | the baseline's run, the same files |
 
-# %% tags=["nbval-ignore-output"]
+# %% mystnb={"image": {"alt": "The run in one picture: training loss, top-1 over epochs, and the order tests as bars."}} tags=["nbval-ignore-output"]
 figure = result_figure(cfg.run, summary)
 figure.savefig(f"{cfg.run}/result.png", dpi=110)
 

@@ -264,11 +264,14 @@ def _add_train(commands: Commands[argparse.ArgumentParser]) -> None:
 
 
 def _train(args: argparse.Namespace) -> int:
+    from accelerate import PartialState
+
     from hitagu_lib.config import load_config
     from hitagu_lib.train import train
 
     summary = train(load_config(args.params, args.overrides), progress=True)
-    print("\n".join(f"{key}: {value}" for key, value in summary.items()))
+    if PartialState().is_main_process:
+        print("\n".join(f"{key}: {value}" for key, value in summary.items()))
     return 0
 
 

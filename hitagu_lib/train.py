@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator, PartialState
+from accelerate import Accelerator
 from accelerate.utils import set_seed
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
@@ -42,7 +43,9 @@ def train(cfg: Config, on_epoch: OnEpoch | None = None, progress: bool = False) 
     A finished run is not repeated; one that was killed goes on from its last checkpoint.
     """
     check_paths(cfg.data)
-    prepare_data(cfg, progress)
+    accelerator = make_accelerator(cfg.train)
+    with accelerator.main_process_first():
+        prepare_data(cfg, progress)
     summary = fit(cfg, on_epoch, progress)
     if cfg.eval.tsn_baseline and "tsn_val_top1" not in summary:
         baseline = dataclasses.replace(
@@ -53,7 +56,7 @@ def train(cfg: Config, on_epoch: OnEpoch | None = None, progress: bool = False) 
         )
         tsn = fit(baseline, None, progress)
         summary |= {"tsn_val_top1": tsn["val_top1"], "tsn_train_seconds": tsn["train_seconds"]}
-        if PartialState().is_main_process:
+        if accelerator.is_main_process:
             Run(cfg).write_summary(summary)
     return summary
 
@@ -70,15 +73,17 @@ def prepare_data(cfg: Config, progress: bool = False) -> None:
 def fit(cfg: Config, on_epoch: OnEpoch | None = None, progress: bool = False) -> dict[str, Any]:
     """Train one model from its parameters; see `outputs/<run>/` for what is written.
 
-    `on_epoch` is called after each epoch with the metrics of all epochs so far. Returns the summary, whose top-1 values are of the
-    last epoch's weights, not of the best epoch's: choosing an epoch by validation would flatter them.
+    `on_epoch` is called after each epoch, and for a finished run once, with the metrics of all epochs so far. Returns the summary,
+    whose top-1 values are of the last epoch's weights, not of the best epoch's: choosing an epoch by validation would flatter them.
     Raises TrainingError where the loss is not a number, ClipError where a clip cannot be read.
     """
     run = Run(cfg)
     if (finished := run.summary()) is not None:
+        if on_epoch is not None:
+            on_epoch(run.metrics())
         return finished
     set_seed(cfg.train.seed)
-    accelerator = Accelerator(mixed_precision=_precision(cfg.train.precision))
+    accelerator = make_accelerator(cfg.train)
     train_clips, val_clips = open_lists(cfg.data)
     train_set = ClipDataset(train_clips, cfg.data, train=True, seed=cfg.train.seed)
     val_set = ClipDataset(val_clips, cfg.data, train=False)
@@ -298,11 +303,14 @@ def note_bad_clips(messages: list[str], file: Path) -> None:
             out.writelines(f"{message}\n" for message in new.values())
 
 
-def _precision(name: str) -> str:
-    """Accelerate's name for `train.precision`."""
-    if name == "auto":
-        return "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "no"
-    return "no" if name == "fp32" else name
+def make_accelerator(cfg: TrainConfig) -> Accelerator:
+    """Accelerate's view of device, precision and processes: what torchrun set up, or one process on the best device."""
+    precision = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}.get(cfg.precision)
+    if precision is None:  # auto
+        precision = "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "no"
+    # Accelerate takes several processes without a GPU for one each, unless it is told that CPUs are meant.
+    on_cpus = int(os.environ.get("WORLD_SIZE", "1")) > 1 and not torch.accelerator.is_available()
+    return Accelerator(mixed_precision=precision, cpu=on_cpus)
 
 
 def _device_name(device: torch.device) -> str:

@@ -51,7 +51,9 @@ def test_a_run_writes_all_it_promises(tiny_cfg: Config) -> None:
 def test_a_finished_run_is_read_not_repeated(tiny_cfg: Config) -> None:
     first = training.train(tiny_cfg)
     before = (Path(tiny_cfg.run) / "checkpoints" / "last.pt").stat().st_mtime_ns
-    assert training.train(tiny_cfg) == first
+    seen: list[int] = []
+    assert training.train(tiny_cfg, on_epoch=lambda metrics: seen.append(len(metrics))) == first
+    assert seen == [2]
     assert (Path(tiny_cfg.run) / "checkpoints" / "last.pt").stat().st_mtime_ns == before
 
 
@@ -201,3 +203,36 @@ def test_weight_decay_spares_biases_norms_and_band_edges(tiny_cfg: Config) -> No
     assert "stu.gamma" in {names[id(p)] for p in free["params"]}
     assert all(names[id(p)].endswith("weight") for p in decayed["params"])
     assert len(decayed["params"]) + len(free["params"]) == len(names)
+
+
+def test_two_processes_train_and_evaluate_together(tiny_cfg: Config, tmp_path: Path) -> None:
+    """torchrun on the CPU: the same global batches, every validation clip scored once, one set of centres.
+
+    BatchNorm takes its statistics over a process's own clips, so losses agree with one process's only roughly.
+    """
+    together = in_folder(with_train(tiny_cfg, batch_size=4, center_loss=True), "together")
+    alone = in_folder(with_train(tiny_cfg, batch_size=8, center_loss=True), "alone")
+    params = tmp_path / "params.yaml"
+    params.write_text(together.to_yaml())
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*command, "hitagu_lib.train", "--params", str(params)],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    summary, expected = json.loads((Path(together.run) / "summary.json").read_text()), training.fit(alone)
+    same = ("epochs", "train_clips", "val_clips", "parameters", "num_classes")
+    assert {key: summary[key] for key in same} == {key: expected[key] for key in same}
+    assert done.stdout.count("\nval_top1:") == 1, "the main process alone speaks"
+    for ours, theirs in zip(read_metrics(together.run), read_metrics(alone.run), strict=True):
+        assert ours["train_cross_entropy"] == pytest.approx(theirs["train_cross_entropy"], rel=0.1)
+    centers = [
+        load_checkpoint(Path(cfg.run) / "checkpoints" / "last.pt")["criterion"]["center.centers"]
+        for cfg in (together, alone)
+    ]
+    assert centers[0].shape == centers[1].shape and centers[0].isfinite().all()

@@ -71,9 +71,18 @@ def test_unwatched_training_prints_a_line_an_epoch(
     curves(METRICS[:1])
     curves(METRICS)
     assert capsys.readouterr().out.splitlines() == [
-        "epoch 1/4: loss 2.000, training top-1 25.0%, 40 clips/s, 9 s so far",
-        "epoch 2/4: loss 1.000, training top-1 50.0%, validation top-1 75.0%, 41 clips/s, 18 s so far",
+        "epoch 1/4: loss 2.000, top-1 25.0%, 40 clips/s, 9 s",
+        "epoch 2/4: loss 1.000, top-1 50.0%, validation 75.0%, 41 clips/s, 18 s",
     ]
+
+
+def test_a_run_that_goes_on_shows_its_earlier_epochs_as_well(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
+    monkeypatch.delenv("VSCODE_PID", raising=False)
+    live.LiveCurves(total_epochs=4)(METRICS)
+    assert [line[:9] for line in capsys.readouterr().out.splitlines()] == ["epoch 1/4", "epoch 2/4"]
 
 
 def test_watched_training_redraws_one_display(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from hitagu_lib.runs import read_metrics
@@ -28,7 +29,8 @@ def clip_rows(clips: Sequence[Tensor], titles: Sequence[str], times: Sequence[Te
             sns.despine(ax=ax, left=True, bottom=True)
             if times is not None:
                 ax.set_xlabel(f"t = {float(times[i][j]):.1f}", fontsize=7)
-        row[0].set_title(title, loc="left", fontsize=9)
+        # Out of the layout: else the first column would be as wide as its title.
+        row[0].set_title(title, loc="left", fontsize=9).set_in_layout(False)
     return figure
 
 
@@ -46,6 +48,8 @@ def draw_training_curves(left: Axes, right: Axes, metrics: Sequence[dict[str, An
     for colour, name in zip(PALETTE, terms + ["loss"] * (len(terms) > 1), strict=False):
         label = "their weighted sum" if name == "loss" else name.replace("_", "-")
         left.plot(epochs, [line[f"train_{name}"] for line in metrics], "o-", markersize=3, color=colour, label=label)
+    for ax in (left, right):
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=3))
     left.set(xlabel="epoch", ylabel="training loss", xlim=(0.5, total_epochs + 0.5), ylim=(0, None))
     left.legend(fontsize=7)
     right.plot(epochs, [100 * line["train_top1"] for line in metrics], "o-", markersize=3, label="training, augmented")

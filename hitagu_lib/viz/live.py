@@ -21,15 +21,18 @@ def watched() -> bool:
 
 
 class LiveCurves:
-    """The `on_epoch` of `hitagu_lib.train.train`, for notebooks."""
+    """The `on_epoch` of `hitagu_lib.train.train`, for notebooks; of a run that goes on, earlier epochs are shown as well."""
 
     def __init__(self, total_epochs: int) -> None:
         self.total_epochs = total_epochs
         self.handle: Any = None
+        self.printed = 0
 
     def __call__(self, metrics: Sequence[dict[str, Any]]) -> None:
         if not watched():
-            print(epoch_line(metrics[-1], self.total_epochs), flush=True)
+            for line in metrics[self.printed :]:
+                print(epoch_line(line, self.total_epochs), flush=True)
+            self.printed = len(metrics)
             return
         figure = training_curves(metrics, self.total_epochs)
         if self.handle is None:
@@ -41,7 +44,6 @@ class LiveCurves:
 
 def epoch_line(metrics: dict[str, Any], total_epochs: int) -> str:
     """One epoch in a line of text."""
-    line = f"epoch {metrics['epoch'] + 1}/{total_epochs}: loss {metrics['train_loss']:.3f}, training top-1 {metrics['train_top1']:.1%}"
-    if "val_top1" in metrics:
-        line += f", validation top-1 {metrics['val_top1']:.1%}"
-    return f"{line}, {metrics['clips_per_second']:.0f} clips/s, {metrics['seconds']:.0f} s so far"
+    epoch = f"epoch {metrics['epoch'] + 1}/{total_epochs}: loss {metrics['train_loss']:.3f}, top-1 {metrics['train_top1']:.1%}"
+    validation = f", validation {metrics['val_top1']:.1%}" if "val_top1" in metrics else ""
+    return f"{epoch}{validation}, {metrics['clips_per_second']:.0f} clips/s, {metrics['seconds']:.0f} s"
