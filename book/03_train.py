@@ -35,12 +35,9 @@
 # baseline's; not measured on a GPU yet. **Memory**: 2 GiB.
 
 # %% [markdown]
-# :::{admonition} Given and ours
-# :class: note
-# Given by the work that this book reproduces: the pipeline (truncated ResNet-50, MDE, 3STU, Temporal Self-Attention with Spatial Channel
-# Attention, classifier), the two optional losses with their weights, and training on single clips. Everything else here, the equations,
-# the schedule and the mini data set, is our reconstruction. No result of the original work is claimed.
-# :::
+# > **Given, and ours.** Given are the pipeline (truncated ResNet-50, MDE, 3STU, Temporal Self-Attention with Spatial Channel Attention,
+# > classifier), the two optional losses with their weights, and training on single clips. Everything else here, the equations, the schedule
+# > and the mini data, is our reconstruction. No result of the original work is claimed.
 #
 # ## Parameters
 #
@@ -119,9 +116,9 @@ training.prepare_data(cfg, progress=watched())
 train_clips, val_clips = open_lists(cfg.data)
 classes = train_clips.classes
 for name, clips in (("training", train_clips), ("validation", val_clips)):
-    print(
-        f"{name}: {len(clips)} clips of {len(set(clips.labels.tolist()))} classes, {clips.num_frames.min()} to {clips.num_frames.max()} frames"
-    )
+    labels, lengths = set(clips.labels.tolist()), clips.num_frames
+    print(f"{name}: {len(clips)} clips of {len(labels)} classes,", end=" ")
+    print(f"{lengths.min()} to {lengths.max()} frames")
 
 # %% [markdown]
 # Four training clips as the network sees them: cropped, perhaps mirrored, one frame from each of T equal segments. Below each frame stands its
@@ -278,71 +275,101 @@ figure.savefig(f"{cfg.run}/result.png", dpi=110)
 #
 # **1.** Train without the Motion Difference Embedding, in a folder of its own. Which pairs of classes suffer?
 #
-# :::{dropdown} Solution
+# <details><summary>Solution</summary>
+#
 # ```bash
 # mkdir -p outputs/no_mde
 # papermill book/03_train.ipynb outputs/no_mde/03_train.ipynb -p overrides "run=outputs/no_mde model.mde.enabled=false eval.tsn_baseline=false"
 # ```
 # Compare the two confusion matrices along the diagonal's two-by-two blocks.
-# :::
+#
+# </details>
 #
 # **2.** Switch both optional losses on. What do their curves do in TensorBoard, and does the validation accuracy move by more than it does
 # between two seeds?
 #
-# :::{dropdown} Solution
+# <details><summary>Solution</summary>
+#
 # ```bash
 # mkdir -p outputs/losses
 # papermill book/03_train.ipynb outputs/losses/03_train.ipynb \
 #     -p overrides "run=outputs/losses train.center_loss=true train.temporal_loss=true"
 # ```
 # `train/center` and `train/temporal` show each term before its weight. Repeat with `train.seed=1` before you believe a difference.
-# :::
+#
+# </details>
 #
 # **3.** Interrupt the training cell after two epochs (the stop button, or `kill -9` on the kernel) and run the notebook again. Which epochs does
 # it repeat, and how do you know from `metrics.jsonl`?
 #
-# :::{dropdown} Solution
+# <details><summary>Solution</summary>
+#
 # Only the epoch that was cut off: `last.pt` holds the end of the last whole one. `seconds` in `metrics.jsonl` goes on from there, and the
 # final weights are those of a run that was never interrupted.
-# :::
+#
+# </details>
 #
 # ## Quiz
 #
 # **A model scores 96 % in order and 95 % shuffled. What has it learned?**
 #
-# :::{dropdown} a) To recognise actions from their motion
+# <details><summary>a) To recognise actions from their motion</summary>
+#
 # No: motion is gone when frames are shuffled, and the score is not.
-# :::
-# :::{dropdown} b) To recognise actions from single frames, or from their set
+#
+# </details>
+#
+# <details><summary>b) To recognise actions from single frames, or from their set</summary>
+#
 # Yes. That may be fine for a data set, but it says nothing about a temporal module.
-# :::
-# :::{dropdown} c) Nothing; it is at chance
+#
+# </details>
+#
+# <details><summary>c) Nothing; it is at chance</summary>
+#
 # No: chance is one over the number of classes.
-# :::
+#
+# </details>
 #
 # **Why can TSN not be expected to pass 50 % here?**
 #
-# :::{dropdown} a) It has too few parameters
+# <details><summary>a) It has too few parameters</summary>
+#
 # No: parameters do not help what the mean over frames has thrown away.
-# :::
-# :::{dropdown} b) Its training was stopped too early
+#
+# </details>
+#
+# <details><summary>b) Its training was stopped too early</summary>
+#
 # No: it trains by the same recipe, and longer training changes nothing about its symmetry.
-# :::
-# :::{dropdown} c) A clip and its reverse give it the same logits
+#
+# </details>
+#
+# <details><summary>c) A clip and its reverse give it the same logits</summary>
+#
 # Yes: of two clips with the same frames and different labels, it can be right about one at most.
-# :::
+#
+# </details>
 #
 # **Why does the summary report the last epoch's accuracy and not the best one's?**
 #
-# :::{dropdown} a) The best epoch was chosen by looking at the validation clips
+# <details><summary>a) The best epoch was chosen by looking at the validation clips</summary>
+#
 # Yes: the highest of several noisy measurements is biased upwards. `best_val_top1` is there beside it, under its own name.
-# :::
-# :::{dropdown} b) The last epoch is always the best
+#
+# </details>
+#
+# <details><summary>b) The last epoch is always the best</summary>
+#
 # No, though with a learning rate that falls to zero it is seldom far from it.
-# :::
-# :::{dropdown} c) `best.pt` cannot be loaded
+#
+# </details>
+#
+# <details><summary>c) `best.pt` cannot be loaded</summary>
+#
 # It can: it has the same content.
-# :::
+#
+# </details>
 #
 # ## Next
 #

@@ -133,7 +133,7 @@ def provenance(cfg: Config, device: str) -> dict[str, Any]:
         "cpu_threads": torch.get_num_threads(),
         "data_fingerprint": data_fingerprint(cfg),
         "seed": cfg.train.seed,
-        "command": sys.argv,
+        "command": _command(),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
@@ -153,6 +153,12 @@ def project_root() -> Path:
     """
     here = Path.cwd()
     return next((p for p in (here, *here.parents) if (p / "params").is_dir() and (p / "hitagu_lib").is_dir()), here)
+
+
+def _command() -> list[str]:
+    """What was started, without the folders of this machine."""
+    program = Path(sys.argv[0]).name
+    return ["notebook"] if program == "ipykernel_launcher.py" else [program, *sys.argv[1:]]
 
 
 def _git(*args: str) -> str | None:

@@ -1,4 +1,4 @@
-"""Training: `fit` is the whole of it, `train` adds the order tests and the TSN baseline; also what torchrun starts.
+"""Training: `fit` is the whole of it, `train` makes the data first and adds the TSN baseline; also what torchrun starts.
 
 `python -m hitagu_lib.train` is `hitagu train`.
 """

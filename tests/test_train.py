@@ -44,6 +44,7 @@ def test_a_run_writes_all_it_promises(tiny_cfg: Config) -> None:
     assert [line["epoch"] for line in read_metrics(folder)] == [0, 1]
     provenance = json.loads((folder / "provenance.json").read_text())
     assert {"git_commit", "packages", "device", "data_fingerprint", "seed", "command"} <= provenance.keys()
+    assert provenance["command"][0] == Path(sys.argv[0]).name, "no folders of this machine"
     assert list((folder / "logs").glob("events.out.tfevents.*"))
     assert {p.name for p in (folder / "checkpoints").iterdir()} == {"last.pt", "best.pt"}
 

@@ -19,18 +19,19 @@ from hitagu_lib.viz.style import PALETTE, WIDTH, new_figure
 
 
 def clip_rows(clips: Sequence[Tensor], titles: Sequence[str], times: Sequence[Tensor] | None = None) -> Figure:
-    """One row a clip, its frames from left to right. Each clip: uint8 (T, 3, H, W)."""
+    """One row a clip, its title above, its frames from left to right. Each clip: uint8 (T, 3, H, W)."""
     T = len(clips[0])
-    figure, axes = new_figure((WIDTH / T + 0.3) * len(clips), len(clips), T, squeeze=False)
-    for i, (row, clip, title) in enumerate(zip(axes, clips, titles, strict=True)):
-        for j, (ax, frame) in enumerate(zip(row, clip, strict=True)):
+    figure, placeholder = new_figure((WIDTH / T + 0.45) * len(clips))
+    placeholder.remove()
+    rows = figure.subfigures(len(clips), 1, squeeze=False)[:, 0]
+    for i, (row, clip, title) in enumerate(zip(rows, clips, titles, strict=True)):
+        row.suptitle(title, x=0.01, ha="left", fontsize=9)
+        for j, (ax, frame) in enumerate(zip(row.subplots(1, T, squeeze=False)[0], clip, strict=True)):
             ax.imshow(frame.permute(1, 2, 0).numpy())
             ax.set(xticks=[], yticks=[])
             sns.despine(ax=ax, left=True, bottom=True)
             if times is not None:
                 ax.set_xlabel(f"t = {float(times[i][j]):.1f}", fontsize=7)
-        # Out of the layout: else the first column would be as wide as its title.
-        row[0].set_title(title, loc="left", fontsize=9).set_in_layout(False)
     return figure
 
 
@@ -49,7 +50,7 @@ def draw_training_curves(left: Axes, right: Axes, metrics: Sequence[dict[str, An
         label = "their weighted sum" if name == "loss" else name.replace("_", "-")
         left.plot(epochs, [line[f"train_{name}"] for line in metrics], "o-", markersize=3, color=colour, label=label)
     for ax in (left, right):
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=3))
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     left.set(xlabel="epoch", ylabel="training loss", xlim=(0.5, total_epochs + 0.5), ylim=(0, None))
     left.legend(fontsize=7)
     right.plot(epochs, [100 * line["train_top1"] for line in metrics], "o-", markersize=3, label="training, augmented")
