@@ -10,10 +10,9 @@ import torch
 from torch import Tensor
 
 from hitagu_lib.config import Config, DataConfig
+from hitagu_lib.data.dataset import read_clip
 from hitagu_lib.data.extract import extract_video
-from hitagu_lib.data.frames import normalise, read_frames
-from hitagu_lib.data.sampling import clip_indices, clip_times
-from hitagu_lib.data.transforms import centre_crop
+from hitagu_lib.data.frames import normalise
 from hitagu_lib.errors import ClipError
 from hitagu_lib.models import ClipMaps, ClipModel, build_model
 from hitagu_lib.runs import load_checkpoint
@@ -39,7 +38,7 @@ def load_model(checkpoint: str | Path) -> tuple[ClipModel, Config, list[str]]:
     return model.eval(), cfg, state["classes"]
 
 
-def read_clip(source: str | Path, cfg: DataConfig) -> tuple[Tensor, Tensor]:
+def read_source(source: str | Path, cfg: DataConfig) -> tuple[Tensor, Tensor]:
     """One clip from a video file or a frame folder, sampled and cropped as in validation: uint8 (T, 3, S, S), t (T,)."""
     source = Path(source)
     if source.is_dir():
@@ -48,23 +47,17 @@ def read_clip(source: str | Path, cfg: DataConfig) -> tuple[Tensor, Tensor]:
             raise ClipError(
                 f"{source}: found no frames named 000001.jpg, 000002.jpg, ...; expected a frame folder or a video file"
             )
-        return _centre_clip(source, num_frames, cfg)
+        return read_clip(source, num_frames, cfg)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "frames"
-        return _centre_clip(folder, extract_video(source, folder, short_side=cfg.short_side), cfg)
-
-
-def _centre_clip(folder: Path, num_frames: int, cfg: DataConfig) -> tuple[Tensor, Tensor]:
-    indices = clip_indices(num_frames, cfg.num_frames, cfg.sampling, cfg.dense_span)
-    frames = centre_crop(read_frames(folder, indices.tolist()), cfg.image_size, cfg.short_side)
-    return frames, torch.from_numpy(clip_times(indices, cfg.ref_stride))
+        return read_clip(folder, extract_video(source, folder, short_side=cfg.short_side), cfg)
 
 
 @torch.inference_mode()
 def predict(source: str | Path, model: ClipModel, cfg: DataConfig, classes: list[str]) -> Prediction:
     """Rank the classes for one video file or frame folder."""
     device = next(model.parameters()).device
-    frames, t = read_clip(source, cfg)
+    frames, t = read_source(source, cfg)
     logits, maps = model(normalise(frames.to(device))[None], t.to(device)[None], return_maps=True)
     ranked = torch.softmax(logits[0].float(), dim=0).sort(descending=True)
     return Prediction([classes[i] for i in ranked.indices.tolist()], ranked.values.tolist(), frames, t, maps)

@@ -62,15 +62,23 @@ class ClipDataset(Dataset[Clip | str]):
 
     def _clip(self, row: int, rng: np.random.Generator | None) -> Clip:
         cfg, label = self.cfg, int(self.clips.labels[row])
-        indices = clip_indices(int(self.clips.num_frames[row]), cfg.num_frames, cfg.sampling, cfg.dense_span, rng)
-        frames = read_frames(self.clips.frames_dir(row), indices.tolist())
-        if rng is None:
-            frames = centre_crop(frames, cfg.image_size, cfg.short_side)
-        else:
-            frames = random_crop(frames, cfg.image_size, cfg.min_scale, rng)
-            if cfg.hflip and rng.random() < 0.5:
-                frames, label = mirror(frames), int(self.mirrored_label[label])
-        return frames, torch.from_numpy(clip_times(indices, cfg.ref_stride)), label, row
+        frames, t = read_clip(self.clips.frames_dir(row), int(self.clips.num_frames[row]), cfg, rng)
+        if rng is not None and cfg.hflip and rng.random() < 0.5:
+            frames, label = mirror(frames), int(self.mirrored_label[label])
+        return frames, t, label, row
+
+
+def read_clip(
+    folder: Path, num_frames: int, cfg: DataConfig, rng: np.random.Generator | None = None
+) -> tuple[Tensor, Tensor]:
+    """One clip of a frame folder, sampled and cropped at random, or with no `rng` as in validation: uint8 (T, 3, S, S), t (T,)."""
+    indices = clip_indices(num_frames, cfg.num_frames, cfg.sampling, cfg.dense_span, rng)
+    frames = read_frames(folder, indices.tolist())
+    if rng is None:
+        frames = centre_crop(frames, cfg.image_size, cfg.short_side)
+    else:
+        frames = random_crop(frames, cfg.image_size, cfg.min_scale, rng)
+    return frames, torch.from_numpy(clip_times(indices, cfg.ref_stride))
 
 
 class EpochSampler(Sampler[tuple[int, int]]):

@@ -11,7 +11,7 @@ from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from hitagu_lib.config import ModelConfig
 from hitagu_lib.models.backbone import TruncatedResNet
-from hitagu_lib.models.clip_model import ClipMaps, ClipModel, FrameFeatures
+from hitagu_lib.models.clip_model import ClipMaps, ClipModel, FrameFeatures, reversed_times
 from hitagu_lib.models.head import ClassifierHead
 
 
@@ -67,22 +67,13 @@ class TSM(TSN):
     def encode_frames(self, frames: Tensor) -> FrameFeatures:
         raise RuntimeError("TSM mixes frames inside its backbone: it has no per-frame half; call forward(x)")
 
-    def forward(
-        self,
-        x: Tensor,
-        t: Tensor | None = None,
-        return_maps: bool = False,
-        return_embeddings: bool = False,
-        also_backwards: Tensor | None = None,
-    ) -> Tensor | tuple[Tensor, ClipMaps]:
-        if also_backwards is not None:
+    def _encode_clips(self, x: Tensor, t: Tensor, also_backwards: Tensor | None) -> tuple[FrameFeatures, Tensor]:
+        if also_backwards is not None:  # nothing to share: a reversed clip has other features
             x = torch.cat([x, x[also_backwards].flip(1)])
-        B, T = x.shape[:2]
+            t = torch.cat([t, reversed_times(t[also_backwards])])
         for shift in self.shifts:
-            shift.num_frames = T
-        features = FrameFeatures(self.backbone(x.flatten(0, 1))[self.backbone.cut])
-        logits, maps = self.temporal_head(features, x.new_zeros(B, T))
-        return (logits, maps) if return_maps or return_embeddings else logits
+            shift.num_frames = t.shape[1]
+        return FrameFeatures(self.backbone(x.flatten(0, 1))[self.backbone.cut]), t
 
 
 class TemporalShift(nn.Module):

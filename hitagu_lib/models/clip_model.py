@@ -65,25 +65,24 @@ class ClipModel(nn.Module):
         B, T = x.shape[:2]
         if t is None:
             t = torch.arange(T, device=x.device, dtype=torch.float32).expand(B, T)
-        features = self.encode_frames(x.flatten(0, 1))
-        if also_backwards is not None:
-            features, t = _with_backwards(features, t, also_backwards)
+        features, t = self._encode_clips(x, t, also_backwards)
         logits, maps = self.temporal_head(features, t, return_maps)
         return (logits, maps) if return_maps or return_embeddings else logits
+
+    def _encode_clips(self, x: Tensor, t: Tensor, also_backwards: Tensor | None) -> tuple[FrameFeatures, Tensor]:
+        """Clips (B, T, 3, H, W), times (B, T) -> features of their frames and times, those of `also_backwards` following."""
+        features = self.encode_frames(x.flatten(0, 1))
+        if also_backwards is None:
+            return features, t
+        T = t.shape[1]
+
+        def again(maps: Tensor) -> Tensor:
+            return torch.cat([maps, maps.unflatten(0, (-1, T))[also_backwards].flip(1).flatten(0, 1)])
+
+        both = FrameFeatures(again(features.top), tuple(again(r) for r in features.reduced))
+        return both, torch.cat([t, reversed_times(t[also_backwards])])
 
 
 def reversed_times(t: Tensor) -> Tensor:
     """Times (B, T) of the same frames played backwards, from 0: the gaps in opposite order."""
     return t[:, -1:] - t.flip(1)
-
-
-def _with_backwards(features: FrameFeatures, t: Tensor, clips: Tensor) -> tuple[FrameFeatures, Tensor]:
-    """Features of (B, T) frames and their times, followed by those of `clips` (n,) backwards: (B + n, T) of each."""
-    T = t.shape[1]
-
-    def again(x: Tensor) -> Tensor:
-        return torch.cat([x, x.unflatten(0, (-1, T))[clips].flip(1).flatten(0, 1)])
-
-    return FrameFeatures(again(features.top), tuple(again(r) for r in features.reduced)), torch.cat(
-        [t, reversed_times(t[clips])]
-    )
