@@ -51,21 +51,18 @@ Commands = argparse._SubParsersAction  # the type of add_subparsers(); argparse 
 
 def _add_prepare(commands: Commands[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
-        "prepare", help="make a data set", description="Make a data set: mini, short synthetic videos."
+        "prepare",
+        help="make a data set",
+        description="Make a data set of short synthetic videos: mini, or hard, in which things are smaller, events shorter and some "
+        "classes told apart only by the order of two distant events.",
     )
-    parser.add_argument("dataset", choices=["mini"], help="which one")
-    parser.add_argument(
-        "--out", type=Path, default=Path("data/mini"), metavar="DIR", help="where to (default: %(default)s)"
-    )
+    parser.add_argument("dataset", choices=["mini", "hard"], help="which one")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where to (default: data/mini or data/hard)")
     parser.add_argument(
         "--seed", type=int, default=0, help="the same seed gives the same videos (default: %(default)s)"
     )
-    parser.add_argument(
-        "--train-per-class", type=int, default=120, metavar="N", help="training clips (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--val-per-class", type=int, default=30, metavar="N", help="validation clips (default: %(default)s)"
-    )
+    parser.add_argument("--train-per-class", type=int, metavar="N", help="training clips (default: 120, of hard 40)")
+    parser.add_argument("--val-per-class", type=int, metavar="N", help="validation clips (default: 30)")
     parser.add_argument("--no-ffmpeg", action="store_true", help="write the frames straight away, without videos")
     _add_workers(parser, "processes")
     parser.set_defaults(run=_prepare)
@@ -75,10 +72,12 @@ def _prepare(args: argparse.Namespace) -> int:
     from hitagu_lib.data.lists import read_list
     from hitagu_lib.data.synthetic import MiniSpec, prepare_mini
 
-    spec = MiniSpec(train_per_class=args.train_per_class, val_per_class=args.val_per_class, seed=args.seed)
-    prepare_mini(args.out, spec, use_ffmpeg=not args.no_ffmpeg, workers=args.workers, progress=True)
-    train, val = (read_list(args.out / f"{split}.csv", args.out / "frames") for split in ("train", "val"))
-    print(f"{args.out}: {len(train)} training and {len(val)} validation clips of {len(train.classes)} classes")
+    counts = {"train_per_class": args.train_per_class, "val_per_class": args.val_per_class}
+    given = {name: count for name, count in counts.items() if count is not None}
+    spec, out = MiniSpec.of(args.dataset, seed=args.seed, **given), args.out or Path("data") / args.dataset
+    prepare_mini(out, spec, use_ffmpeg=not args.no_ffmpeg, workers=args.workers, progress=True)
+    train, val = (read_list(out / f"{split}.csv", out / "frames") for split in ("train", "val"))
+    print(f"{out}: {len(train)} training and {len(val)} validation clips of {len(train.classes)} classes")
     return 0
 
 

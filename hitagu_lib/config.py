@@ -40,7 +40,7 @@ class DataConfig:
     train_list: str = "data/train.csv"  # rows of path,label_index,num_frames
     val_list: str = "data/val.csv"
     classes: str | None = None  # one label a line; null: classes.txt beside the training list
-    prepare: str | None = _option(None, choices=("mini",))  # make this data set first where it is not there yet
+    prepare: str | None = _option(None, choices=("mini", "hard"))  # make this data set first where it is not there yet
     num_frames: int = _option(8, low=1, high=512)  # T, frames a clip
     sampling: str = _option("segment", choices=("segment", "dense"))
     dense_span: int = _option(64, low=1)  # frames that a dense clip spans

@@ -38,6 +38,12 @@ class Scores:
         """int64 (N,)"""
         return self.logits.argmax(1)
 
+    def by_class(self) -> tuple[list[int], list[int]]:
+        """Clips, and correctly named clips, of each class."""
+        classes = self.logits.shape[1]
+        right = self.labels[self.predicted == self.labels]
+        return self.labels.bincount(minlength=classes).tolist(), right.bincount(minlength=classes).tolist()
+
     def called(self, labels: np.ndarray) -> float:
         """The share of clips that are called `labels[label]`, such as their partner class."""
         wanted = torch.from_numpy(labels)[self.labels]

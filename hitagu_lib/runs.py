@@ -3,6 +3,7 @@
     outputs/<run>/params.yaml        the resolved parameters
                   provenance.json    commit, versions, device, data fingerprint, seed, command
                   metrics.jsonl      one line an epoch
+                  val_classes.csv    label,clips,correct of the last validation, a class a line
                   summary.json       written last: the mark of a finished run
                   checkpoints/       last.pt, best.pt
                   logs/              TensorBoard
@@ -12,14 +13,17 @@ Every file but the log and the metrics' last line is written aside and renamed: 
 
 from __future__ import annotations
 
+import csv
 import difflib
 import hashlib
 import importlib.metadata
+import io
 import json
 import os
 import platform
 import subprocess
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -69,6 +73,13 @@ class Run:
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         write_atomic(self._summary, [json.dumps(summary, indent=2) + "\n"])
+
+    def write_classes(self, labels: Sequence[str], clips: Sequence[int], correct: Sequence[int]) -> None:
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["label", "clips", "correct"])
+        writer.writerows(zip(labels, clips, correct, strict=True))
+        write_atomic(self.folder / "val_classes.csv", [text.getvalue()])
 
     def metrics(self) -> list[dict[str, Any]]:
         """What `log_metrics` wrote, a line an epoch."""

@@ -64,10 +64,10 @@ def train(cfg: Config, on_epoch: OnEpoch | None = None, progress: bool = False) 
 def prepare_data(cfg: Config, progress: bool = False) -> None:
     """Make the data set that `data.prepare` names, where it is not there yet."""
     made = Path(cfg.data.train_list).exists() and Path(cfg.data.val_list).exists()
-    if cfg.data.prepare == "mini" and not made:
-        from hitagu_lib.data.synthetic import prepare_mini
+    if cfg.data.prepare is not None and not made:
+        from hitagu_lib.data.synthetic import MiniSpec, prepare_mini
 
-        prepare_mini(Path(cfg.data.root).parent, progress=progress)
+        prepare_mini(Path(cfg.data.root).parent, MiniSpec.of(cfg.data.prepare), progress=progress)
 
 
 def fit(cfg: Config, on_epoch: OnEpoch | None = None, progress: bool = False) -> dict[str, Any]:
@@ -105,14 +105,15 @@ def fit(cfg: Config, on_epoch: OnEpoch | None = None, progress: bool = False) ->
         run.write_provenance(_device_name(accelerator.device))
     with SummaryWriter(str(run.logs), purge_step=learner.steps) if main else nullcontext() as board:
         while learner.epoch < cfg.train.epochs:
-            started = time.perf_counter()
+            started, cpu_started = time.perf_counter(), time.process_time()
             metrics = {"epoch": learner.epoch} | _train_epoch(
                 learner, train_loader, board, bad_clips, progress and main
             )
             if learner.epoch % cfg.train.eval_every == 0 or learner.epoch == cfg.train.epochs:
                 metrics["val_top1"] = score().topk(1)
             learner.seconds += time.perf_counter() - started
-            metrics["seconds"] = round(learner.seconds, 2)
+            learner.cpu_seconds += time.process_time() - cpu_started
+            metrics |= {"seconds": round(learner.seconds, 2), "cpu_seconds": round(learner.cpu_seconds, 2)}
             best = metrics.get("val_top1", -1.0) > learner.best_top1
             learner.best_top1 = max(learner.best_top1, metrics.get("val_top1", -1.0))
             if board is None:
@@ -138,6 +139,7 @@ def fit(cfg: Config, on_epoch: OnEpoch | None = None, progress: bool = False) ->
         "parameters": sum(p.numel() for p in learner.model.parameters()),
         "device": _device_name(accelerator.device),
         "train_seconds": round(learner.seconds, 1),
+        "train_cpu_seconds": round(learner.cpu_seconds, 1),  # of this process, loader workers not counted
         "bad_clips": len(bad_clips.read_text(encoding="utf-8").splitlines()) if bad_clips.exists() else 0,
         "best_val_top1": learner.best_top1,
         "val_top1": forward.topk(1),
@@ -148,6 +150,7 @@ def fit(cfg: Config, on_epoch: OnEpoch | None = None, progress: bool = False) ->
         summary["val_top1_shuffled"] = score("shuffled").topk(1)
         summary["val_partner_rate_reversed"] = score("reversed").called(partner)
     if main:
+        run.write_classes(train_clips.classes, *forward.by_class())
         run.write_summary(summary)
     accelerator.wait_for_everyone()
     return summary
@@ -173,7 +176,8 @@ class Learner:
         )
         partner = swap_table(self.classes, cfg.data.reverse_swaps, "data.reverse_swaps")
         self.partner = torch.from_numpy(partner).to(accelerator.device)
-        self.epoch, self.steps, self.seconds, self.best_top1 = 0, 0, 0.0, -1.0
+        self.epoch, self.steps, self.best_top1 = 0, 0, -1.0
+        self.seconds, self.cpu_seconds = 0.0, 0.0
 
     def step(self, batch: Batch) -> dict[str, float]:
         """One optimiser step; returns the loss and its terms, top-1 of the batch, gradient norm before clipping, learning rate.
@@ -231,6 +235,7 @@ class Learner:
             "epoch": self.epoch,
             "steps": self.steps,
             "seconds": self.seconds,
+            "cpu_seconds": self.cpu_seconds,
             "best_top1": self.best_top1,
             "rng": torch.get_rng_state(),
         }
@@ -239,7 +244,8 @@ class Learner:
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
         self.epoch, self.steps = state["epoch"], state["steps"]
-        self.seconds, self.best_top1 = state["seconds"], state["best_top1"]
+        self.seconds, self.cpu_seconds = state["seconds"], state.get("cpu_seconds", 0.0)
+        self.best_top1 = state["best_top1"]
         torch.set_rng_state(state["rng"])
 
 

@@ -32,6 +32,7 @@ from hitagu_lib.data.extract import extract_tree
 from hitagu_lib.data.ffmpeg import ffmpeg_path
 from hitagu_lib.data.index import index_frames
 from hitagu_lib.data.lists import usable_cores
+from hitagu_lib.data.synthetic_hard import HARD_PAIRS, draw_hard_scene
 from hitagu_lib.data.synthetic_raster import Pixels, Scene, render
 from hitagu_lib.data.synthetic_scenes import PAIRS, draw_scene
 from hitagu_lib.errors import ConfigError, ExtractError, ListError
@@ -45,27 +46,55 @@ GENERATOR_VERSION = 1
 FPS = 12
 SPLITS = ("train", "val")
 
-CLASSES: tuple[str, ...] = tuple(sorted(name for pair in PAIRS for name in pair))
-"""Label index -> class: the label's text, which is also the folder's name."""
-_BACKWARDS = {name: pair[1 - i] for pair in PAIRS for i, name in enumerate(pair)}
-_MIRRORED = {a: b for pair in PAIRS for a, b in (pair, pair[::-1]) if any(w in pair[0] for w in ("left", "clockwise"))}
-PARTNER: tuple[int, ...] = tuple(CLASSES.index(_BACKWARDS[name]) for name in CLASSES)
-"""Label index -> label index of the same clip played backwards."""
-HFLIP: tuple[int, ...] = tuple(CLASSES.index(_MIRRORED.get(name, name)) for name in CLASSES)
-"""Label index -> label index of the same clip in a mirror (left and right exchanged)."""
+
+class Setting:
+    """A set of classes in time-reversed pairs, and how their scenes are drawn."""
+
+    def __init__(
+        self,
+        pairs: tuple[tuple[str, str], ...],
+        draw: Callable[[int, np.random.Generator, int, int], Scene],
+    ) -> None:
+        self.pairs, self.draw = pairs, draw
+        backwards = {name: pair[1 - i] for pair in pairs for i, name in enumerate(pair)}
+        sided = [pair for pair in pairs if any(word in pair[0] for word in ("left", "clockwise"))]
+        mirrored = {a: b for pair in sided for a, b in (pair, pair[::-1])}
+        self.classes: tuple[str, ...] = tuple(sorted(backwards))
+        """Label index -> class: the label's text, which is also the folder's name."""
+        self.partner: tuple[int, ...] = tuple(self.classes.index(backwards[name]) for name in self.classes)
+        """Label index -> label index of the same clip played backwards."""
+        self.hflip: tuple[int, ...] = tuple(self.classes.index(mirrored.get(name, name)) for name in self.classes)
+        """Label index -> label index of the same clip in a mirror (left and right exchanged)."""
+
+
+SETTINGS = {
+    "mini": Setting(PAIRS, draw_scene),
+    "hard": Setting(HARD_PAIRS, draw_hard_scene),
+}
+_TRAIN_PER_CLASS = {"mini": 120, "hard": 40}
+CLASSES, PARTNER, HFLIP = SETTINGS["mini"].classes, SETTINGS["mini"].partner, SETTINGS["mini"].hflip
+"""Mini's own."""
 
 
 @dataclass(frozen=True)
 class MiniSpec:
-    """What a mini data set is made of. Sizes in pixels, counts in clips of a class."""
+    """What a synthetic data set is made of. Sizes in pixels, counts in clips of a class."""
 
+    setting: str = "mini"
     train_per_class: int = 120
     val_per_class: int = 30
     width: int = 72
     height: int = 72
     seed: int = 0
 
+    @classmethod
+    def of(cls, setting: str, **changes: int) -> MiniSpec:
+        """The setting as it is made by default, with `changes`."""
+        return cls(setting=setting, **({"train_per_class": _TRAIN_PER_CLASS.get(setting, 120)} | changes))
+
     def __post_init__(self) -> None:
+        if self.setting not in SETTINGS:
+            raise ConfigError(f"MiniSpec.setting: found {self.setting!r}, expected one of {', '.join(SETTINGS)}")
         limits = {
             "train_per_class": (1, 99999),
             "val_per_class": (1, 99999),
@@ -90,12 +119,13 @@ def clip_seed(spec: MiniSpec, split: str, label: int, index: int) -> tuple[int, 
 
 def clip_scene(label: int, seed: Sequence[int], spec: MiniSpec) -> tuple[Scene, bool]:
     """The scene of a clip, and whether its frames are to be played backwards."""
-    if not 0 <= label < len(CLASSES):
-        raise ConfigError(f"label: found {label}, expected 0 to {len(CLASSES) - 1}")
-    name = CLASSES[label]
-    kind = next(i for i, pair in enumerate(PAIRS) if name in pair)
+    setting = SETTINGS[spec.setting]
+    if not 0 <= label < len(setting.classes):
+        raise ConfigError(f"label: found {label}, expected 0 to {len(setting.classes) - 1}")
+    name = setting.classes[label]
+    kind = next(i for i, pair in enumerate(setting.pairs) if name in pair)
     rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence(list(seed))))
-    return draw_scene(kind, rng, spec.width, spec.height), name == PAIRS[kind][1]
+    return setting.draw(kind, rng, spec.width, spec.height), name == setting.pairs[kind][1]
 
 
 def render_clip(label: int, seed: Sequence[int], spec: MiniSpec | None = None) -> Pixels:
@@ -134,7 +164,7 @@ def prepare_mini(
             return
         write_atomic(out / _BEGUN, [json.dumps(asked, indent=2) + "\n"])
         counts = zip(SPLITS, (spec.train_per_class, spec.val_per_class), strict=True)
-        labels = range(len(CLASSES))
+        labels = range(len(SETTINGS[spec.setting].classes))
         clips = [(split, label, index) for split, count in counts for label in labels for index in range(count)]
         _run_all(make, clips, workers, progress)
         for split in SPLITS if use_ffmpeg else ():
@@ -166,7 +196,8 @@ def _is_whole(out: Path, asked: dict[str, object]) -> bool:
             )
         return False
     try:
-        found = dict(json.loads(mark.read_text(encoding="utf-8")))
+        # Sets made before there was a choice of settings do not name theirs.
+        found = {"setting": "mini"} | dict(json.loads(mark.read_text(encoding="utf-8")))
     except ValueError as error:
         raise ListError(f"{mark}: found no valid JSON ({error}). Remove the folder, or choose another.") from error
     # Who wrote it counts only while it is unfinished: halves of two kinds must not be mixed.
@@ -193,9 +224,9 @@ Clip = tuple[str, int, int]  # split, label, index
 _BATCH = 10
 
 
-def _clip_path(clip: Clip) -> str:
+def _clip_path(spec: MiniSpec, clip: Clip) -> str:
     split, label, index = clip
-    return f"{split}/{CLASSES[label]}/{label:02d}_{index:05d}"
+    return f"{split}/{SETTINGS[spec.setting].classes[label]}/{label:02d}_{index:05d}"
 
 
 def _run_all(
@@ -249,7 +280,7 @@ def write_videos(videos: Mapping[Path, Pixels], ffmpeg: str) -> None:
 
 def _make_videos(out: Path, spec: MiniSpec, ffmpeg: str, batch: Sequence[Clip]) -> None:
     """Draw some clips and encode them, but for those whose videos are there."""
-    files = {out / "videos" / f"{_clip_path(clip)}.mp4": clip for clip in batch}
+    files = {out / "videos" / f"{_clip_path(spec, clip)}.mp4": clip for clip in batch}
     missing = {file: clip for file, clip in files.items() if not file.exists()}
     for file in missing:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -261,7 +292,7 @@ def _make_videos(out: Path, spec: MiniSpec, ffmpeg: str, batch: Sequence[Clip]) 
 def _make_frames(out: Path, spec: MiniSpec, batch: Sequence[Clip]) -> None:
     """Draw some clips and write their frames as JPEG, but for those that are there. Written aside, then renamed."""
     for clip in batch:
-        folder = out / "frames" / _clip_path(clip)
+        folder = out / "frames" / _clip_path(spec, clip)
         if folder.exists():
             continue
         aside = folder.with_name(f".{folder.name}.tmp")

@@ -59,12 +59,12 @@ def wander(rng: np.random.Generator, frames: int, knot: int) -> Floats:
     return values[left] + (values[left + 1] - values[left]) * (u * u * (3 - 2 * u))
 
 
-def progress(rng: np.random.Generator, frames: int) -> Floats:
-    """How far the event has come at each frame: 0 at first, then a rise over 60-100 % of the clip, then 1. (frames,)
+def progress(rng: np.random.Generator, frames: int, shares: tuple[float, float] = (0.6, 1.0)) -> Floats:
+    """How far the event has come at each frame: 0 at first, then a rise over one of `shares` of the clip, then 1. (frames,)
 
     Its pace lies between even and smoothstep and leans early or late; u -> 1 - u maps the family of curves onto itself.
     """
-    length = uniform(rng, 0.6, 1.0) * (frames - 1)
+    length = uniform(rng, *shares) * (frames - 1)
     start = uniform(rng, 0, frames - 1 - length)
     softness, lean = uniform(rng, 0, 1), uniform(rng, -0.5, 0.5)
     u = np.clip((np.arange(frames) - start) / length, 0, 1)
@@ -78,7 +78,7 @@ def grid(values: Floats | float, frames: int) -> Ints:
 
 
 @dataclass
-class _Stage:
+class Stage:
     """What the events draw on. All lengths below are pixels of a 72 x 72 frame, from its middle; `unit` scales them."""
 
     rng: np.random.Generator
@@ -99,9 +99,11 @@ class _Stage:
         shapes: Sequence[Floats] = SHAPES,
         turn: Floats | float | None = None,
         marks: Sequence[Floats] | None = None,
+        body: Colour | None = None,
     ) -> Thing:
-        """An object with a fresh look. turn: in whole turns; None: a fixed random tilt. marks: None: some or none."""
-        body = draw_colour(self.rng, self.ground, self.taken)
+        """An object with a fresh look. turn: in whole turns; None: a fixed random tilt. marks: None: some or none.
+        body: its colour; None: one that stands out."""
+        body = body or draw_colour(self.rng, self.ground, self.taken)
         self.taken.append(body)
         rim = shade(body, 0 if luma(body) > 120 else 255, 60)
         colours = (rim, body, draw_mark(self.rng, self.ground, body))
@@ -120,28 +122,28 @@ class _Stage:
 
 
 @dataclass
-class _Camera:
+class Camera:
     x: Floats | float = 0.0
     y: Floats | float = 0.0
     step: Floats | float = 1.0
 
 
-Event = Callable[[_Stage], tuple[list[Thing], _Camera]]
+Event = Callable[[Stage], tuple[list[Thing], Camera]]
 
 
-def _push(s: _Stage) -> tuple[list[Thing], _Camera]:
+def _push(s: Stage) -> tuple[list[Thing], Camera]:
     way = s.p - 0.5
     x = s.u(-3, 3) + s.u(36, 48) * way
-    return [s.thing(s.u(8, 11), x, s.u(-14, 14) + s.u(-7, 7) * way)], _Camera()
+    return [s.thing(s.u(8, 11), x, s.u(-14, 14) + s.u(-7, 7) * way)], Camera()
 
 
-def _lift(s: _Stage) -> tuple[list[Thing], _Camera]:
+def _lift(s: Stage) -> tuple[list[Thing], Camera]:
     way = s.p - 0.5
     y = s.u(-3, 3) - s.u(30, 40) * way
-    return [s.thing(s.u(7.5, 10), s.u(-18, 18) + s.u(-6, 6) * way, y)], _Camera()
+    return [s.thing(s.u(7.5, 10), s.u(-18, 18) + s.u(-6, 6) * way, y)], Camera()
 
 
-def _gather(s: _Stage) -> tuple[list[Thing], _Camera]:
+def _gather(s: Stage) -> tuple[list[Thing], Camera]:
     """Two objects of like size move towards each other, both of them, until they almost touch."""
     first, second = s.u(7, 9.5), s.u(7, 9.5)
     dx, dy = heading(s.rng)
@@ -153,10 +155,10 @@ def _gather(s: _Stage) -> tuple[list[Thing], _Camera]:
     x, y = s.u(-4, 4) + aside * dx, s.u(-3, 3) + aside * dy
     a = s.thing(first, x - share * gap * dx, y - share * gap * dy)
     b = s.thing(second, x + (1 - share) * gap * dx, y + (1 - share) * gap * dy)
-    return [a, b], _Camera()
+    return [a, b], Camera()
 
 
-def _cover(s: _Stage) -> tuple[list[Thing], _Camera]:
+def _cover(s: Stage) -> tuple[list[Thing], Camera]:
     """A large object slides over a small one that lies still, and hides it."""
     small = s.u(6, 7.5)
     large = (small + s.u(3, 5)) / 0.7
@@ -165,24 +167,24 @@ def _cover(s: _Stage) -> tuple[list[Thing], _Camera]:
     way = (1 - s.p) * (large + small + s.u(2, 5))
     end_x, end_y = x + s.u(-1.5, 1.5), y + s.u(-1.5, 1.5)
     target = s.thing(small, x, y, COMPACT)
-    return [target, s.thing(large, end_x + dx * way, end_y + dy * way, BLUNT)], _Camera()
+    return [target, s.thing(large, end_x + dx * way, end_y + dy * way, BLUNT)], Camera()
 
 
-def _spin(s: _Stage) -> tuple[list[Thing], _Camera]:
+def _spin(s: Stage) -> tuple[list[Thing], Camera]:
     """0.4 to 0.6 of a turn: between two of eight sampled frames hardly more than a fifth."""
     turn = s.u(0, 1) + s.u(0.4, 0.6) * s.p
-    return [s.thing(s.u(15, 18), s.u(-10, 10), s.u(-6, 6), LOPSIDED, turn, (HALF, SPOT))], _Camera()
+    return [s.thing(s.u(15, 18), s.u(-10, 10), s.u(-6, 6), LOPSIDED, turn, (HALF, SPOT))], Camera()
 
 
-def _approach(s: _Stage) -> tuple[list[Thing], _Camera]:
+def _approach(s: Stage) -> tuple[list[Thing], Camera]:
     far, near = s.u(1.25, 1.45), s.u(0.55, 0.68)
-    return [s.thing(s.u(8.5, 10.5), s.u(-3, 3), s.u(-3, 3))], _Camera(step=far + (near - far) * s.p)
+    return [s.thing(s.u(8.5, 10.5), s.u(-3, 3), s.u(-3, 3))], Camera(step=far + (near - far) * s.p)
 
 
-def _turn_left(s: _Stage) -> tuple[list[Thing], _Camera]:
+def _turn_left(s: Stage) -> tuple[list[Thing], Camera]:
     way = s.p - 0.5
     thing = s.thing(s.u(8, 11), s.u(-4, 4), s.u(-10, 10))
-    return [thing], _Camera(x=-s.u(34, 46) * way, y=s.u(-5, 5) * way)
+    return [thing], Camera(x=-s.u(34, 46) * way, y=s.u(-5, 5) * way)
 
 
 EVENTS: tuple[Event, ...] = (_push, _lift, _gather, _cover, _spin, _approach, _turn_left)
@@ -191,13 +193,29 @@ EVENTS: tuple[Event, ...] = (_push, _lift, _gather, _cover, _spin, _approach, _t
 
 def draw_scene(kind: int, rng: np.random.Generator, width: int, height: int) -> Scene:
     """The scene of one clip of `width` x `height` pixels. kind: index into PAIRS."""
-    frames = MIN_FRAMES + int(rng.random() * (MAX_FRAMES - MIN_FRAMES + 1))
+    return compose(rng, width, height, (MIN_FRAMES, MAX_FRAMES), progress, EVENTS[kind], distractors=1)
+
+
+def compose(
+    rng: np.random.Generator,
+    width: int,
+    height: int,
+    lengths: tuple[int, int],
+    pace: Callable[[np.random.Generator, int], Floats],
+    event: Event,
+    distractors: int,
+) -> Scene:
+    """A scene of `lengths[0]` to `lengths[1]` frames: an event before a textured world, distractors, an unsteady hand."""
+    fewest, most = lengths
+    frames = fewest + int(rng.random() * (most - fewest + 1))
     unit = min(width, height) / 72
     # Large enough for the widest view and the longest turn of the camera.
     world, ground = draw_world(rng, int(height * 1.45 + 16 * unit), int(width * 1.45 + 38 * unit), unit)
-    stage = _Stage(rng, frames, progress(rng, frames), ground, unit, [])
-    subjects, camera = EVENTS[kind](stage)
-    distractor = _distractor(stage, subjects, width / unit, height / unit)
+    stage = Stage(rng, frames, pace(rng, frames), ground, unit, [])
+    subjects, camera = event(stage)
+    clutter: list[Thing] = []
+    for _ in range(distractors):
+        clutter += _distractor(stage, [*clutter, *subjects], width / unit, height / unit)
     hand = uniform(rng, 0.3, 1.2)  # how unsteady, in pixels
     return Scene(
         width=width,
@@ -206,12 +224,12 @@ def draw_scene(kind: int, rng: np.random.Generator, width: int, height: int) -> 
         camera_x=stage.grid(camera.x + hand * wander(rng, frames, 5)),
         camera_y=stage.grid(camera.y + hand * wander(rng, frames, 5)),
         step=np.broadcast_to(np.rint(np.asarray(camera.step) * STEP_ONE), (frames,)).astype(np.int64),
-        things=(*distractor, *subjects),
+        things=(*clutter, *subjects),
         subjects=len(subjects),
     )
 
 
-def _distractor(stage: _Stage, subjects: Sequence[Thing], width: float, height: float) -> list[Thing]:
+def _distractor(stage: Stage, subjects: Sequence[Thing], width: float, height: float) -> list[Thing]:
     """A small thing that strays about, clear of the subjects at all times; none where there is no room for it."""
     radius, reach = stage.u(2.8, 4), stage.u(1, 4)
     dx = reach * wander(stage.rng, stage.frames, 9)

@@ -1,0 +1,175 @@
+"""HiTAGU-Net against its peers: the same recipe, the same training time, several seeds.
+
+    python benchmarks/compare.py --params params/hard.yaml --out outputs/published/hard
+
+Every method has the recipe's data, resolution, augmentation, batch size and schedule; only `model.temporal` (or a switch) differs, and
+the number of epochs: a method whose step is cheaper trains for more of them, so that all take the time that HiTAGU-Net takes. Steps are
+timed first, by turns, in processor seconds of one thread, and the epochs written to <out>/epochs.json; delete it to time again.
+
+Each run is a process of its own with one thread. A finished run is not repeated and one that was stopped goes on, so the command can be
+given again at any time; each run's small files are in <out>/<method>-seed<seed>/ as soon as it ends, and <out>/compare.md is written anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from hitagu_lib.config import Config, load_config
+from hitagu_lib.files import write_atomic
+
+METHODS = {
+    "HiTAGU-Net": "",
+    "without 3STU": "model.stu.enabled=false",
+    "TSM": "model.temporal=tsm",
+    "GRU": "model.temporal=gru",
+    "TSN": "model.temporal=tsn",
+}
+SMALL = ("params.yaml", "provenance.json", "metrics.jsonl", "summary.json", "val_classes.csv")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--params", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument(
+        "--parallel", type=int, default=2, help="runs at a time, one thread each (default: %(default)s)"
+    )
+    parser.add_argument("--overrides", default="", help='for all methods, such as "train.precision=bf16"')
+    args = parser.parse_args()
+    # One thread a run, and no loader processes beside it: then its processor seconds are all it has cost.
+    common = f"{args.overrides} data.workers=0 eval.tsn_baseline=false eval.order_tests=false"
+    prepare(load_config(args.params, common))
+    args.out.mkdir(parents=True, exist_ok=True)
+    epochs = matched_epochs(args.params, common, args.out / "epochs.json")
+    jobs = [(seed, method) for seed in args.seeds for method in args.methods]
+
+    def job(key: tuple[int, str]) -> None:
+        seed, method = key
+        name = f"{method.lower().replace(' ', '-')}-seed{seed}"
+        run = f"{load_config(args.params).run}-compare/{name}"
+        overrides = f"{common} {METHODS[method]} run={run} train.seed={seed} train.epochs={epochs[method]}"
+        command = [sys.executable, "-m", "hitagu_lib.train", "--params", str(args.params), "--overrides", overrides]
+        subprocess.run(command, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL)
+        published = args.out / name
+        published.mkdir(parents=True, exist_ok=True)
+        for file in SMALL:
+            shutil.copyfile(Path(run) / file, published / file)
+        write_table(args.out)
+
+    with ThreadPoolExecutor(args.parallel) as pool:
+        list(pool.map(job, jobs))
+    print((args.out / "compare.md").read_text(encoding="utf-8"))
+
+
+def prepare(cfg: Config) -> None:
+    from hitagu_lib.train import prepare_data
+
+    prepare_data(cfg, progress=True)
+
+
+def matched_epochs(params: Path, common: str, file: Path, steps: int = 4, rounds: int = 5) -> dict[str, int]:
+    """Epochs a method for the training time that the first one takes; from `file`, or timed and written there."""
+    if file.exists():
+        return {method: cost["epochs"] for method, cost in json.loads(file.read_text(encoding="utf-8")).items()}
+    import torch
+
+    from hitagu_lib.data.dataset import ClipDataset, make_loader, open_lists
+    from hitagu_lib.train import Learner, make_accelerator
+
+    torch.set_num_threads(1)
+    learners = {}
+    for method, overrides in METHODS.items():
+        cfg = load_config(params, f"{common} {overrides}")
+        train_clips, _ = open_lists(cfg.data)
+        loader = make_loader(ClipDataset(train_clips, cfg.data, train=True), cfg.train.batch_size, shuffle=True)
+        learners[method] = (Learner(cfg, train_clips.classes, len(loader), make_accelerator(cfg.train)), loader)
+    seconds: dict[str, list[float]] = {method: [] for method in METHODS}
+    for turn in range(rounds + 1):
+        for method, (learner, loader) in learners.items():
+            batches = iter(loader)
+            started = time.process_time()
+            for _ in range(steps):
+                learner.step(next(batches))
+            if turn > 0:  # the first round warms up
+                seconds[method].append((time.process_time() - started) / steps)
+    cost = {method: statistics.median(times) for method, times in seconds.items()}
+    first = next(iter(METHODS))
+    epochs = {method: round(load_config(params).train.epochs * cost[first] / cost[method]) for method in METHODS}
+    table = {
+        method: {
+            "epochs": epochs[method],
+            "seconds_per_step": round(cost[method], 4),
+            "spread": [round(min(seconds[method]), 4), round(max(seconds[method]), 4)],
+        }
+        for method in METHODS
+    }
+    write_atomic(file, [json.dumps(table, indent=2) + "\n"])
+    return epochs
+
+
+def write_table(out: Path) -> None:
+    """<out>/compare.md: a method a row, mean and standard deviation over seeds, from the published files."""
+    lines = [
+        "| method | seeds | validation top-1, mean ± sd (%) | each seed (%) | epochs | training, processor seconds |",
+        "|---|---:|---:|---|---:|---:|",
+    ]
+    for method, runs in published(out).items():
+        top1 = [100 * run["val_top1"] for run in runs]
+        seconds = statistics.mean(run["train_cpu_seconds"] for run in runs)
+        each = ", ".join(f"{value:.1f}" for value in top1)
+        lines.append(f"| {method} | {len(runs)} | {spread(top1)} | {each} | {runs[0]['epochs']} | {seconds:.0f} |")
+    groups = {group: rows for group, rows in by_kind(out).items() if rows}
+    if len(groups) > 1:
+        lines += ["", f"| top-1 (%) on | {' | '.join(published(out))} |", "|---|" + "---:|" * len(published(out))]
+        lines += [
+            f"| {group} | {' | '.join(spread(rows[m]) for m in published(out))} |" for group, rows in groups.items()
+        ]
+    write_atomic(out / "compare.md", [f"{line}\n" for line in lines])
+
+
+def published(out: Path) -> dict[str, list[dict[str, Any]]]:
+    """Method -> the summaries of its seeds, for methods with any."""
+    found = {}
+    for method in METHODS:
+        files = sorted(out.glob(f"{method.lower().replace(' ', '-')}-seed*/summary.json"))
+        if files:
+            found[method] = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    return found
+
+
+def by_kind(out: Path) -> dict[str, dict[str, list[float]]]:
+    """Kind of class -> method -> top-1 of each seed on those classes: what happens at once, and what has a pause in it."""
+    kinds: dict[str, dict[str, list[float]]] = {"one motion": {}, "two events and a pause": {}}
+    for method in published(out):
+        for file in sorted(out.glob(f"{method.lower().replace(' ', '-')}-seed*/val_classes.csv")):
+            counts = {kind: [0, 0] for kind in kinds}
+            with file.open(encoding="utf-8", newline="") as rows:
+                for row in csv.DictReader(rows):
+                    kind = "two events and a pause" if ", then " in row["label"] else "one motion"
+                    counts[kind][0] += int(row["correct"])
+                    counts[kind][1] += int(row["clips"])
+            for kind, (correct, clips) in counts.items():
+                if clips:
+                    kinds[kind].setdefault(method, []).append(100 * correct / clips)
+    return kinds
+
+
+def spread(values: list[float]) -> str:
+    return f"{statistics.mean(values):.1f} ± {statistics.stdev(values):.1f}" if len(values) > 1 else f"{values[0]:.1f}"
+
+
+if __name__ == "__main__":
+    main()

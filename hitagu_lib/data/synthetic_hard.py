@@ -1,0 +1,87 @@
+"""The harder synthetic videos: more and smaller things, shorter events, and pairs that only a memory tells apart.
+
+    draw_hard_scene(kind, rng, width, height) -> Scene
+
+Three kinds of event are mini's own motions, shorter and among clutter. In the other four, things of two colours are shown one after
+the other, with a long pause between them: the two classes of such a pair differ in which came first, and nothing shorter than
+the pause tells. Being shown is the same backwards, so that the rule of `synthetic_scenes` holds: played backwards, each class
+is exactly its partner.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+
+from hitagu_lib.data.synthetic_looks import BLUNT, Floats, pick
+from hitagu_lib.data.synthetic_raster import Colour, Scene, Thing
+from hitagu_lib.data.synthetic_scenes import Camera, Stage, compose, progress
+
+COLOURS: dict[str, Colour] = {
+    "red": (225, 40, 40),
+    "blue": (40, 90, 230),
+    "green": (40, 165, 70),
+    "yellow": (250, 220, 50),
+}
+SHOWN = (("red", "blue"), ("green", "yellow"), ("red", "green"), ("blue", "yellow"))
+
+HARD_PAIRS: tuple[tuple[str, str], ...] = (
+    ("Pushing something from left to right", "Pushing something from right to left"),
+    ("Moving something up", "Moving something down"),
+    ("Turning the camera left while filming something", "Turning the camera right while filming something"),
+    *((f"Showing something {a}, then something {b}", f"Showing something {b}, then something {a}") for a, b in SHOWN),
+)
+"""(the event as drawn, the same backwards)."""
+
+HARD_FRAMES = (56, 64)
+"""Fewest and most frames of a clip."""
+
+Drawn = tuple[list[Thing], Camera]
+
+
+def draw_hard_scene(kind: int, rng: np.random.Generator, width: int, height: int) -> Scene:
+    """The scene of one clip of `width` x `height` pixels. kind: index into HARD_PAIRS."""
+    return compose(rng, width, height, HARD_FRAMES, _progress, EVENTS[kind], distractors=3)
+
+
+def _progress(rng: np.random.Generator, frames: int) -> Floats:
+    return progress(rng, frames, shares=(0.3, 0.45))
+
+
+def _push(s: Stage) -> Drawn:
+    x = s.u(-3, 3) + s.u(32, 42) * (s.p - 0.5)
+    return [s.thing(s.u(7, 9), x, s.u(-14, 14))], Camera()
+
+
+def _lift(s: Stage) -> Drawn:
+    y = s.u(-3, 3) - s.u(28, 36) * (s.p - 0.5)
+    return [s.thing(s.u(7, 9), s.u(-18, 18), y)], Camera()
+
+
+def _turn_left(s: Stage) -> Drawn:
+    return [s.thing(s.u(7, 9), s.u(-4, 4), s.u(-10, 10))], Camera(x=-s.u(30, 42) * (s.p - 0.5))
+
+
+def _show(colours: tuple[str, str], s: Stage) -> Drawn:
+    """One thing is put into view and taken away again, and 24 to 28 frames later another one."""
+    first, second, pause = s.u(9, 11), s.u(9, 11), s.u(24, 28)
+    start = s.u(0, s.frames - 1 - first - pause - second)
+    spans = ((start, first), (start + first + pause, second))
+    return [_shown(s, COLOURS[name], *span) for name, span in zip(colours, spans, strict=True)], Camera()
+
+
+def _shown(s: Stage, body: Colour, start: float, length: float) -> Thing:
+    """Comes in from one of the four sides, stays, and goes back, within `length` frames; else it is out of sight."""
+    u = np.clip((np.arange(s.frames) - start) / length, 0, 1)
+    there = np.minimum(1, 3.5 * np.minimum(u, 1 - u))
+    radius, away = s.u(9, 12), 60.0
+    dx, dy = pick(s.rng, ((1.0, 0.0), (-1.0, 0.0), (0.0, 1.0), (0.0, -1.0)))
+    x = s.u(-12, 12) * (1 - abs(dx)) + dx * (away + (s.u(4, 12) - away) * there)
+    y = s.u(-12, 12) * (1 - abs(dy)) + dy * (away + (s.u(4, 12) - away) * there)
+    return s.thing(radius, x, y, BLUNT, marks=(), body=body)
+
+
+EVENTS: tuple[Callable[[Stage], Drawn], ...] = (*(_push, _lift, _turn_left), *(partial(_show, c) for c in SHOWN))
+"""One for each of HARD_PAIRS, in their order."""

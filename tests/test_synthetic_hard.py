@@ -1,0 +1,127 @@
+"""The harder setting: what its clips show, read off the pixels; that only the order of two distant events tells a pair apart."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hitagu_lib.config import load_config
+from hitagu_lib.data.dataset import swap_table
+from hitagu_lib.data.synthetic import SETTINGS, MiniSpec, clip_scene, prepare_mini, render_clip
+from hitagu_lib.data.synthetic_hard import COLOURS, HARD_FRAMES
+from hitagu_lib.data.synthetic_raster import render
+from hitagu_lib.errors import ConfigError, ListError
+
+HARD, SPEC = SETTINGS["hard"], MiniSpec.of("hard")
+SHOWN = [label for label, name in enumerate(HARD.classes) if ", then " in name]
+MOVED = [label for label in range(len(HARD.classes)) if label not in SHOWN]
+
+
+def test_partner_and_mirror_say_what_their_names_say() -> None:
+    for label, name in enumerate(HARD.classes):
+        partner, mirrored = HARD.classes[HARD.partner[label]], HARD.classes[HARD.hflip[label]]
+        if label in SHOWN:
+            first, second = (part.split()[-1] for part in name.split(", then "))
+            assert partner == f"Showing something {second}, then something {first}" and mirrored == name
+        elif "left" in name or "right" in name:
+            assert partner == mirrored != name
+        else:
+            assert {name, partner} == {"Moving something up", "Moving something down"} and mirrored == name
+
+
+def test_params_and_generator_agree_on_mirrors_and_reverses() -> None:
+    cfg = load_config("params/hard.yaml")
+    assert cfg.data.prepare == "hard"
+    assert swap_table(HARD.classes, cfg.data.hflip_swaps, "data.hflip_swaps").tolist() == list(HARD.hflip)
+    assert swap_table(HARD.classes, cfg.data.reverse_swaps, "data.reverse_swaps").tolist() == list(HARD.partner)
+
+
+def visible(label: int, seed: tuple[int, ...]) -> dict[str, np.ndarray]:
+    """Colour -> in which frames, in the clip's order, the thing of this colour is seen."""
+    scene, backwards = clip_scene(label, seed, SPEC)
+    things = scene.things[-scene.subjects :]
+    shown = {}
+    for thing in things:
+        frames = render(replace(scene, world=np.zeros_like(scene.world), things=(thing,)))
+        middle = thing.sprite[thing.sprite.shape[0] // 2, thing.sprite.shape[1] // 2, :3].astype(int)
+        colour = min(COLOURS, key=lambda name: int(np.abs(middle - np.array(COLOURS[name])).sum()))
+        shown[colour] = frames.any(axis=(1, 2, 3))[:: -1 if backwards else 1]
+    return shown
+
+
+@pytest.mark.parametrize("label", SHOWN, ids=lambda label: HARD.classes[label])
+def test_two_things_are_shown_in_the_order_of_the_name_with_a_pause_between(label: int) -> None:
+    first, second = (part.split()[-1] for part in HARD.classes[label].split(", then "))
+    for i in range(6):
+        seen = visible(label, (7, 0, label, i))
+        assert set(seen) == {first, second}
+        one, other = (np.nonzero(seen[name])[0] for name in (first, second))
+        for times in (one, other):
+            assert 3 <= len(times) <= 12 and np.array_equal(times, np.arange(times[0], times[-1] + 1))
+        assert other[0] - one[-1] > 22
+        # never all of it within the 9 neighbouring samples of 16 that a network of four shifts sees at once
+        assert other[-1] - one[0] > 8 * len(seen[first]) / 16
+
+
+@pytest.mark.parametrize("label", range(len(HARD.classes)), ids=HARD.classes)
+def test_partners_have_the_same_frames_in_opposite_order(label: int) -> None:
+    seed = (5, 1, label, 2)
+    one, other = render_clip(label, seed, SPEC), render_clip(HARD.partner[label], seed, SPEC)
+    assert HARD_FRAMES[0] <= len(one) <= HARD_FRAMES[1]
+    assert np.array_equal(one, other[::-1]) and not np.array_equal(one, other)
+
+
+@pytest.mark.parametrize("label", MOVED, ids=lambda label: HARD.classes[label])
+def test_motions_go_where_the_name_says_and_take_less_than_half_the_clip(label: int) -> None:
+    name = HARD.classes[label]
+    for i in range(6):
+        scene, backwards = clip_scene(label, (8, 0, label, i), SPEC)
+        thing = scene.things[-1]
+        step = -1 if backwards else 1
+        x, y = (thing.x - scene.camera_x)[::step] / 16, (thing.y - scene.camera_y)[::step] / 16
+        along = {"right": x[-1] - x[0], "left": x[0] - x[-1], "up": y[0] - y[-1], "down": y[-1] - y[0]}
+        # What the camera turns towards, goes the other way.
+        towards = {"Turning the camera left": "right", "Turning the camera right": "left"}
+        wanted = next((way for text, way in towards.items() if name.startswith(text)), name.split()[-1])
+        assert along[wanted] > 20, name
+        moving = np.nonzero(np.abs(np.diff(x)) + np.abs(np.diff(y)) > 1.2)[0]
+        assert moving[-1] - moving[0] < len(x) / 2
+
+
+GOLDEN = {
+    "Moving something down": "(61, 72, 72, 3) 3c3a77ebb6e40865",
+    "Pushing something from left to right": "(61, 72, 72, 3) 6b17788d7a176253",
+    "Showing something blue, then something red": "(64, 72, 72, 3) 43be585ef1f9e073",
+    "Showing something blue, then something yellow": "(64, 72, 72, 3) 05f95bc3be8bef1e",
+    "Showing something green, then something red": "(61, 72, 72, 3) ba8a44970219e3dd",
+    "Showing something green, then something yellow": "(57, 72, 72, 3) 87fec26d706dd48f",
+    "Turning the camera left while filming something": "(63, 72, 72, 3) 64cff41419191a67",
+}
+
+
+@pytest.mark.parametrize("label", [a for a in range(len(HARD.classes)) if a < HARD.partner[a]])
+def test_pixels_are_the_same_on_every_machine(label: int) -> None:
+    frames = render_clip(label, (0, 0, label, 0), SPEC)
+    found = f"{frames.shape} {hashlib.sha256(frames.tobytes()).hexdigest()[:16]}"
+    assert found == GOLDEN[HARD.classes[label]], (
+        "if the pixels were meant to change, raise GENERATOR_VERSION with these"
+    )
+
+
+def test_a_folder_holds_one_setting(tmp_path: Path) -> None:
+    out = tmp_path / "set"
+    prepare_mini(
+        out, MiniSpec.of("hard", train_per_class=1, val_per_class=1), use_ffmpeg=False, workers=1, progress=False
+    )
+    assert (out / "classes.txt").read_text(encoding="utf-8").splitlines() == list(HARD.classes)
+    with pytest.raises(ListError, match=r"setting 'hard'.*expected.*setting 'mini'"):
+        prepare_mini(out, MiniSpec(train_per_class=1, val_per_class=1), use_ffmpeg=False, workers=1, progress=False)
+
+
+def test_an_unknown_setting_is_refused() -> None:
+    with pytest.raises(ConfigError, match="found 'maxi', expected one of mini, hard"):
+        MiniSpec.of("maxi")
