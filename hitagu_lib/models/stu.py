@@ -11,6 +11,8 @@ Our reconstruction. Relatives: minGRU (Feng et al. 2024), HGRN (Qin et al. 2023)
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -18,6 +20,7 @@ from hitagu_lib.config import STUConfig
 
 # Upper edges of the fast, middle and slow band at the start, evenly spread half-lives: 1, 4 and 16 steps.
 _EDGES = (0.5, 0.84, 0.96)
+_LOG_FLOOR = 1e-20  # added to a forget gate before its logarithm is taken
 
 
 class ThreeStateTemporalUnit(nn.Module):
@@ -65,16 +68,56 @@ class ThreeStateTemporalUnit(nn.Module):
         # unbind rather than an index a level: its gradient is one stack, not a sum of mostly empty tensors
         for V, f, share in zip(self.V, gates.unbind(2), s.unbind(2), strict=True):
             c = torch.tanh(V(level)).reshape(B, T, -1, h, w)
-            state = recur(f, (1 - f) * c)
+            state = recur_loop(f, (1 - f) * c)
             read = read + share * state
             level = state.flatten(0, 1)
         return u + self.W_o(read.flatten(0, 1)).reshape(u.shape), s
 
 
-def recur(f: Tensor, x: Tensor) -> Tensor:
-    """h_t = f_t h_{t-1} + x_t along dimension 1, h_0 = 0. f, x and the result are (B, T, ...)."""
+def recur_loop(f: Tensor, x: Tensor) -> Tensor:
+    """(2c.6) h_t = f_t h_{t-1} + x_t along dimension 1, h_0 = 0, step by step. f, x and the result are (B, T, ...).
+
+    The reference of the three forms: T steps one after the other, no extra memory.
+    """
     state, states = torch.zeros_like(x[:, 0]), []
     for f_t, x_t in zip(f.unbind(1), x.unbind(1), strict=True):
         state = f_t * state + x_t
         states.append(state)
     return torch.stack(states, dim=1)
+
+
+def recur_closed(f: Tensor, x: Tensor) -> Tensor:
+    """(2c.10) The same as one product with a lower-triangular matrix: h_t = sum_{i <= t} exp(L_t - L_i) x_i, L = cumsum(log f).
+
+    T times the memory of x. L_t - L_i is summed from i + 1 to t anew for each i: a difference of two long sums would lose digits to
+    cancellation and be inf - inf where gates are 0.
+    """
+    T = f.shape[1]
+    # The floor stands in for f = 0: far below what a sum can show, and far enough above the smallest float that 1 / floor, which the
+    # gradient of the logarithm is there, times its own products is exact too.
+    log_f = torch.log(f + _LOG_FLOOR)
+    steps = log_f[:, :, None].expand(-1, -1, T, *f.shape[2:])  # (B, t, i, ...)
+    shape = (T, T, *[1] * (f.ndim - 2))
+    below = torch.ones(T, T, dtype=torch.bool, device=f.device).tril(-1).reshape(shape)  # i < t
+    span = torch.cumsum(steps.masked_fill(~below, 0), dim=1)  # L_t - L_i for i <= t
+    above = torch.ones(T, T, dtype=torch.bool, device=f.device).triu(1).reshape(shape)  # i > t: masked before exp
+    decay = torch.exp(span.masked_fill(above, -torch.inf))
+    return (decay * x[:, None]).sum(2)
+
+
+def recur_scan(f: Tensor, x: Tensor) -> Tensor:
+    """(2c.11) The same as an associative scan: (f, x) o (f', x') = (f f', f' x + x'), in ceil(log2 T) doublings.
+
+    Hillis and Steele (1986). After the step of d, (f_t, x_t) spans the 2d steps that end at t.
+    """
+    d, T = 1, f.shape[1]
+    while d < T:
+        x = torch.cat([x[:, :d], torch.addcmul(x[:, d:], f[:, d:], x[:, :-d])], dim=1)
+        f = torch.cat([f[:, :d], f[:, d:] * f[:, :-d]], dim=1)
+        d *= 2
+    return x
+
+
+def half_life(f: Tensor) -> Tensor:
+    """(2c.9) ln(1/2) / ln f: the steps after which a forget gate f in (0, 1) has halved what a state holds."""
+    return -math.log(2) / torch.log(f)
