@@ -89,6 +89,11 @@ class STUConfig:
     width: int = _option(256, low=1)  # channels of each state
     bands: bool = True  # forget gates confined to disjoint bands
     elapsed_time: bool = True  # forget gates raised to the elapsed time
+    gates_see_state: bool = (
+        False  # forget gates that also see their own state one step ago, as a GRU's: sequential, the loop alone
+    )
+    # how the recurrence is computed, the result being the same; auto: what was measured to be fastest (benchmarks/stu.py)
+    form: str = _option("auto", choices=("auto", "loop", "closed", "scan"))
 
 
 @dataclass(frozen=True)
@@ -334,7 +339,7 @@ def _check_together(config: Config, source: str) -> None:
         raise ConfigError(
             f"{source}: data.image_size: found {data.image_size}; expected at most data.short_side = {data.short_side}"
         )
-    for stage in model.mde.taps:
+    for stage in model.mde.taps if model.mde.enabled else ():
         if STAGES.index(stage) > STAGES.index(model.backbone.cut):
             raise ConfigError(
                 f"{source}: model.mde.taps: found {stage}, beyond model.backbone.cut = {model.backbone.cut}"
@@ -356,6 +361,11 @@ def _check_together(config: Config, source: str) -> None:
         )
     if attention.sca and not attention.sca_gates:
         raise ConfigError(f"{source}: model.attention.sca_gates: found none; expected a gate, or sca: false")
+    if model.stu.gates_see_state and model.stu.form not in ("auto", "loop"):
+        raise ConfigError(
+            f"{source}: model.stu.form: found {model.stu.form}; "
+            "expected auto or loop, the only forms for model.stu.gates_see_state: true"
+        )
     if model.attention.tsa_width % (2 * model.attention.tsa_heads):
         raise ConfigError(
             f"{source}: model.attention.tsa_width: found {model.attention.tsa_width}; "

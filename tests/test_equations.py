@@ -48,10 +48,9 @@ def test_every_mark_names_an_equation() -> None:
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda p: p.stem)
-def test_a_chapter_numbers_its_own_equations_once_and_in_order(chapter: Path) -> None:
-    prefix = chapter.stem.split("_")[0].lstrip("0")  # 02b_mde -> 2b
-    expected = [f"{prefix}.{i}" for i in range(1, HOW_MANY[prefix] + 1)]
-    assert tags(chapter.read_text(encoding="utf-8")) == expected
+def test_a_chapter_numbers_each_of_its_equations_once(chapter: Path) -> None:
+    own = chapter.stem[1:3]  # 02b_mde -> 2b
+    assert sorted(tags(chapter.read_text(encoding="utf-8"))) == sorted(n for n in NUMBERS if n.startswith(own))
 
 
 def test_what_counts_as_a_tag_and_as_a_mark() -> None:
