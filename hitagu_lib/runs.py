@@ -83,8 +83,10 @@ class Run:
         kept = [line for line in self.metrics() if line["epoch"] < epoch]
         write_atomic(self._metrics, (json.dumps(line) + "\n" for line in kept))
 
-    def write_provenance(self, device: str) -> None:
-        write_atomic(self.folder / "provenance.json", [json.dumps(provenance(self.cfg, device), indent=2) + "\n"])
+    def write_provenance(self, device: str, backbone_weights: dict[str, Any] | None = None) -> None:
+        """`backbone_weights`: what was loaded into the backbone, from where, and what was left; None where it began at random."""
+        where = provenance(self.cfg, device) | {"backbone_weights": backbone_weights}
+        write_atomic(self.folder / "provenance.json", [json.dumps(where, indent=2) + "\n"])
 
     def checkpoint(self, name: str) -> Path:
         return self._checkpoints / f"{name}.pt"
