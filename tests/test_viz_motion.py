@@ -65,3 +65,4 @@ def test_rows_share_one_scale_with_zero_in_its_middle() -> None:
     assert {image.get_clim() for image in images} == {(-2.0, 2.0)}
     assert [float(image.get_array().mean()) for image in images] == [1, 1, 1, -2, -2, -2]
     assert [ax.get_ylabel() for ax in figure.axes[::3]][:2] == ["r", "d+"]
+    assert [ax.get_xlabel() for ax in figure.axes[:6]] == ["", "", "", "frame 1", "frame 2", "frame 3"]

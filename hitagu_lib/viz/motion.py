@@ -67,10 +67,10 @@ def signed_rows(rows: Mapping[str, Tensor]) -> Figure:
     limit = max(float(maps.abs().max()) for maps in rows.values())
     figure, axes = new_figure((WIDTH / (T + 1.2)) * len(rows), len(rows), T, squeeze=False)
     for row, (name, maps) in zip(axes, rows.items(), strict=True):
-        for t, (ax, values) in enumerate(zip(row, maps, strict=True)):
+        for ax, values in zip(row, maps, strict=True):
             image = draw_signed(ax, values, limit)
-            if row is axes[-1]:
-                ax.set_xlabel(f"frame {t + 1}", fontsize=8)
         row[0].set_ylabel(name)
+    for t, ax in enumerate(axes[-1]):
+        ax.set_xlabel(f"frame {t + 1}", fontsize=8)
     figure.colorbar(image, ax=axes, label="value", shrink=0.8)
     return figure
