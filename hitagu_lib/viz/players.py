@@ -96,11 +96,12 @@ def _data_uri(picture: Image.Image) -> str:
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-# The pictures stay white in a dark theme; all else takes the page's colours, the caption too, which themes like to make pale. The controls are hidden until the script has taken
-# hold of them. No ids: each script finds its own player as its parent, so that any number fit on a page, even of the same content.
-# `data-lm-suppress-shortcuts` keeps JupyterLab from taking the arrow keys.
+# The pictures stay white in a dark theme; all else takes the page's colours, the caption too, which themes like to make pale. The
+# controls are hidden until the script has taken hold of them. No ids: each script finds its own player as its parent, so that any number
+# fit on a page, even of the same content. `data-lm-suppress-shortcuts` keeps JupyterLab from taking the arrow keys.
 _PAGE = Template("""\
-<div class="hitagu-player" role="group" aria-label="Player: $LABEL" data-lm-suppress-shortcuts="true" style="max-width: 728px; padding: 4px">
+<div class="hitagu-player" role="group" aria-label="Player: $LABEL"
+ data-lm-suppress-shortcuts="true" style="max-width: 728px; padding: 4px">
 <figure style="margin: 0">
 <img src="$PICTURE" alt="$ALT" style="display: block; max-width: 100%; height: auto; background: white">
 <figcaption aria-live="polite" style="margin: 0.4em 0; min-height: 1.5em; color: inherit; text-align: left">$CAPTION</figcaption>
