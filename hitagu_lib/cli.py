@@ -1,4 +1,4 @@
-"""The command line: `hitagu prepare | extract | index | train | predict`, also as `python -m hitagu_lib.cli`.
+"""The command line: `hitagu prepare | extract | index | train | predict | export | report`, also as `python -m hitagu_lib.cli`.
 
 Each command is a pair of functions: `_add_<command>` declares its options, `_<command>` does the work and returns the exit
 code. What is heavy is imported in the second one, so that `hitagu --help` answers at once.
@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=f"hitagu-net {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for add in (_add_prepare, _add_extract, _add_index, _add_train, _add_predict):
+    for add in (_add_prepare, _add_extract, _add_index, _add_train, _add_predict, _add_export, _add_report):
         add(commands)
     args = parser.parse_args(argv)
     try:
@@ -312,6 +312,66 @@ def _predict(args: argparse.Namespace) -> int:
         else:
             print(source, *(f"  {probability:6.1%}  {label}" for label, probability in ranked), sep="\n")
     return 1 if failed else 0
+
+
+def _add_export(commands: Commands[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "export",
+        help="a trained network as ONNX or .pt2",
+        description="Write the network of a checkpoint as one file that runs without this library: ONNX, or torch.export's .pt2. It takes "
+        "x (B, T, 3, H, W), normalised, and t (B, T); B is free, T and H = W are fixed. The file is checked against the network first, "
+        "and carries the class labels and the parameters.",
+    )
+    parser.add_argument(
+        "--checkpoint", type=Path, required=True, metavar="FILE", help="such as outputs/mini/checkpoints/last.pt"
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="model.onnx or model.pt2")
+    parser.add_argument(
+        "--num-frames", type=_at_least_one, metavar="T", help="frames a clip (default: as it was trained)"
+    )
+    parser.add_argument(
+        "--image-size", type=_at_least_one, metavar="PIXELS", help="side of a frame (default: as it was trained)"
+    )
+    parser.set_defaults(run=_export)
+
+
+def _export(args: argparse.Namespace) -> int:
+    from hitagu_lib.export import export_checkpoint
+
+    cfg, difference = export_checkpoint(args.checkpoint, args.out, args.num_frames, args.image_size)
+    T, S = cfg.data.num_frames, cfg.data.image_size
+    print(f"{args.out}: x (B, {T}, 3, {S}, {S}), t (B, {T}); its logits are within {difference:.0e} of the network's")
+    return 0
+
+
+def _add_report(commands: Commands[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("report", help="tell what a recipe's model costs", description="Report on a recipe.")
+    reports = parser.add_subparsers(title="reports", metavar="WHAT", required=True)
+    model = reports.add_parser(
+        "model",
+        help="multiply-adds and parameters by module",
+        description="Multiply-adds for one view and parameters of the recipe's model, by module and in total. Needs neither data "
+        "nor weights nor a network.",
+    )
+    model.add_argument("--params", default="params/mini.yaml", metavar="FILE", help="(default: %(default)s)")
+    model.add_argument("--overrides", default="", metavar="TEXT", help='such as "model.temporal=tsm"')
+    model.add_argument(
+        "--classes", type=_at_least_one, metavar="N",
+        help="number of classes (default: the lines of the recipe's classes.txt; where that is not there, 174)",
+    )  # fmt: skip
+    model.add_argument("--json", action="store_true", help="one JSON object: gflops, params_millions, modules, ...")
+    model.set_defaults(run=_report_model)
+
+
+def _report_model(args: argparse.Namespace) -> int:
+    import json
+
+    from hitagu_lib.config import load_config
+    from hitagu_lib.report import model_report, model_report_text
+
+    report = model_report(load_config(args.params, args.overrides), args.classes)
+    print(json.dumps(report, indent=2) if args.json else model_report_text(report))
+    return 0
 
 
 def _add_workers(parser: argparse.ArgumentParser, what: str) -> None:

@@ -23,6 +23,8 @@ import yaml
 from hitagu_lib.errors import ConfigError
 
 STAGES = ("layer1", "layer2", "layer3", "layer4")
+READS = ("map", "forward", "backward")  # what MDE's trunk reads of a tap
+GATES = ("channel", "spatial")  # SCA's
 SECTIONS = ("data", "model", "train", "eval")
 
 
@@ -59,7 +61,7 @@ class DataConfig:
 class BackboneConfig:
     name: str = _option("resnet50", choices=("resnet18", "resnet34", "resnet50", "resnet101"))
     cut: str = _option("layer4", choices=STAGES)  # the last stage that is kept
-    weights: str | None = None  # a name of torchvision's weights enum, such as IMAGENET1K_V2
+    weights: str | None = None  # a name of torchvision's weights enum, such as IMAGENET1K_V2, or a .pt or .pth file
     frozen_stages: int = _option(0, low=0, high=5)  # 1: the stem; 2: and layer1; ...
     frozen_bn: bool = False  # keep BatchNorm's running statistics as loaded
 
@@ -69,10 +71,15 @@ class MDEConfig:
     enabled: bool = True
     taps: tuple[str, ...] = _option(("layer2", "layer3", "layer4"), choices=STAGES)  # stages whose maps are differenced
     reduced: int = _option(32, low=1)  # channels of r, the map that is differenced
+    difference_kernel: int = _option(3, choices=(1, 3))  # side of K, learned; 1: no K, plain differences
     shift_radius: int = _option(
         2, low=0, high=8
     )  # grid steps that a position is looked for in the next frame; 0: not at all
-    width: int = _option(64, low=1)  # channels of the trunk that reads the differences
+    reads: tuple[str, ...] = _option(READS, choices=READS)  # what the trunk reads beside the shift match: r, d+, d-
+    trunk_blocks: int = _option(2, low=0, high=8)  # at least; a block a halving of the grid. 0: a bare projection
+    width: int = _option(64, low=1)  # channels of the trunk
+    gate: bool = True  # a * F
+    embedding: bool = True  # e
 
 
 @dataclass(frozen=True)
@@ -82,16 +89,23 @@ class STUConfig:
     width: int = _option(256, low=1)  # channels of each state
     bands: bool = True  # forget gates confined to disjoint bands
     elapsed_time: bool = True  # forget gates raised to the elapsed time
+    gates_see_state: bool = (
+        False  # forget gates that also see their own state one step ago, as a GRU's: sequential, the loop alone
+    )
+    # how the recurrence is computed, the result being the same; auto: what was measured to be fastest (benchmarks/stu.py)
+    form: str = _option("auto", choices=("auto", "loop", "closed", "scan"))
 
 
 @dataclass(frozen=True)
 class AttentionConfig:
     sca: bool = True  # Spatial Channel Attention
     tsa: bool = True  # Temporal Self-Attention
+    sca_gates: tuple[str, ...] = _option(GATES, choices=GATES)
     sca_reduction: int = _option(32, low=1)  # the channel gate's bottleneck is C / sca_reduction
     sca_kernel: int = _option(7, choices=(3, 5, 7))  # the spatial gate's convolution
     tsa_width: int = _option(128, low=2)  # channels of queries, keys and values together
     tsa_heads: int = _option(4, low=1)
+    tsa_position: bool = True  # the position code, computed from the frames' times
 
 
 @dataclass(frozen=True)
@@ -325,13 +339,33 @@ def _check_together(config: Config, source: str) -> None:
         raise ConfigError(
             f"{source}: data.image_size: found {data.image_size}; expected at most data.short_side = {data.short_side}"
         )
-    for stage in model.mde.taps:
+    for stage in model.mde.taps if model.mde.enabled else ():
         if STAGES.index(stage) > STAGES.index(model.backbone.cut):
             raise ConfigError(
                 f"{source}: model.mde.taps: found {stage}, beyond model.backbone.cut = {model.backbone.cut}"
             )
-    if model.mde.enabled and not model.mde.taps:
+    mde, attention = model.mde, model.attention
+    named = {"mde.taps": mde.taps, "mde.reads": mde.reads, "attention.sca_gates": attention.sca_gates}
+    for key, names in named.items():
+        if len(set(names)) < len(names):
+            raise ConfigError(f"{source}: model.{key}: found {list(names)}; expected each name once")
+    if mde.enabled and not mde.taps:
         raise ConfigError(f"{source}: model.mde.taps: found none; expected a stage, or model.mde.enabled: false")
+    if mde.enabled and not (mde.reads or mde.shift_radius):
+        raise ConfigError(
+            f"{source}: model.mde.reads: found none, and shift_radius 0; expected either, or model.mde.enabled: false"
+        )
+    if mde.enabled and not (mde.gate or mde.embedding):
+        raise ConfigError(
+            f"{source}: model.mde.gate and embedding: found both false; expected one, or model.mde.enabled: false"
+        )
+    if attention.sca and not attention.sca_gates:
+        raise ConfigError(f"{source}: model.attention.sca_gates: found none; expected a gate, or sca: false")
+    if model.stu.gates_see_state and model.stu.form not in ("auto", "loop"):
+        raise ConfigError(
+            f"{source}: model.stu.form: found {model.stu.form}; "
+            "expected auto or loop, the only forms for model.stu.gates_see_state: true"
+        )
     if model.attention.tsa_width % (2 * model.attention.tsa_heads):
         raise ConfigError(
             f"{source}: model.attention.tsa_width: found {model.attention.tsa_width}; "

@@ -94,8 +94,10 @@ class Run:
         kept = [line for line in self.metrics() if line["epoch"] < epoch]
         write_atomic(self._metrics, (json.dumps(line) + "\n" for line in kept))
 
-    def write_provenance(self, device: str) -> None:
-        write_atomic(self.folder / "provenance.json", [json.dumps(provenance(self.cfg, device), indent=2) + "\n"])
+    def write_provenance(self, device: str, backbone_weights: dict[str, Any] | None = None) -> None:
+        """`backbone_weights`: what was loaded into the backbone, from where, and what was left; None where it began at random."""
+        where = provenance(self.cfg, device) | {"backbone_weights": backbone_weights}
+        write_atomic(self.folder / "provenance.json", [json.dumps(where, indent=2) + "\n"])
 
     def checkpoint(self, name: str) -> Path:
         return self._checkpoints / f"{name}.pt"
@@ -133,20 +135,30 @@ def read_metrics(folder: str | Path) -> list[dict[str, Any]]:
 
 def provenance(cfg: Config, device: str) -> dict[str, Any]:
     """Where the numbers of a run come from."""
+    return surroundings(device) | {"data_fingerprint": data_fingerprint(cfg), "seed": cfg.train.seed}
+
+
+def surroundings(device: str) -> dict[str, Any]:
+    """What was started, when and where: commit, versions (None: not installed), machine, command."""
     return {
         "hitagu_lib": __version__,
         "git_commit": _git("rev-parse", "HEAD"),
         "git_changed": bool(_git("status", "--porcelain", "--untracked-files=no")),
-        "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "packages": {name: _version(name) for name in PACKAGES},
         "python": platform.python_version(),
         "platform": platform.platform(),
         "device": device,
         "cpu_threads": torch.get_num_threads(),
-        "data_fingerprint": data_fingerprint(cfg),
-        "seed": cfg.train.seed,
         "command": _command(),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def data_fingerprint(cfg: Config) -> str:

@@ -102,7 +102,8 @@ def fit(cfg: Config, on_epoch: OnEpoch | None = None, progress: bool = False) ->
     bad_clips = run.folder / "bad_clips.txt"
     if main:
         run.forget_metrics_from(learner.epoch)
-        run.write_provenance(_device_name(accelerator.device))
+        weights = accelerator.unwrap_model(learner.model).backbone.loaded
+        run.write_provenance(_device_name(accelerator.device), weights and dataclasses.asdict(weights))
     with SummaryWriter(str(run.logs), purge_step=learner.steps) if main else nullcontext() as board:
         while learner.epoch < cfg.train.epochs:
             started, cpu_started = time.perf_counter(), time.process_time()

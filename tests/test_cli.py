@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -33,7 +34,7 @@ def test_help_answers_without_the_heavy_modules() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert all(command in done.stdout for command in ("prepare", "extract", "index"))
+    assert all(command in done.stdout for command in ("prepare", "extract", "index", "report"))
 
 
 def test_the_module_runs_too() -> None:
@@ -128,6 +129,8 @@ def test_what_the_user_can_mend_is_one_message_and_exit_code_2(
         (["index", "--root", "f", "--out", "o.csv", "--no-decode"], "--no-decode and --workers are for --check"),
         (["index", "--root", "f", "--check", "o.csv", "--relative-to", "f"], "--relative-to is for --out"),
         (["prepare", "maxi"], "invalid choice: 'maxi'"),
+        (["report"], "the following arguments are required: WHAT"),
+        (["report", "model", "--classes", "0"], "found '0', expected a whole number of at least 1"),
         ([], "required: COMMAND"),
     ],
 )
@@ -151,6 +154,32 @@ def test_prepare_mini(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert main(["index", "--check", str(out / "train.csv"), "--root", str(out / "frames")]) == 0
     assert main(["prepare", "mini", "--out", str(out), "--seed", "4", "--no-ffmpeg"]) == 2
     assert "seed" in capsys.readouterr().err
+
+
+def test_report_model_needs_no_data_and_no_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    command = ["report", "model", "--params", str(ROOT / "params" / "ssv2.yaml")]
+    assert main([*command, "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert 33 < report["gflops"] <= 34.5 and 24 < report["params_millions"] <= 28
+    assert list(report["modules"]) == ["backbone", "mde", "stu", "sca", "tsa", "head"]
+    assert all(cost.keys() == {"gflops", "params_millions"} for cost in report["modules"].values())
+    assert report["num_classes"] == 174 and "assumed" in report["num_classes_from"]
+    assert list(tmp_path.iterdir()) == [], "nothing is downloaded"
+
+    assert main([*command, "--overrides", "model.temporal=tsn", "--classes", "700"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:3] == [
+        "tsn on resnet50 up to layer4",
+        "one view of 8 frames, 224 x 224 pixels",
+        "700 classes (as given)",
+    ]
+    assert [line.split()[0] for line in lines[5:8]] == ["backbone", "head", "total"]
+    assert main([*command, "--overrides", "model.temporal=tns"]) == 2
+    assert "did you mean tsn?" in capsys.readouterr().err
 
 
 def test_real_videos(shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,46 +1,84 @@
 """The losses against plain loops in float64, values and gradients."""
 
-import math
-
 import pytest
 import torch
-import torch.nn.functional as F
+from plain import assert_same, bf16_errors, softmax
+from torch import Tensor
 
 from hitagu_lib.config import TrainConfig
 from hitagu_lib.losses import CenterLoss, TotalLoss, temporal_consistency
 from hitagu_lib.models import ClipMaps
 
 
-def test_center_loss_is_half_the_mean_squared_distance_to_the_own_centre() -> None:
-    torch.manual_seed(0)
-    loss = CenterLoss(num_classes=4, width=6).double()
-    torch.nn.init.normal_(loss.centers)
-    z, labels = torch.randn(5, 6, dtype=torch.float64, requires_grad=True), torch.tensor([0, 3, 3, 1, 0])
-    loss(z, labels).backward()
-
-    expected, grad_z, grad_c = 0.0, torch.zeros(5, 6), torch.zeros(4, 6)
-    for i, y in enumerate(labels.tolist()):
-        for d in range(6):
-            difference = z[i, d].item() - loss.centers[y, d].item()
-            expected += 0.5 * difference**2 / 5
-            grad_z[i, d] += difference / 5
-            grad_c[y, d] -= difference / 5
-    assert loss(z, labels).item() == pytest.approx(expected, rel=1e-12)
-    torch.testing.assert_close(z.grad.float(), grad_z)
-    torch.testing.assert_close(loss.centers.grad.float(), grad_c)
+def random(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)).requires_grad_()
 
 
-def test_temporal_consistency_is_the_mean_of_one_minus_cosine() -> None:
-    torch.manual_seed(0)
-    z = torch.randn(2, 4, 3, dtype=torch.float64, requires_grad=True)
-    terms = []
-    for b in range(2):
-        for t in range(3):
-            a, c = z[b, t].tolist(), z[b, t + 1].tolist()
-            dot = sum(p * q for p, q in zip(a, c, strict=True))
-            terms.append(1 - dot / math.sqrt(sum(p * p for p in a)) / math.sqrt(sum(q * q for q in c)))
-    assert temporal_consistency(z).item() == pytest.approx(sum(terms) / len(terms), rel=1e-12)
-    assert torch.autograd.gradcheck(temporal_consistency, z)
+def labels_of(B: int, num_classes: int = 4) -> Tensor:
+    return torch.randint(num_classes, (B,), generator=torch.Generator().manual_seed(B))
+
+
+def cross_entropy(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
+    """2e.2: the label counts 1 - smoothing, and each class its share of the smoothing."""
+    B, K = logits.shape
+    total = torch.zeros((), dtype=logits.dtype)
+    for b in range(B):
+        for k, p in enumerate(softmax(list(logits[b]))):
+            target = smoothing / K + (1 - smoothing) * (k == labels[b].item())
+            total = total - target * torch.log(p) / B
+    return total
+
+
+def center(z: Tensor, labels: Tensor, centers: Tensor) -> Tensor:
+    """2e.3"""
+    B, D = z.shape
+    return sum((z[b, d] - centers[labels[b], d]) ** 2 for b in range(B) for d in range(D)) / (2 * B)
+
+
+def consistency(z: Tensor) -> Tensor:
+    """2e.4"""
+    B, T, _ = z.shape
+    terms = [torch.zeros((), dtype=z.dtype)] if T == 1 else []
+    for b in range(B):
+        for t in range(T - 1):
+            dot = sum(z[b, t] * z[b, t + 1])
+            norms = [sum(z[b, i] ** 2).sqrt() for i in (t, t + 1)]
+            terms.append(1 - dot / (norms[0] * norms[1]))
+    return sum(terms) / len(terms)
+
+
+def criterion(**switches: object) -> TotalLoss:
+    cfg = TrainConfig(**{"lambda_center": 0.3, "lambda_temporal": 0.7, "label_smoothing": 0.2} | switches)
+    loss = TotalLoss(cfg, num_classes=4, width=6).double()
+    if loss.center is not None:
+        loss.center.centers.data.copy_(random(4, 6, seed=9))
+    return loss
+
+
+@pytest.mark.equation("2e.2")
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+@pytest.mark.parametrize("B", [1, 5])
+def test_cross_entropy_equals_the_loops(B: int, smoothing: float) -> None:
+    logits, labels = random(B, 4), labels_of(B)
+    maps = ClipMaps(frame_embeddings=torch.zeros(B, 1, 6), clip_embedding=torch.zeros(B, 6))
+    total, terms = criterion(label_smoothing=smoothing)(logits, maps, labels)
+    expected = cross_entropy(logits, labels, smoothing)
+    assert_same([total, terms["cross_entropy"]], [expected, expected], [logits])
+
+
+@pytest.mark.equation("2e.3")
+@pytest.mark.parametrize("B", [1, 5])
+def test_center_loss_equals_the_loops(B: int) -> None:
+    loss, z, labels = CenterLoss(num_classes=4, width=6).double(), random(B, 6), labels_of(B)
+    loss.centers.data.copy_(random(4, 6, seed=9))
+    assert_same([loss(z, labels)], [center(z, labels, loss.centers)], [z, loss.centers])
+
+
+@pytest.mark.equation("2e.4")
+@pytest.mark.parametrize(("B", "T"), [(2, 1), (1, 2), (2, 8), (1, 33)])
+def test_temporal_consistency_equals_the_loops(B: int, T: int) -> None:
+    z = random(B, T, 6)
+    assert_same([temporal_consistency(z)], [consistency(z)], [z])
 
 
 def test_temporal_consistency_of_equal_frames_and_of_one_frame_is_zero() -> None:
@@ -49,21 +87,29 @@ def test_temporal_consistency_of_equal_frames_and_of_one_frame_is_zero() -> None
     assert temporal_consistency(torch.randn(2, 1, 3)).item() == 0
 
 
-@pytest.mark.parametrize("center", [False, True])
-@pytest.mark.parametrize("temporal", [False, True])
-def test_the_total_is_the_weighted_sum_of_what_is_switched_on(center: bool, temporal: bool) -> None:
-    torch.manual_seed(0)
-    cfg = TrainConfig(
-        center_loss=center, temporal_loss=temporal, lambda_center=0.3, lambda_temporal=0.7, label_smoothing=0.2
-    )
-    criterion = TotalLoss(cfg, num_classes=4, width=6)
-    logits, labels = torch.randn(2, 4), torch.tensor([1, 3])
-    maps = ClipMaps(frame_embeddings=torch.randn(2, 5, 6), clip_embedding=torch.randn(2, 6))
-    total, terms = criterion(logits, maps, labels)
-    expected = F.cross_entropy(logits, labels, label_smoothing=0.2)
-    if center:
-        expected = expected + 0.3 * criterion.center(maps.clip_embedding, labels)
-    if temporal:
-        expected = expected + 0.7 * temporal_consistency(maps.frame_embeddings)
-    torch.testing.assert_close(total, expected)
-    assert list(terms) == ["cross_entropy"] + ["center"] * center + ["temporal"] * temporal
+@pytest.mark.equation("2e.5")
+@pytest.mark.parametrize("with_center", [False, True])
+@pytest.mark.parametrize("with_temporal", [False, True])
+def test_the_total_is_the_weighted_sum_of_what_is_switched_on(with_center: bool, with_temporal: bool) -> None:
+    loss = criterion(center_loss=with_center, temporal_loss=with_temporal)
+    assert len(list(loss.parameters())) == with_center
+    logits, frames, clip, labels = random(3, 4), random(3, 5, 6, seed=1), random(3, 6, seed=2), labels_of(3)
+    total, terms = loss(logits, ClipMaps(frame_embeddings=frames, clip_embedding=clip), labels)
+    expected = cross_entropy(logits, labels, 0.2)
+    if with_center:
+        expected = expected + 0.3 * center(clip, labels, loss.center.centers)
+    if with_temporal:
+        expected = expected + 0.7 * consistency(frames)
+    assert_same([total], [expected], [logits, frames, clip, *loss.parameters()])
+    assert list(terms) == ["cross_entropy"] + ["center"] * with_center + ["temporal"] * with_temporal
+
+
+def test_under_bf16_autocast_the_losses_are_reckoned_in_float32() -> None:
+    labels = labels_of(3)
+
+    def call(loss: TotalLoss, logits: Tensor, frames: Tensor, clip: Tensor) -> list[Tensor]:
+        return [loss(logits, ClipMaps(frame_embeddings=frames, clip_embedding=clip), labels)[0]]
+
+    loss = criterion(center_loss=True, temporal_loss=True)
+    errors = bf16_errors(loss, call, [random(3, 4), random(3, 5, 6, seed=1), random(3, 6, seed=2)])
+    assert max(errors) < 1e-5, errors

@@ -3,130 +3,220 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from plain import assert_same, batch_norm, bf16_errors, conv, depthwise, relu, sigmoid, softmax, wake
 from torch import Tensor
 
 from hitagu_lib.config import MDEConfig
-from hitagu_lib.models.mde import MDE, MotionDifference, ShiftMatch
+from hitagu_lib.models.mde import MDE, FrameReducer, MotionDifference, MotionTrunk, ResidualBlock, ShiftMatch
 
 
-def random_maps(B: int = 2, T: int = 4, R: int = 3, h: int = 4, w: int = 5, seed: int = 0) -> Tensor:
-    return torch.randn(B, T, R, h, w, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+def random_maps(B: int = 2, T: int = 4, R: int = 3, h: int = 3, w: int = 5) -> Tensor:
+    return torch.randn(B, T, R, h, w, dtype=torch.float64, generator=torch.Generator().manual_seed(T))
 
 
-def learned(module: torch.nn.Module) -> torch.nn.Module:
-    """In float64, away from its initialisation."""
-    torch.manual_seed(1)
-    for parameter in module.double().parameters():
-        torch.nn.init.normal_(parameter) if parameter.ndim else parameter.data.fill_(3.0)
-    return module
+# The equations, one after the other
 
 
-@pytest.mark.parametrize("T", [1, 2, 5])
-def test_differences_equal_the_loops(T: int) -> None:
-    r, module = random_maps(T=T).requires_grad_(), learned(MotionDifference(3))
-    kernel = module.K.weight[:, 0]  # (R, 3, 3)
-
-    def K(m: Tensor) -> Tensor:
-        R, h, w = m.shape
-        out = []
-        for c in range(R):
-            for i in range(h):
-                for j in range(w):
-                    total = torch.zeros((), dtype=m.dtype)
-                    for di in (-1, 0, 1):
-                        for dj in (-1, 0, 1):
-                            if 0 <= i + di < h and 0 <= j + dj < w:
-                                total = total + kernel[c, di + 1, dj + 1] * m[c, i + di, j + dj]
-                    out.append(total)
-        return torch.stack(out).reshape(R, h, w)
-
-    zero = torch.zeros(3, 4, 5, dtype=r.dtype)
-    plus = torch.stack([torch.stack([K(c[t + 1]) - c[t] if t + 1 < T else zero for t in range(T)]) for c in r])
-    minus = torch.stack([torch.stack([c[t] - K(c[t - 1]) if t else zero for t in range(T)]) for c in r])
-    assert_same_values_and_gradients(module(r), (plus, minus), [r, module.K.weight])
+def differences(r: Tensor, K: Tensor | None) -> tuple[Tensor, Tensor]:
+    """2b.2 and 2b.3: r (B, T, R, h, w), K (R, 3, 3) or none."""
+    plus, minus = [], []
+    for clip in r:
+        k = clip if K is None else depthwise(clip, K)
+        zero = torch.zeros_like(clip[0])
+        T = len(clip)
+        plus.append(torch.stack([k[t + 1] - clip[t] if t + 1 < T else zero for t in range(T)]))
+        minus.append(torch.stack([clip[t] - k[t - 1] if t > 0 else zero for t in range(T)]))
+    return torch.stack(plus), torch.stack(minus)
 
 
-@pytest.mark.parametrize("radius", [1, 2])
-@pytest.mark.parametrize("T", [1, 3])
-def test_shift_weights_equal_the_loops(radius: int, T: int) -> None:
-    r, module = random_maps(B=1, T=T).requires_grad_(), learned(ShiftMatch(radius))
-    side = 2 * radius + 1
-    frames = []
-    for t in range(T):
-        after = r[0, min(t + 1, T - 1)]
-        rows = []
-        for i in range(4):
-            for j in range(5):
-                a = r[0, t, :, i, j]
-                scores = []
-                for di in range(-radius, radius + 1):
-                    for dj in range(-radius, radius + 1):
-                        inside = 0 <= i + di < 4 and 0 <= j + dj < 5
-                        b = after[:, i + di, j + dj] if inside else None
-                        cosine = (
-                            (a @ b) / (a.square().sum().sqrt() * b.square().sum().sqrt()) if inside else a.sum() * 0
-                        )
-                        scores.append(module.kappa * cosine)
-                weights = torch.exp(torch.stack(scores))
-                rows.append(side * weights / weights.sum())
-        frames.append(torch.stack(rows, dim=1).reshape(-1, 4, 5))
-    assert_same_values_and_gradients((module(r),), (torch.stack(frames)[None],), [r, module.kappa])
+def shift_weights(r: Tensor, kappa: Tensor, radius: int) -> Tensor:
+    """2b.4, shift by shift."""
+    *_, h, w = r.shape
+    reach = range(-radius, radius + 1)
+    clips = []
+    for clip in r / r.square().sum(2, keepdim=True).sqrt():
+        frames = []
+        for now, after in zip(clip, [*clip[1:], clip[-1]], strict=True):
+            scores = []
+            for di, dj in ((di, dj) for di in reach for dj in reach):
+                inside = [[0 <= i + di < h and 0 <= j + dj < w for j in range(w)] for i in range(h)]
+                cosine = (now * after.roll((-di, -dj), (1, 2))).sum(0) * torch.tensor(inside)
+                scores.append(kappa * cosine)
+            frames.append(torch.stack(softmax(scores)) * len(reach))
+        clips.append(torch.stack(frames))
+    return torch.stack(clips)
 
 
-def assert_same_values_and_gradients(
-    shipped: tuple[Tensor, ...], plain: tuple[Tensor, ...], variables: list[Tensor]
-) -> None:
-    direction = [torch.randn(y.shape, dtype=y.dtype) for y in shipped]
-    for a, b in zip(shipped, plain, strict=True):
-        torch.testing.assert_close(a, b)
-    gradients = [
-        torch.autograd.grad(
-            sum((y * d).sum() for y, d in zip(form, direction, strict=True)), variables, allow_unused=True
-        )
-        if any(y.requires_grad for y in form)
-        else [None] * len(variables)
-        for form in (shipped, plain)
-    ]
-    for a, b in zip(*gradients, strict=True):
-        torch.testing.assert_close(
-            torch.zeros(()) if a is None or not a.any() else a, torch.zeros(()) if b is None or not b.any() else b
-        )
+def read_out(trunk: MotionTrunk, parts: list[Tensor]) -> Tensor:
+    """2b.5's trunk on parts (N, _, h_s, w_s)."""
+    m = torch.cat(parts, dim=1)
+    if not isinstance(trunk.blocks[0], ResidualBlock):
+        projection, bn, _, pool = trunk.blocks
+        m = relu(batch_norm(conv(m, projection.weight), bn))
+        k = pool.kernel_size
+        rows = [
+            torch.stack([m[:, :, i : i + k, j : j + k].mean((2, 3)) for j in range(0, m.shape[3], k)], dim=2)
+            for i in range(0, m.shape[2], k)
+        ]
+        return torch.stack(rows, dim=2)
+    for block in trunk.blocks:
+        stride = block.conv1.stride[0]
+        y = relu(batch_norm(conv(m, block.conv1.weight, stride), block.bn1))
+        y = batch_norm(conv(y, block.conv2.weight), block.bn2)
+        if len(list(block.shortcut.parameters())):
+            m = batch_norm(conv(m, block.shortcut[0].weight, stride), block.shortcut[1])
+        m = relu(y + m)
+    return m
 
 
-def small(**changes: object) -> MDE:
-    cfg = MDEConfig(taps=("layer1", "layer2"), reduced=3, width=6, **changes)
+def written_out(mde: MDE, cfg: MDEConfig, maps: dict[str, Tensor], T: int) -> tuple[Tensor, Tensor | None]:
+    """2b.1 to 2b.8, for each of MDE's switches: F' and the gate."""
+    m: Tensor | float = 0.0
+    for stage, reducer, trunk in zip(cfg.taps, mde.reducers, mde.trunks, strict=True):
+        r = batch_norm(conv(maps[stage], reducer.W_r.weight), reducer.bn)
+        clips = r.unflatten(0, (-1, T))
+        K = trunk.difference.K.weight[:, 0] if trunk.difference and cfg.difference_kernel > 1 else None
+        plus, minus = differences(clips, K)
+        parts = {"map": clips, "forward": plus, "backward": minus}
+        read = [parts[name].flatten(0, 1) for name in cfg.reads]
+        if cfg.shift_radius:
+            read.append(shift_weights(clips, trunk.match.kappa, cfg.shift_radius).flatten(0, 1))
+        m = m + read_out(trunk, read)
+    top = maps[cfg.taps[-1]]
+    a = 2 * sigmoid(conv(m, mde.W_a.weight)) - 1 if cfg.gate else None
+    e = conv(m, mde.W_e.weight) if cfg.embedding else 0
+    return top + (a * top if cfg.gate else 0) + e, a
+
+
+@pytest.mark.equation("2b.1")
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("N", [1, 8])
+def test_reduced_maps_equal_the_equation(N: int, training: bool) -> None:
+    x, module = random_maps(1, N, R=6)[0].requires_grad_(), wake(FrameReducer(6, 4)).train(training)
+    assert_same([module(x)], [batch_norm(conv(x, module.W_r.weight), module.bn)], [x, *module.parameters()])
+
+
+@pytest.mark.equation("2b.2", "2b.3")
+@pytest.mark.parametrize("kernel", [1, 3])
+@pytest.mark.parametrize(("B", "T"), [(2, 1), (1, 2), (2, 8), (1, 33)])
+def test_differences_equal_the_loops(B: int, T: int, kernel: int) -> None:
+    r, module = random_maps(B, T).requires_grad_(), wake(MotionDifference(3, kernel))
+    K = module.K.weight[:, 0] if kernel > 1 else None
+    assert len(list(module.parameters())) == (kernel > 1)
+    assert_same(module(r), differences(r, K), [r, *module.parameters()])
+
+
+@pytest.mark.equation("2b.4")
+@pytest.mark.parametrize(("B", "T", "radius"), [(1, 1, 2), (2, 2, 2), (1, 8, 1), (1, 33, 1)])
+def test_shift_weights_equal_the_loops(B: int, T: int, radius: int) -> None:
+    r, module = random_maps(B, T).requires_grad_(), wake(ShiftMatch(radius))
+    assert_same([module(r)], [shift_weights(r, module.kappa, radius)], [r, module.kappa])
+
+
+CHANNELS = {"layer1": 6, "layer2": 7}
+
+
+def small(cfg: MDEConfig) -> MDE:
     torch.manual_seed(0)
-    return MDE(cfg, {"layer1": 8, "layer2": 10}, "layer2").double().eval()
+    return MDE(cfg, CHANNELS, "layer2")
+
+
+def config(**changes: object) -> MDEConfig:
+    return MDEConfig(**{"taps": ("layer1", "layer2"), "reduced": 3, "width": 4, "shift_radius": 1} | changes)
 
 
 def stage_maps(N: int) -> dict[str, Tensor]:
-    generator = torch.Generator().manual_seed(2)
+    generator = torch.Generator().manual_seed(N)
+    sizes = {"layer1": (3, 5), "layer2": (2, 3)}  # odd: strides round up
     return {
-        "layer1": torch.randn(N, 8, 8, 10, dtype=torch.float64, generator=generator),
-        "layer2": torch.randn(N, 10, 4, 5, dtype=torch.float64, generator=generator),
+        stage: torch.randn(N, CHANNELS[stage], *size, dtype=torch.float64, generator=generator).requires_grad_()
+        for stage, size in sizes.items()
     }
 
 
-def test_the_whole_follows_its_last_lines() -> None:
-    """m summed over taps; e = W_e m; a = 2 sigmoid(W_a m) - 1; F' = F + a F + e."""
-    mde, maps = learned(small()), stage_maps(6)
-    reduced = mde.reduce(maps)
-    out, gate = mde(maps["layer2"], reduced, 3)
-    m = mde.trunks[0](reduced[0], 3) + mde.trunks[1](reduced[1], 3)
-    e = torch.einsum("cm,nmhw->nchw", mde.W_e.weight[:, :, 0, 0], m)
-    a = 2 / (1 + torch.exp(-torch.einsum("cm,nmhw->nchw", mde.W_a.weight[:, :, 0, 0], m))) - 1
-    torch.testing.assert_close(gate, a)
-    torch.testing.assert_close(out, maps["layer2"] + a * maps["layer2"] + e)
+def assert_equals_the_equations(
+    cfg: MDEConfig, B: int, T: int, training: bool = False, memory_format: torch.memory_format | None = None
+) -> None:
+    mde, maps = wake(small(cfg)).train(training), stage_maps(B * T)
+    given = maps
+    if memory_format:
+        mde = mde.to(memory_format=memory_format)
+        given = {stage: x.to(memory_format=memory_format) for stage, x in maps.items()}
+    out, gate = mde(given["layer2"], mde.reduce(given), T)
+    plain_out, plain_gate = written_out(mde, cfg, maps, T)
+    assert (gate is None) == (plain_gate is None) == (not cfg.gate)
+    shipped, plain = ([out], [plain_out]) if gate is None else ([out, gate], [plain_out, plain_gate])
+    assert_same(shipped, plain, [*maps.values(), *mde.parameters()])
 
 
-def test_it_starts_as_the_identity_with_its_gate_at_zero() -> None:
-    mde, maps = small(), stage_maps(6)
+@pytest.mark.equation("2b.1", "2b.2", "2b.3", "2b.4", "2b.5", "2b.6", "2b.7", "2b.8")
+@pytest.mark.parametrize(("B", "T"), [(2, 1), (1, 2), (2, 8), (1, 33)])
+def test_the_whole_equals_the_equations(B: int, T: int) -> None:
+    assert_equals_the_equations(config(), B, T)
+
+
+@pytest.mark.equation("2b.1", "2b.2", "2b.3", "2b.4", "2b.5", "2b.6", "2b.7", "2b.8")
+@pytest.mark.parametrize("memory_format", [None, torch.channels_last])
+def test_so_it_does_in_training_and_channels_last(memory_format: torch.memory_format | None) -> None:
+    assert_equals_the_equations(config(shift_radius=2), 2, 3, training=True, memory_format=memory_format)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"taps": ("layer2",)},
+        {"shift_radius": 0},
+        {"difference_kernel": 1},
+        {"reads": ("map",)},
+        {"reads": ("forward", "backward"), "shift_radius": 0},
+        {"reads": ("map", "backward")},
+        {"reads": ()},
+        {"trunk_blocks": 0},
+        {"trunk_blocks": 1},
+        {"trunk_blocks": 3},
+        {"gate": False},
+        {"embedding": False},
+    ],
+    ids=str,
+)
+def test_each_switch_leaves_its_part_out_of_the_equations(changes: dict) -> None:
+    assert_equals_the_equations(config(**changes), 1, 3)
+
+
+def test_the_trunk_has_as_many_blocks_as_asked_for_and_one_for_each_halving() -> None:
+    for asked, expected in {1: (1, 1), 2: (2, 2), 3: (3, 3)}.items():
+        assert tuple(len(trunk.blocks) for trunk in small(config(trunk_blocks=asked)).trunks) == expected
+    channels = {f"layer{i}": 4 for i in range(1, 5)}
+    deep = MDE(config(taps=("layer1",), trunk_blocks=1), channels, "layer4")
+    assert len(deep.trunks[0].blocks) == 3
+    bare = small(config(trunk_blocks=0))
+    assert not any(isinstance(part, ResidualBlock) for part in bare.modules())
+
+
+def test_bf16_stays_close() -> None:
+    def call(mde: MDE, top: Tensor, finer: Tensor) -> list[Tensor]:
+        return list(mde(top, mde.reduce({"layer1": finer, "layer2": top}), 4))
+
+    maps = stage_maps(8)
+    values, by_inputs, by_parameters = bf16_errors(wake(small(config())), call, [maps["layer2"], maps["layer1"]])
+    assert values < 0.01
+    assert max(by_inputs, by_parameters) < 0.05  # a ReLU that flips by rounding costs a whole gradient
+
+
+# What it promises
+
+
+@pytest.mark.parametrize("still", [False, True])
+def test_it_starts_as_the_identity_with_its_gate_at_zero(still: bool) -> None:
+    mde, maps = small(config()).double(), stage_maps(6)
+    if still:
+        maps = {stage: x[:1].expand(6, -1, -1, -1) for stage, x in maps.items()}
     out, gate = mde(maps["layer2"], mde.reduce(maps), 3)
     assert torch.equal(out, maps["layer2"]) and not gate.any()
 
 
 def test_a_clip_reversed_swaps_and_negates_its_differences() -> None:
-    r, module = random_maps(), MotionDifference(3).double()
+    r, module = random_maps(), wake(MotionDifference(3))
     forward, backward = module(r)
     forward_, backward_ = module(r.flip(1))
     torch.testing.assert_close(forward_, -backward.flip(1))
@@ -149,26 +239,15 @@ def test_a_moving_dot_is_found_where_it_went(dy: int, dx: int) -> None:
     assert int(w[0, 0, :, 4, 4].argmax()) == (dy + 2) * 5 + (dx + 2)
 
 
-def test_the_grid_of_a_tap_comes_down_to_the_top_maps() -> None:
-    cfg = MDEConfig(taps=("layer1", "layer2", "layer3", "layer4"), reduced=2, width=4)
+@pytest.mark.parametrize("trunk_blocks", [0, 2])
+def test_the_grid_of_a_tap_comes_down_to_the_top_maps(trunk_blocks: int) -> None:
+    cfg = MDEConfig(taps=("layer1", "layer2", "layer3", "layer4"), reduced=2, width=4, trunk_blocks=trunk_blocks)
     channels = {"layer1": 3, "layer2": 4, "layer3": 5, "layer4": 6}
     mde = MDE(cfg, channels, "layer4").eval()
-    maps = {stage: torch.randn(4, c, 56 >> i, 56 >> i) for i, (stage, c) in enumerate(channels.items())}
-    out, gate = mde(maps["layer4"], mde.reduce(maps), 2)
-    assert out.shape == gate.shape == (4, 6, 7, 7)
-
-
-def test_odd_sizes_meet_on_the_same_grid() -> None:
-    """Strided convolutions round up, in the backbone and in the trunk alike."""
-    cfg = MDEConfig(taps=("layer1", "layer3"), reduced=2, width=4)
-    mde = MDE(cfg, {"layer1": 3, "layer3": 5}, "layer3").eval()
-    maps = {"layer1": torch.randn(4, 3, 13, 11), "layer3": torch.randn(4, 5, 4, 3)}
-    assert mde(maps["layer3"], mde.reduce(maps), 2)[0].shape == (4, 5, 4, 3)
-
-
-def test_without_shifts_the_trunk_reads_differences_alone() -> None:
-    assert small(shift_radius=0).trunks[0].blocks[0].conv1.in_channels == 9
-    assert small(shift_radius=2).trunks[0].blocks[0].conv1.in_channels == 9 + 25
+    for sizes in ([(56, 56), (28, 28), (14, 14), (7, 7)], [(13, 11), (7, 6), (4, 3), (2, 2)]):
+        maps = {stage: torch.randn(4, c, *size) for (stage, c), size in zip(channels.items(), sizes, strict=True)}
+        out, gate = mde(maps["layer4"], mde.reduce(maps), 2)
+        assert out.shape == gate.shape == (4, 6, *sizes[-1])
 
 
 def test_normalising_keeps_zero_vectors_finite() -> None:

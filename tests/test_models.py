@@ -135,40 +135,6 @@ def test_the_same_seed_gives_the_same_parameters() -> None:
     assert all(torch.equal(a, b) for a, b in zip(models[0].parameters(), models[1].parameters(), strict=True))
 
 
-def test_unknown_weights_are_answered_with_the_known_names() -> None:
-    from hitagu_lib.errors import WeightsError
-
-    with pytest.raises(WeightsError, match="found 'IMAGENET21K'; resnet18 has IMAGENET1K_V1"):
-        build_model(small(backbone={"name": "resnet18", "cut": "layer2", "weights": "IMAGENET21K"}), 5)
-
-
-def test_weights_that_cannot_be_had_say_what_to_download_and_where_to_put_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    import urllib.error
-
-    from hitagu_lib.errors import WeightsError
-
-    def no_network(*args: object, **kwargs: object) -> None:
-        raise urllib.error.URLError("no network")
-
-    monkeypatch.setattr("torchvision.models.resnet.WeightsEnum.get_state_dict", no_network)
-    with pytest.raises(
-        WeightsError,
-        match=r"ResNet18_Weights\.IMAGENET1K_V1 could not be downloaded.*download http.*put it at .*resnet18-",
-    ):
-        build_model(small(backbone={"name": "resnet18", "cut": "layer2", "weights": "IMAGENET1K_V1"}), 5)
-
-
-def test_frozen_parts_stay_as_they_are() -> None:
-    cfg = small(backbone={"name": "resnet18", "cut": "layer2", "frozen_stages": 2, "frozen_bn": True})
-    model = build_model(cfg, 5).train()
-    before = {name: value.clone() for name, value in model.backbone.state_dict().items()}
-    model(clips()).sum().backward()
-    assert all(
-        p.grad is None for p in [*model.backbone.stem.parameters(), *model.backbone.stages["layer1"].parameters()]
-    )
-    assert all(torch.equal(value, before[name]) for name, value in model.backbone.state_dict().items())
-
-
 @pytest.mark.parametrize("temporal", ["hitagu", "tsn", "tsm", "gru"])
 def test_clips_played_backwards_as_well_give_what_reversed_clips_give(temporal: str) -> None:
     """The frames' encodings are used twice; values and gradients are those of the reversed clips themselves."""

@@ -19,20 +19,30 @@ from hitagu_lib.config import AttentionConfig
 
 
 class SpatialChannelAttention(nn.Module):
-    """CBAM: which channels, then where. (N, C, h, w) -> the same, channel gate (N, C), spatial gate (N, h, w)."""
+    """CBAM: which channels, then where. (N, C, h, w) -> the same, channel gate (N, C), spatial gate (N, h, w).
+
+    A gate that is not among `sca_gates` is left out, and None.
+    """
 
     def __init__(self, cfg: AttentionConfig, channels: int) -> None:
         super().__init__()
-        hidden = max(4, channels // cfg.sca_reduction)
-        self.bottleneck = nn.Sequential(nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, channels))
-        self.conv = nn.Conv2d(2, 1, cfg.sca_kernel, padding=cfg.sca_kernel // 2, bias=False)
+        self.bottleneck = self.conv = None
+        if "channel" in cfg.sca_gates:
+            hidden = max(4, channels // cfg.sca_reduction)
+            self.bottleneck = nn.Sequential(nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, channels))
+        if "spatial" in cfg.sca_gates:
+            self.conv = nn.Conv2d(2, 1, cfg.sca_kernel, padding=cfg.sca_kernel // 2, bias=False)
 
-    def forward(self, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        channel = torch.sigmoid(self.bottleneck(y.mean((2, 3))) + self.bottleneck(y.amax((2, 3))))  # (N, C)
-        y = y * channel[:, :, None, None]
-        where = torch.stack([y.mean(1), y.amax(1)], dim=1)  # (N, 2, h, w)
-        spatial = torch.sigmoid(self.conv(where))  # (N, 1, h, w)
-        return y * spatial, channel, spatial[:, 0]
+    def forward(self, y: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        channel = spatial = None
+        if self.bottleneck:
+            channel = torch.sigmoid(self.bottleneck(y.mean((2, 3))) + self.bottleneck(y.amax((2, 3))))  # (N, C)
+            y = y * channel[:, :, None, None]
+        if self.conv:
+            where = torch.stack([y.mean(1), y.amax(1)], dim=1)  # (N, 2, h, w)
+            spatial = torch.sigmoid(self.conv(where))[:, 0]  # (N, h, w)
+            y = y * spatial[:, None]
+        return y, channel, spatial
 
 
 class TemporalSelfAttention(nn.Module):
@@ -43,7 +53,7 @@ class TemporalSelfAttention(nn.Module):
         self.heads = cfg.tsa_heads
         self.norm = nn.LayerNorm(channels)
         self.qkv = nn.Linear(channels, 3 * cfg.tsa_width)
-        self.position = nn.Linear(cfg.tsa_width, 3 * cfg.tsa_width, bias=False)
+        self.position = nn.Linear(cfg.tsa_width, 3 * cfg.tsa_width, bias=False) if cfg.tsa_position else None
         self.out = nn.Linear(cfg.tsa_width, channels)
         nn.init.zeros_(self.out.weight)  # starts as the identity
         nn.init.zeros_(self.out.bias)
@@ -61,7 +71,9 @@ class TemporalSelfAttention(nn.Module):
 
     def _heads(self, tokens: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         B, T, _ = tokens.shape
-        qkv = self.qkv(self.norm(tokens)) + self.position(sinusoids(t, self.position.in_features).to(tokens.dtype))
+        qkv = self.qkv(self.norm(tokens))
+        if self.position:
+            qkv = qkv + self.position(sinusoids(t, self.position.in_features).to(tokens.dtype))
         q, k, v = qkv.reshape(B, T, 3, self.heads, -1).permute(2, 0, 3, 1, 4)  # each (B, heads, T, width / heads)
         return q, k, v
 

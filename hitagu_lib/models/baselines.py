@@ -51,7 +51,7 @@ class GRU(TSN):
 
 class TSM(TSN):
     """Temporal Shift Module (Lin et al. 2019): in every residual branch 1/8 of the channels comes from the frame after,
-    1/8 from the frame before.
+    1/8 from the frame before. In the 101-layer ResNet, in every second one, as its authors' code does.
 
     Its backbone sees several frames, so the frames are encoded as whole clips: `encode_frames` is not defined for one frame alone.
     """
@@ -59,8 +59,10 @@ class TSM(TSN):
     def __init__(self, cfg: ModelConfig, num_classes: int) -> None:
         super().__init__(cfg, num_classes)
         self.shifts = []
-        for block in self.backbone.modules():
-            if isinstance(block, BasicBlock | Bottleneck):
+        every = 2 if cfg.backbone.name == "resnet101" else 1
+        for stage in self.backbone.stages.values():
+            blocks = [block for block in stage.children() if isinstance(block, BasicBlock | Bottleneck)]
+            for block in blocks[::every]:
                 self.shifts.append(TemporalShift())
                 block.conv1 = nn.Sequential(self.shifts[-1], block.conv1)
 

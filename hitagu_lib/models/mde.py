@@ -43,13 +43,15 @@ class MotionDifference(nn.Module):
     """d+ and d- of one tap: r (B, T, R, h, w) -> two of the same shape.
 
     K is a depthwise 3x3 that starts as the identity, so that the differences start as plain ones; learned, it can let a
-    one-cell shift cancel.
+    one-cell shift cancel. With `kernel` 1 there is no K, and the differences stay plain.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, kernel: int = 3) -> None:
         super().__init__()
-        self.K = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)
-        nn.init.dirac_(self.K.weight, groups=channels)
+        self.K: nn.Module = nn.Identity()
+        if kernel > 1:
+            self.K = nn.Conv2d(channels, channels, kernel, padding=kernel // 2, groups=channels, bias=False)
+            nn.init.dirac_(self.K.weight, groups=channels)
 
     def forward(self, r: Tensor) -> tuple[Tensor, Tensor]:
         k = self.K(r.flatten(0, 1)).unflatten(0, r.shape[:2])
@@ -108,23 +110,38 @@ class MotionTrunk(nn.Module):
     """[r ; d+ ; d- ; w] of one tap -> m (N, M, h, w), striding down to the top map's grid.
 
     The convolutions matter: which way something turns has to be read off a neighbourhood of differences.
+    With `trunk_blocks` 0 there are none: each position is projected by itself, then averaged down to the grid.
     """
 
     def __init__(self, cfg: MDEConfig, halvings: int) -> None:
         super().__init__()
-        self.difference = MotionDifference(cfg.reduced)
+        self.reads = cfg.reads
+        differs = bool({"forward", "backward"} & set(cfg.reads))
+        self.difference = MotionDifference(cfg.reduced, cfg.difference_kernel) if differs else None
         self.match = ShiftMatch(cfg.shift_radius) if cfg.shift_radius else None
-        channels = 3 * cfg.reduced + ((2 * cfg.shift_radius + 1) ** 2 if self.match else 0)
-        strides = [2] * halvings + [1] * max(0, 2 - halvings)
+        channels = len(cfg.reads) * cfg.reduced + ((2 * cfg.shift_radius + 1) ** 2 if self.match else 0)
+        strides = [2] * halvings + [1] * max(0, cfg.trunk_blocks - halvings)
         widths = [channels] + [cfg.width] * (len(strides) - 1)
-        self.blocks = nn.Sequential(*(ResidualBlock(c, cfg.width, s) for c, s in zip(widths, strides, strict=True)))
+        self.blocks = (
+            nn.Sequential(*(ResidualBlock(c, cfg.width, s) for c, s in zip(widths, strides, strict=True)))
+            if cfg.trunk_blocks
+            else nn.Sequential(
+                nn.Conv2d(channels, cfg.width, 1, bias=False),
+                nn.BatchNorm2d(cfg.width),
+                nn.ReLU(),
+                nn.AvgPool2d(2**halvings, ceil_mode=True),  # rounds up, as strided convolutions do
+            )
+        )
 
     def forward(self, r: Tensor, num_frames: int) -> Tensor:
         r = r.unflatten(0, (-1, num_frames))  # (B, T, R, h_s, w_s)
-        parts = [r, *self.difference(r)]
+        parts = {"map": r}
+        if self.difference:
+            parts["forward"], parts["backward"] = self.difference(r)
+        read = [parts[name] for name in self.reads]
         if self.match:
-            parts.append(self.match(r))
-        m: Tensor = self.blocks(torch.cat(parts, dim=2).flatten(0, 1))
+            read.append(self.match(r))
+        m: Tensor = self.blocks(torch.cat(read, dim=2).flatten(0, 1))
         return m
 
 
@@ -140,18 +157,27 @@ class MDE(nn.Module):
         self.reducers = nn.ModuleList(FrameReducer(channels[stage], cfg.reduced) for stage in cfg.taps)
         # Each ResNet stage after layer1 halves the grid once more.
         self.trunks = nn.ModuleList(MotionTrunk(cfg, STAGES.index(cut) - STAGES.index(stage)) for stage in cfg.taps)
-        self.W_e = nn.Conv2d(cfg.width, channels[cut], 1, bias=False)
-        self.W_a = nn.Conv2d(cfg.width, channels[cut], 1, bias=False)
-        # Zero: MDE starts as the identity, and pretrained features arrive unharmed.
-        nn.init.zeros_(self.W_e.weight)
-        nn.init.zeros_(self.W_a.weight)
+        self.W_e = _zero_projection(cfg.width, channels[cut]) if cfg.embedding else None
+        self.W_a = _zero_projection(cfg.width, channels[cut]) if cfg.gate else None
 
     def reduce(self, maps: dict[str, Tensor]) -> tuple[Tensor, ...]:
         """The per-frame part: {stage: (N, C_s, h_s, w_s)} -> one (N, R, h_s, w_s) for each tap."""
         return tuple(reducer(maps[stage]) for stage, reducer in zip(self.taps, self.reducers, strict=True))
 
-    def forward(self, top: Tensor, reduced: Sequence[Tensor], num_frames: int) -> tuple[Tensor, Tensor]:
-        """top (N, C, h, w), reduced as from `reduce`, N = B T -> F' (N, C, h, w), gate a (N, C, h, w) in (-1, 1)."""
+    def forward(self, top: Tensor, reduced: Sequence[Tensor], num_frames: int) -> tuple[Tensor, Tensor | None]:
+        """top (N, C, h, w), reduced as from `reduce`, N = B T -> F' (N, C, h, w), gate a (N, C, h, w) in (-1, 1) if any."""
         m = torch.stack([trunk(r, num_frames) for trunk, r in zip(self.trunks, reduced, strict=True)]).sum(0)
-        gate = torch.tanh(self.W_a(m) / 2)  # = 2 sigmoid(x) - 1
-        return top + gate * top + self.W_e(m), gate
+        out, gate = top, None
+        if self.W_a:
+            gate = torch.tanh(self.W_a(m) / 2)  # = 2 sigmoid(x) - 1
+            out = out + gate * top
+        if self.W_e:
+            out = out + self.W_e(m)
+        return out, gate
+
+
+def _zero_projection(width: int, channels: int) -> nn.Conv2d:
+    """1x1, from zero: MDE starts as the identity, and pretrained features arrive unharmed."""
+    projection = nn.Conv2d(width, channels, 1, bias=False)
+    nn.init.zeros_(projection.weight)
+    return projection

@@ -7,26 +7,42 @@
     y = u + W_o (s1 h1 + s2 h2 + s3 h3),   (s1, s2, s3) = softmax(W_s z)
 
 Our reconstruction. Relatives: minGRU (Feng et al. 2024), HGRN (Qin et al. 2023), GRU-D (Che et al. 2018), T-LSTM (Baytas et al. 2017).
+Numbers in brackets are the equations of chapter 02c.
 """
 
 from __future__ import annotations
 
+import math
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hitagu_lib.config import STUConfig
 
 # Upper edges of the fast, middle and slow band at the start, evenly spread half-lives: 1, 4 and 16 steps.
 _EDGES = (0.5, 0.84, 0.96)
+_GAMMA_SPAN = (
+    10.0  # a gamma further below its channel's largest counts as this far below: no band is narrower than e^-10 / 4
+)
+_LOG_FLOOR = 1e-20  # added to a forget gate before its logarithm is taken
 
 
 class ThreeStateTemporalUnit(nn.Module):
-    """Three gated memories; weights shared over positions. See the module's drawing."""
+    """Three gated memories; weights shared over positions. See the module's drawing.
+
+    Inside, channels come last, (B, T, h, w, D): every projection is then one matrix product over all positions and frames, and every step
+    of the recurrence reads whole rows. Gates, states and the mix are float32 at least, also under autocast: bfloat16 has no number
+    between 0.996 and 1, so that a slow gate would round to one that never forgets.
+    """
 
     def __init__(self, cfg: STUConfig, channels: int) -> None:
         super().__init__()
         D, K = cfg.width, cfg.states
         self.states, self.bands, self.elapsed_time = K, cfg.bands, cfg.elapsed_time
+        # "auto" is the loop on a CPU by measurement (benchmarks/stu.py, outputs/published/stu/cpu). On CUDA nothing has been measured yet:
+        # there it is the loop too, which needs the least memory and is the reference of the other two.
+        self.recur = {"auto": recur_loop, "loop": recur_loop, "closed": recur_closed, "scan": recur_scan}[cfg.form]
         self.W_in = nn.Conv2d(channels, D, 1, bias=False)
         self.bn = nn.BatchNorm2d(D)
         self.W_f = nn.Conv2d(D, K * D, 1)
@@ -36,45 +52,152 @@ class ThreeStateTemporalUnit(nn.Module):
         widths = torch.diff(torch.tensor([0.0, *_EDGES[:K], 1.0]))
         self.gamma = nn.Parameter(widths.log()[:, None].repeat(1, D))  # (K + 1, D)
         nn.init.zeros_(self.W_o.weight)  # starts as the identity
+        # Gates that also see their own state, as a GRU's do: an ablation, sequential by nature.
+        self.U = nn.ModuleList(nn.Conv2d(D, D, 1, bias=False) for _ in range(K)) if cfg.gates_see_state else None
 
     def band_edges(self) -> Tensor:
-        """a_0 .. a_K (K + 1, D): level k forgets at a rate between a_{k-1} and a_k."""
-        edges = torch.cumsum(torch.softmax(self.gamma, dim=0), dim=0)[: self.states]
+        """(2c.2) a_0 .. a_K (K + 1, D): level k forgets at a rate between a_{k-1} and a_k."""
+        gamma = torch.maximum(self.gamma, self.gamma.amax(0) - _GAMMA_SPAN)
+        edges = torch.cumsum(torch.softmax(gamma, dim=0), dim=0)[: self.states]
         return torch.cat([torch.zeros_like(edges[:1]), edges])
 
     def forget_gates(self, z: Tensor, dt: Tensor) -> Tensor:
-        """z (B, T, D, h, w), dt (B, T) elapsed reference strides -> f (B, T, K, D, h, w) in (0, 1)."""
-        B, T, D, h, w = z.shape
-        f = torch.sigmoid(self.W_f(z.flatten(0, 1))).reshape(B, T, self.states, D, h, w)
-        if self.bands:
-            a = self.band_edges()[:, :, None, None]  # (K + 1, D, 1, 1)
-            f = a[:-1] + (a[1:] - a[:-1]) * f
-        if self.elapsed_time:
-            # f ** dt by logarithm; the floor keeps the gradient finite where a gate has underflowed to 0.
-            f = torch.exp(dt[:, :, None, None, None, None] * torch.log(f.clamp_min(torch.finfo(f.dtype).tiny)))
-        return f
+        """(2c.3, 2c.4) z (B, T, D, h, w), dt (B, T) elapsed reference strides -> f (B, T, K, D, h, w) in [0, 1].
+
+        With bands and dt = 1, 0 < f^1 < f^2 < f^3 < 1 holds strictly in floating point too, whatever the weights. For other dt > 0
+        the order stays, strict as long as f^dt does not round to 0 or 1. Gates that see the state have no value apart from it:
+        raises RuntimeError.
+        """
+        if self.U is not None:
+            raise RuntimeError("with gates_see_state the gates depend on the states: they exist only inside forward")
+        z = z.permute(0, 1, 3, 4, 2)
+        pre = self._gate_inputs(z)
+        gates = [self._gate(pre[k], k, self._steps(dt, z), self._bands(z)) for k in range(self.states)]
+        return torch.stack(gates, dim=2).permute(0, 1, 2, 5, 3, 4)
 
     def forward(self, u: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         """u (B, T, C, h, w), t (B, T) in reference strides -> y (B, T, C, h, w), state mix s (B, T, K, D, h, w)."""
-        B, T, _, h, w = u.shape
-        z = self.bn(self.W_in(u.flatten(0, 1)))  # (B T, D, h, w)
-        s = torch.softmax(self.W_s(z).reshape(B, T, self.states, -1, h, w), dim=2)
+        frames = self.bn(self.W_in(u.flatten(0, 1)))  # (B T, D, h, w), (2c.1)
+        z = frames.permute(0, 2, 3, 1).contiguous().unflatten(0, u.shape[:2])  # (B, T, h, w, D)
         dt = torch.cat([torch.ones_like(t[:, :1]), torch.diff(t, dim=1)], dim=1)
-        gates = self.forget_gates(z.reshape(B, T, -1, h, w), dt)
-        level, read = z, torch.zeros_like(z).reshape(B, T, -1, h, w)
-        # unbind rather than an index a level: its gradient is one stack, not a sum of mostly empty tensors
-        for V, f, share in zip(self.V, gates.unbind(2), s.unbind(2), strict=True):
-            c = torch.tanh(V(level)).reshape(B, T, -1, h, w)
-            state = recur(f, (1 - f) * c)
-            read = read + share * state
-            level = state.flatten(0, 1)
-        return u + self.W_o(read.flatten(0, 1)).reshape(u.shape), s
+        read, s = self.memory(z, dt)
+        read = read.to(z.dtype).flatten(0, 1).permute(0, 3, 1, 2)  # (B T, D, h, w)
+        if not u.flatten(0, 1).is_contiguous(memory_format=torch.channels_last):
+            read = read.contiguous()  # so that W_o's result lies in memory as u does, and the sum is not strided
+        return u + self.W_o(read).unflatten(0, u.shape[:2]), s.permute(0, 1, 4, 5, 2, 3)
+
+    def memory(self, z: Tensor, dt: Tensor) -> tuple[Tensor, Tensor]:
+        """The unit between W_in and W_o: z (B, T, h, w, D), dt (B, T) -> sum_k s^k h^k (B, T, h, w, D), s (B, T, h, w, K, D)."""
+        scores = _linear(z, self.W_s).unflatten(-1, (self.states, -1))
+        s = torch.softmax(scores, dim=-2, dtype=_at_least_float32(z))  # (2c.7)
+        steps, bands, level = self._steps(dt, z), self._bands(z), z
+        read: Tensor | None = None
+        for k, (pre, V, share) in enumerate(zip(self._gate_inputs(z), self.V, s.unbind(-2), strict=True)):
+            c = torch.tanh(_linear(level, V))  # (2c.5)
+            state = self._level(k, pre, c, steps, bands)
+            read = share * state if read is None else torch.addcmul(read, share, state)  # (2c.8)
+            level = state.to(z.dtype)
+        assert read is not None
+        return read, s
+
+    def _level(self, k: int, pre: Tensor, c: Tensor, dt: Tensor | None, bands: Tensor | None) -> Tensor:
+        """(2c.6) The states of one level from what its gate sees of z and its candidates, both (B, T, h, w, D)."""
+        if self.U is None:
+            f = self._gate(pre, k, dt, bands)
+            return self.recur(f, (1 - f) * c)
+        U, states = self.U[k], []
+        state = torch.zeros_like(c[:, 0], dtype=_at_least_float32(c))
+        for i in range(c.shape[1]):
+            seen = pre[:, i] + _linear(state.to(c.dtype), U)
+            f = self._gate(seen, k, None if dt is None else dt[:, i], bands)
+            state = f * state + (1 - f) * c[:, i]
+            states.append(state)
+        return torch.stack(states, dim=1)
+
+    def _gate_inputs(self, z: Tensor) -> list[Tensor]:
+        """W_k z for each level, (B, T, h, w, D): a product a level, so that each result is contiguous."""
+        assert self.W_f.bias is not None
+        weights, biases = self.W_f.weight.flatten(1).chunk(self.states), self.W_f.bias.chunk(self.states)
+        return [F.linear(z, weight, bias) for weight, bias in zip(weights, biases, strict=True)]
+
+    def _gate(self, pre: Tensor, k: int, dt: Tensor | None, bands: Tensor | None) -> Tensor:
+        """Level k's forget gate from its input (..., D)."""
+        f = torch.sigmoid(pre.to(_at_least_float32(pre)))
+        if bands is not None:
+            lower, upper = bands[:, k]
+            f = torch.addcmul(lower, upper - lower, f)
+        else:
+            f = f.clamp_min(torch.finfo(f.dtype).tiny)  # so that the logarithm and its gradient stay finite
+        return f if dt is None else torch.exp(dt * torch.log(f))  # f ** dt
+
+    def _bands(self, z: Tensor) -> Tensor | None:
+        """(2, K, D): where each level's gate starts and ends, a few roundings inside the band's edges, so that the bands stay apart."""
+        if not self.bands:
+            return None
+        a = self.band_edges().to(_at_least_float32(z))
+        limits = torch.finfo(a.dtype)
+        return torch.stack([torch.cat([a[:1] + limits.tiny, a[1:-1] + 4 * limits.eps]), a[1:] - 4 * limits.eps])
+
+    def _steps(self, dt: Tensor, z: Tensor) -> Tensor | None:
+        """dt (B, T) -> (B, T, 1, 1, 1), or None where elapsed time is not looked at."""
+        return dt.to(_at_least_float32(z))[:, :, None, None, None] if self.elapsed_time else None
 
 
-def recur(f: Tensor, x: Tensor) -> Tensor:
-    """h_t = f_t h_{t-1} + x_t along dimension 1, h_0 = 0. f, x and the result are (B, T, ...)."""
+def _linear(x: Tensor, conv: nn.Module) -> Tensor:
+    """A 1x1 convolution over the last dimension: (..., C_in) -> (..., C_out)."""
+    assert isinstance(conv, nn.Conv2d)
+    return F.linear(x, conv.weight.flatten(1), conv.bias)
+
+
+def _at_least_float32(x: Tensor) -> torch.dtype:
+    return torch.promote_types(x.dtype, torch.float32)
+
+
+def recur_loop(f: Tensor, x: Tensor) -> Tensor:
+    """(2c.6) h_t = f_t h_{t-1} + x_t along dimension 1, h_0 = 0, step by step. f, x and the result are (B, T, ...).
+
+    The reference of the three forms: T steps one after the other, no extra memory.
+    """
     state, states = torch.zeros_like(x[:, 0]), []
+    # unbind rather than an index a step: its gradient is one stack, not a sum of mostly empty tensors
     for f_t, x_t in zip(f.unbind(1), x.unbind(1), strict=True):
-        state = f_t * state + x_t
+        state = torch.addcmul(x_t, f_t, state)
         states.append(state)
     return torch.stack(states, dim=1)
+
+
+def recur_closed(f: Tensor, x: Tensor) -> Tensor:
+    """(2c.10) The same as one product with a lower-triangular matrix: h_t = sum_{i <= t} exp(L_t - L_i) x_i, L = cumsum(log f).
+
+    T times the memory of x. L_t - L_i is summed from i + 1 to t anew for each i: a difference of two long sums would lose digits to
+    cancellation and be inf - inf where gates are 0.
+    """
+    T = f.shape[1]
+    # The floor stands in for f = 0: far below what a sum can show, and far enough above the smallest float that 1 / floor, which the
+    # gradient of the logarithm is there, times its own products is exact too.
+    log_f = torch.log(f + _LOG_FLOOR)
+    steps = log_f[:, :, None].expand(-1, -1, T, *f.shape[2:])  # (B, t, i, ...)
+    shape = (T, T, *[1] * (f.ndim - 2))
+    below = torch.ones(T, T, dtype=torch.bool, device=f.device).tril(-1).reshape(shape)  # i < t
+    span = torch.cumsum(steps.masked_fill(~below, 0), dim=1)  # L_t - L_i for i <= t
+    above = torch.ones(T, T, dtype=torch.bool, device=f.device).triu(1).reshape(shape)  # i > t: masked before exp
+    decay = torch.exp(span.masked_fill(above, -torch.inf))
+    return (decay * x[:, None]).sum(2)
+
+
+def recur_scan(f: Tensor, x: Tensor) -> Tensor:
+    """(2c.11) The same as an associative scan: (f, x) o (f', x') = (f f', f' x + x'), in ceil(log2 T) doublings.
+
+    Hillis and Steele (1986). After the step of d, (f_t, x_t) spans the 2d steps that end at t.
+    """
+    d, T = 1, f.shape[1]
+    while d < T:
+        x = torch.cat([x[:, :d], torch.addcmul(x[:, d:], f[:, d:], x[:, :-d])], dim=1)
+        f = torch.cat([f[:, :d], f[:, d:] * f[:, :-d]], dim=1)
+        d *= 2
+    return x
+
+
+def half_life(f: Tensor) -> Tensor:
+    """(2c.9) ln(1/2) / ln f: the steps after which a forget gate f in (0, 1) has halved what a state holds."""
+    return -math.log(2) / torch.log(f)

@@ -1,0 +1,229 @@
+"""Time the bare truncated backbone, TSN, TSM, GRU and HiTAGU-Net in one run: forward and training step.
+
+    python benchmarks/model.py                                          # CPU, fp32
+    python benchmarks/model.py --device cuda --dtype bf16               # a GPU; also with --batch 16
+    python benchmarks/model.py --device cuda --dtype bf16 --compile
+
+Forward is in evaluation mode without gradients; a training step is forward, backward and SGD with momentum. In every round each network is
+timed once, in a new random order, so that what disturbs the machine disturbs all of them; a ratio is taken within a round. Reported are
+medians with the quartiles beside them. CPU: wall time, and the process's CPU time, which other programs hardly change. CUDA: events around
+each step, after a synchronisation. Weights are random: they do not change the work.
+
+Writes <out>/<setting>.md and .json (every sample, and where it was measured). Needs torch, torchvision and PyYAML alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import platform
+import random
+import shlex
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from hitagu_lib.config import ModelConfig, load_config
+from hitagu_lib.files import write_atomic
+from hitagu_lib.models import build_model
+from hitagu_lib.models.backbone import TruncatedResNet
+from hitagu_lib.models.cost import Cost, budget
+from hitagu_lib.runs import surroundings
+
+BARE, KINDS = "bare backbone", ("forward", "training step")
+TITLES = {"tsn": "TSN", "tsm": "TSM", "gru": "GRU", "hitagu": "HiTAGU-Net"}
+Samples = dict[str, dict[str, dict[str, list[float]]]]  # kind -> network -> clock -> milliseconds, one a round
+
+
+class BareBackbone(nn.Module):
+    """What the others are held against: clips (B, T, 3, H, W) -> top maps (B T, C, h, w)."""
+
+    def __init__(self, cfg: ModelConfig) -> None:
+        super().__init__()
+        self.backbone = TruncatedResNet(cfg.backbone)
+
+    def forward(self, x: Tensor) -> Tensor:
+        top: Tensor = self.backbone(x.flatten(0, 1))[self.backbone.cut]
+        return top
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--params", default="params/ssv2.yaml", help="the model, and the size of a clip")
+    parser.add_argument("--overrides", default="")
+    parser.add_argument("--classes", type=int, default=174)
+    parser.add_argument("--batch", type=int, default=1, help="clips at a time")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--dtype", choices=("fp32", "bf16"), default="fp32", help="bf16: by autocast, as in training")
+    parser.add_argument("--layout", choices=("channels-last", "contiguous"), default="channels-last")
+    parser.add_argument("--compile", action="store_true", help="torch.compile, its default mode")
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--warmup", type=int, default=3, help="rounds that are not counted")
+    parser.add_argument("--threads", type=int, help="CPU threads (default: torch's)")
+    parser.add_argument("--out", type=Path, help="(default: outputs/published/model/<device>)")
+    args = parser.parse_args(argv)
+    if args.device == "cuda" and not torch.cuda.is_available():
+        parser.error("--device cuda: found no CUDA device that torch can use")
+    if args.rounds < 2 or args.warmup < 1 or args.batch < 1:
+        parser.error("expected --rounds of at least 2, --warmup and --batch of at least 1")
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    torch.backends.cudnn.benchmark = True  # sizes stay the same: let cuDNN choose
+
+    cfg = load_config(args.params, f"{args.overrides} model.backbone.weights=null")
+    where = surroundings(_device_name(args.device)) | {"load_average": [os.getloadavg()[0]]}
+    shape = (args.batch, cfg.data.num_frames, 3, cfg.data.image_size, cfg.data.image_size)
+    networks = _networks(cfg.model, args.classes)
+    contestants = {name: Contestant(network, args, shape) for name, network in networks.items()}
+    samples = measure(contestants, args.rounds, args.warmup, args.device)
+    where["load_average"].append(os.getloadavg()[0])
+
+    costs = budget(cfg, args.classes)
+    costs[BARE] = costs["backbone"]
+    clip = " x ".join(map(str, shape))
+    setting = [args.dtype, args.layout, f"batch{args.batch}"] + ["compiled"] * args.compile
+    lines = report(samples, costs, where, f"{args.params}, {clip}, {', '.join(setting)}", args.rounds, args.device)
+    out = (args.out or Path("outputs/published/model") / args.device) / "-".join(setting)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    result = {"clips": clip, "setting": setting, "rounds": args.rounds, "where": where, "milliseconds": samples}
+    write_atomic(out.with_suffix(".md"), [f"{line}\n" for line in lines])
+    write_atomic(out.with_suffix(".json"), [json.dumps(result, indent=1) + "\n"])
+    print("\n".join(lines))
+
+
+def _networks(cfg: ModelConfig, classes: int) -> dict[str, nn.Module]:
+    torch.manual_seed(0)
+    networks: dict[str, nn.Module] = {BARE: BareBackbone(cfg)}
+    for temporal, title in TITLES.items():
+        networks[title] = build_model(dataclasses.replace(cfg, temporal=temporal), classes)
+    return networks
+
+
+class Contestant:
+    """One network with its clips, its optimizer and its two kinds of step."""
+
+    def __init__(self, network: nn.Module, args: argparse.Namespace, shape: tuple[int, ...]) -> None:
+        layout = torch.channels_last if args.layout == "channels-last" else torch.contiguous_format
+        self.network = network.to(args.device).to(memory_format=layout)  # type: ignore[call-overload]
+        self.call = torch.compile(self.network) if args.compile else self.network
+        self.optimizer = torch.optim.SGD(self.network.parameters(), lr=1e-3, momentum=0.9)
+        frames = torch.randn(shape, generator=torch.Generator().manual_seed(0)).flatten(0, 1)
+        self.x = frames.to(args.device).contiguous(memory_format=layout).unflatten(0, shape[:2])
+        self.labels = torch.zeros(shape[0], dtype=torch.long, device=args.device)
+        self.device, self.bf16 = args.device, args.dtype == "bf16"
+
+    def ready(self, kind: str) -> Callable[[], None]:
+        """The step to time, with the network in its mode."""
+        self.network.train(kind == "training step")
+        return self.training_step if kind == "training step" else self.forward
+
+    def forward(self) -> None:
+        with torch.no_grad(), self._autocast():
+            self.call(self.x)
+
+    def training_step(self) -> None:
+        self.optimizer.zero_grad()
+        with self._autocast():
+            y = self.call(self.x)
+            bare = isinstance(self.network, BareBackbone)  # has no classes: any loss that reaches every value
+            loss = y.square().mean() if bare else nn.functional.cross_entropy(y, self.labels)
+        loss.backward()
+        self.optimizer.step()
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device, dtype=torch.bfloat16, enabled=self.bf16)
+
+
+def measure(contestants: dict[str, Contestant], rounds: int, warmup: int, device: str) -> Samples:
+    """Each kind of step of each network once a round, the networks in a new order each time."""
+    order, names = random.Random(0), list(contestants)
+    samples: Samples = {kind: {name: {"wall": [], "CPU": []} for name in contestants} for kind in KINDS}
+    for turn in range(-warmup, rounds):
+        for kind in KINDS:
+            order.shuffle(names)
+            for name in names:
+                times = _time(contestants[name].ready(kind), device)
+                if turn >= 0:
+                    for clock, milliseconds in times.items():
+                        samples[kind][name][clock].append(round(milliseconds, 3))
+    return samples
+
+
+def _time(step: Callable[[], None], device: str) -> dict[str, float]:
+    """Milliseconds of one step by the wall's and the process's clock."""
+    if device == "cuda":
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        torch.cuda.synchronize()
+        cpu = time.process_time()
+        start.record()
+        step()
+        end.record()
+        cpu = time.process_time() - cpu  # what it took to launch the kernels
+        torch.cuda.synchronize()
+        return {"wall": start.elapsed_time(end), "CPU": 1e3 * cpu}
+    wall, cpu = time.perf_counter(), time.process_time()
+    step()
+    return {"wall": 1e3 * (time.perf_counter() - wall), "CPU": 1e3 * (time.process_time() - cpu)}
+
+
+def report(
+    samples: Samples, costs: dict[str, Cost], where: dict[str, Any], setting: str, rounds: int, device: str
+) -> list[str]:
+    """The table, in Markdown, and under what conditions it was made."""
+    clocks = ("wall",) if device == "cuda" else ("wall", "CPU")
+    lines = [f"# {setting}"]
+    for kind, by_network in samples.items():
+        head = ["", "GFLOPs", "parameters (M)", *(f"{clock}{what}" for clock in clocks for what in (" ms", " / bare"))]
+        lines += [
+            "",
+            f"## {kind.capitalize()}",
+            "",
+            f"| {' | '.join(head)} |",
+            "|---" + "|---:" * (len(head) - 1) + "|",
+        ]
+        for name, own in by_network.items():
+            cells = [name, f"{costs[name].gflops:.2f}", f"{costs[name].params_millions:.2f}"]
+            for clock in clocks:
+                ratios = [a / b for a, b in zip(own[clock], by_network[BARE][clock], strict=True)]
+                cells += [_median(own[clock], 1), "1" if name == BARE else _median(ratios, 3)]
+            lines.append(f"| {' | '.join(cells)} |")
+    versions = ", ".join(f"{name} {where['packages'][name]}" for name in ("torch", "torchvision"))
+    threads = "" if device == "cuda" else f", {where['cpu_threads']} thread{'s' * (where['cpu_threads'] != 1)}"
+    busy = " and ".join(f"{load:.1f}" for load in where["load_average"])
+    return [
+        *lines,
+        "",
+        f"Median of {rounds} rounds, quartiles in brackets; ratios are taken within a round.",
+        "GFLOPs: 10^9 multiply-adds of one clip's forward.",
+        f"{where['device']}{threads}; {versions}; {where['started'][:10]}; commit {where['git_commit']}; load average before and "
+        f"after: {busy} (with this run's own).",
+        "",
+        f"`python benchmarks/{shlex.join(where['command'])}`",
+    ]
+
+
+def _median(values: list[float], digits: int) -> str:
+    low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
+    return f"{middle:.{digits}f} ({low:.{digits}f}–{high:.{digits}f})"
+
+
+def _device_name(device: str) -> str:
+    if device == "cuda":
+        return torch.cuda.get_device_name()
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+if __name__ == "__main__":
+    main()
