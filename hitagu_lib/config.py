@@ -87,6 +87,7 @@ class STUConfig:
     enabled: bool = True
     states: int = _option(3, low=1, high=3)
     width: int = _option(256, low=1)  # channels of each state
+    whole_frame: bool = True  # the states above the first are of the whole frame, not of each position
     bands: bool = True  # forget gates confined to disjoint bands
     elapsed_time: bool = True  # forget gates raised to the elapsed time
     gates_see_state: bool = (

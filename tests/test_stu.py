@@ -30,53 +30,55 @@ def sigmoid(x: Tensor) -> Tensor:
     return 1 / (1 + torch.exp(-x))
 
 
+def mean(cells: list[Tensor]) -> Tensor:
+    return sum(cells[1:], cells[0]) / len(cells)
+
+
 def reference(stu: ThreeStateTemporalUnit, u: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-    """One position of one clip, u (T, C), t (T,) -> y (T, C), s (T, K, D): the equations of the model's specification as they stand."""
+    """One clip of P positions, u (T, P, C), t (T,) -> y (T, P, C), s (T, P, K, D): the chapter's equations as they stand."""
     weight = {name: p.flatten(1) if p.ndim == 4 else p for name, p in stu.named_parameters()}
-    K, D = stu.states, len(stu.bn.weight)
-    z = [
-        (weight["W_in.weight"] @ u_t - stu.bn.running_mean)
-        / (stu.bn.running_var + stu.bn.eps).sqrt()
-        * weight["bn.weight"]
-        + weight["bn.bias"]
-        for u_t in u
-    ]
-    share = torch.exp(stu.gamma) / torch.exp(stu.gamma).sum(0)
-    edge = [sum((share[j] for j in range(k)), torch.zeros(D, dtype=u.dtype)) for k in range(K + 1)]
-    h = [torch.zeros(D, dtype=u.dtype) for _ in range(K)]
+    K, D, P = stu.states, len(stu.bn.weight), u.shape[1]
+    cells = [1 if k > 0 and stu.whole_frame else P for k in range(K)]  # how many memories level k has
+    scale = weight["bn.weight"] / (stu.bn.running_var + stu.bn.eps).sqrt()
+    if stu.bands:
+        share = torch.exp(stu.gamma) / torch.exp(stu.gamma).sum(0)
+        edge = [sum((share[j] for j in range(k)), torch.zeros(D, dtype=u.dtype)) for k in range(K + 1)]
+    h = [[torch.zeros(D, dtype=u.dtype) for _ in range(cells[k])] for k in range(K)]
     y, mix = [], []
-    for step, (u_t, z_t) in enumerate(zip(u, z, strict=True)):
+    for step in range(len(u)):
         dt = 1.0 if step == 0 else t[step] - t[step - 1]
-        gates = (weight["W_f.weight"] @ z_t + weight["W_f.bias"]).reshape(K, D)
-        scores = (weight["W_s.weight"] @ z_t + weight["W_s.bias"]).reshape(K, D)
-        s = torch.exp(scores) / torch.exp(scores).sum(0)
-        below, read = z_t, torch.zeros(D, dtype=u.dtype)
+        z = [(weight["W_in.weight"] @ u[step, p] - stu.bn.running_mean) * scale + weight["bn.bias"] for p in range(P)]
+        below = z
         for k in range(K):
-            seen = gates[k] + weight[f"U.{k}.weight"] @ h[k] if f"U.{k}.weight" in weight else gates[k]
-            f = sigmoid(seen)
-            if stu.bands:
-                f = edge[k] + (edge[k + 1] - edge[k]) * f
-            if stu.elapsed_time:
-                f = f**dt
-            c = torch.tanh(weight[f"V.{k}.weight"] @ below + weight[f"V.{k}.bias"])
-            h[k] = f * h[k] + (1 - f) * c
-            read = read + s[k] * h[k]
+            seen = z if cells[k] == P else [mean(z)]
+            below = below if len(below) == cells[k] else [mean(below)]
+            for i in range(cells[k]):
+                rows = slice(k * D, (k + 1) * D)
+                gate = weight["W_f.weight"][rows] @ seen[i] + weight["W_f.bias"][rows]
+                if f"U.{k}.weight" in weight:
+                    gate = gate + weight[f"U.{k}.weight"] @ h[k][i]
+                f = sigmoid(gate)
+                if stu.bands:
+                    f = edge[k] + (edge[k + 1] - edge[k]) * f
+                if stu.elapsed_time:
+                    f = f**dt
+                c = torch.tanh(weight[f"V.{k}.weight"] @ below[i] + weight[f"V.{k}.bias"])
+                h[k][i] = f * h[k][i] + (1 - f) * c
             below = h[k]
-        y.append(u_t + weight["W_o.weight"] @ read)
-        mix.append(s)
-    return torch.stack(y), torch.stack(mix)
+        for p in range(P):
+            scores = (weight["W_s.weight"] @ z[p] + weight["W_s.bias"]).reshape(K, D)
+            s = torch.exp(scores) / torch.exp(scores).sum(0)
+            read = sum((s[k] * h[k][p if cells[k] == P else 0] for k in range(K)), torch.zeros(D, dtype=u.dtype))
+            y.append(u[step, p] + weight["W_o.weight"] @ read)
+            mix.append(s)
+    return torch.stack(y).reshape(len(u), P, -1), torch.stack(mix).reshape(len(u), P, K, D)
 
 
 def looped(stu: ThreeStateTemporalUnit, u: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-    """`reference` at every position of every clip: u (B, T, C, h, w) -> y (B, T, C, h, w), s (B, T, K, D, h, w)."""
-    B, _, _, h, w = u.shape
-    results = [[[reference(stu, u[b, :, :, i, j], t[b]) for j in range(w)] for i in range(h)] for b in range(B)]
-    y, s = (
-        torch.stack(
-            [torch.stack([torch.stack([cell[part] for cell in row], -1) for row in clip], -2) for clip in results]
-        )
-        for part in (0, 1)
-    )
+    """`reference` on every clip: u (B, T, C, h, w) -> y (B, T, C, h, w), s (B, T, K, D, h, w)."""
+    h, w = u.shape[3:]
+    pairs = [reference(stu, clip.flatten(2).transpose(1, 2), times) for clip, times in zip(u, t, strict=True)]
+    y, s = (torch.stack(parts).movedim(2, -1).unflatten(-1, (h, w)) for parts in zip(*pairs, strict=True))
     return y, s
 
 
@@ -107,7 +109,15 @@ def hold_to_the_loops(stu: ThreeStateTemporalUnit, u: Tensor, t: Tensor) -> None
 @pytest.mark.parametrize("T", [1, 2, 8, 33])
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"states": 1}, {"states": 2}, {"bands": False}, {"elapsed_time": False}, {"gates_see_state": True}],
+    [
+        {},
+        {"whole_frame": False},
+        {"states": 1},
+        {"states": 2},
+        {"bands": False},
+        {"elapsed_time": False},
+        {"gates_see_state": True},
+    ],
     ids=str,
 )
 def test_values_and_gradients_equal_the_loops(T: int, changes: dict) -> None:
@@ -135,7 +145,7 @@ def test_channels_last_features_give_the_same() -> None:
 
 @pytest.mark.parametrize("sees", [False, True], ids=["input gates", "state gates"])
 def test_bfloat16_stays_near_float32(sees: bool) -> None:
-    """Autocast's error, relative to the whole: 2 % of y - u and 5 % of each gradient (bfloat16 rounds at 0.4 %); states are float32."""
+    """Autocast's error, relative to the whole: 2 % of y - u and 5 % of each gradient, 8 % where gates see the state and errors come round (bfloat16 rounds at 0.4 %)."""
     stu = unit(width=16, gates_see_state=sees).float()
     with torch.no_grad():  # weights of the size that training gives, so that gates are not all saturated
         for p in stu.parameters():
@@ -154,7 +164,7 @@ def test_bfloat16_stays_near_float32(sees: bool) -> None:
     assert error(y_half - u, y - u) < 0.02
     exact, rough = (gradients(x.float() - u, variables) for x in (y, y_half))
     errors = [error(a, b) for a, b in zip(rough, exact, strict=True) if b.any()]
-    assert max(errors) < 0.05, errors
+    assert max(errors) < (0.08 if sees else 0.05), errors
 
 
 def gates_of_all_kinds(T: int, dtype: torch.dtype) -> dict[str, Tensor]:
@@ -371,3 +381,16 @@ def test_forms_and_switches_share_one_state_dict() -> None:
     keys = {form: set(unit(form=form).state_dict()) for form in ("auto", *FORMS)}
     assert len({frozenset(names) for names in keys.values()}) == 1
     assert set(unit(gates_see_state=True).state_dict()) - keys["auto"] == {f"U.{k}.weight" for k in range(3)}
+
+
+@pytest.mark.equation("2c.5", "2c.7")
+def test_only_a_memory_of_the_whole_frame_knows_at_one_position_what_was_at_another() -> None:
+    """Something happens at one position, later something else at another: does the other's output there depend on the first?"""
+    for whole, known in ((True, True), (False, False)):
+        stu = unit(whole_frame=whole)
+        u, t = clips(1, 6, 1, 4)
+        u.requires_grad_()
+        y, _ = stu(u, t)
+        (there,) = torch.autograd.grad(y[0, 5, :, 0, 0].sum(), u)
+        assert there[0, 1, :, 0, 0].any()  # its own past it always knows
+        assert bool(there[0, 1, :, 0, 3].any()) is known

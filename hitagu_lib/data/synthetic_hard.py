@@ -2,7 +2,7 @@
 
     draw_hard_scene(kind, rng, width, height) -> Scene
 
-Four kinds of event are motions as mini has them, shorter and among clutter. In the other three, things of two colours are shown one after
+Five kinds of event are motions as mini has them, shorter and among clutter. In the other two, things of two colours are shown one after
 the other, with a long pause between them: the two classes of such a pair differ in which came first, and nothing shorter than
 the pause tells. Being shown is the same backwards, so that the rule of `synthetic_scenes` holds: played backwards, each class
 is exactly its partner.
@@ -15,7 +15,7 @@ from functools import partial
 
 import numpy as np
 
-from hitagu_lib.data.synthetic_looks import BLUNT, HALF, LOPSIDED, SPOT, Floats, pick
+from hitagu_lib.data.synthetic_looks import BLUNT, Floats, pick
 from hitagu_lib.data.synthetic_raster import Colour, Scene, Thing
 from hitagu_lib.data.synthetic_scenes import Camera, Stage, compose, progress
 
@@ -25,11 +25,12 @@ COLOURS: dict[str, Colour] = {
     "green": (40, 165, 70),
     "yellow": (250, 220, 50),
 }
-SHOWN = (("red", "blue"), ("green", "yellow"), ("red", "green"))
+SHOWN = (("red", "blue"), ("green", "yellow"))
 
 HARD_PAIRS: tuple[tuple[str, str], ...] = (
     ("Pushing something from left to right", "Pushing something from right to left"),
-    ("Spinning something clockwise", "Spinning something counter-clockwise"),
+    ("Moving something up", "Moving something down"),
+    ("Approaching something with your camera", "Moving away from something with your camera"),
     ("Turning the camera left while filming something", "Turning the camera right while filming something"),
     ("Turning the camera upwards while filming something", "Turning the camera downwards while filming something"),
     *((f"Showing something {a}, then something {b}", f"Showing something {b}, then something {a}") for a, b in SHOWN),
@@ -44,29 +45,39 @@ Drawn = tuple[list[Thing], Camera]
 
 def draw_hard_scene(kind: int, rng: np.random.Generator, width: int, height: int) -> Scene:
     """The scene of one clip of `width` x `height` pixels. kind: index into HARD_PAIRS."""
-    return compose(rng, width, height, HARD_FRAMES, _progress, EVENTS[kind], distractors=3)
+    return compose(rng, width, height, HARD_FRAMES, _progress, EVENTS[kind], distractors=4)
 
 
 def _progress(rng: np.random.Generator, frames: int) -> Floats:
-    return progress(rng, frames, shares=(0.3, 0.45))
+    return progress(rng, frames, shares=(0.35, 0.5))
 
 
 def _push(s: Stage) -> Drawn:
-    x = s.u(-6, 6) + s.u(30, 40) * (s.p - 0.5)
-    return [s.thing(s.u(7, 9), x, s.u(-14, 14))], Camera()
+    x = s.u(-6, 6) + s.u(32, 42) * (s.p - 0.5)
+    return [s.thing(s.u(8, 10), x, s.u(-16, 16))], Camera()
 
 
-def _spin(s: Stage) -> Drawn:
-    turn = s.u(0, 1) + s.u(0.45, 0.65) * s.p
-    return [s.thing(s.u(13, 16), s.u(-10, 10), s.u(-8, 8), LOPSIDED, turn, (HALF, SPOT))], Camera()
+def _lift(s: Stage) -> Drawn:
+    y = s.u(-6, 6) - s.u(28, 38) * (s.p - 0.5)
+    return [s.thing(s.u(8, 10), s.u(-18, 18), y)], Camera()
+
+
+def _approach(s: Stage) -> Drawn:
+    far, near = s.u(1.25, 1.45), s.u(0.6, 0.75)
+    return _something(s), Camera(step=far + (near - far) * s.p)
 
 
 def _turn_left(s: Stage) -> Drawn:
-    return [s.thing(s.u(7, 9), s.u(-4, 4), s.u(-10, 10))], Camera(x=-s.u(30, 42) * (s.p - 0.5))
+    return _something(s), Camera(x=-s.u(26, 38) * (s.p - 0.5))
 
 
 def _turn_up(s: Stage) -> Drawn:
-    return [s.thing(s.u(7, 9), s.u(-10, 10), s.u(-4, 4))], Camera(y=-s.u(24, 32) * (s.p - 0.5))
+    return _something(s), Camera(y=-s.u(24, 32) * (s.p - 0.5))
+
+
+def _something(s: Stage) -> list[Thing]:
+    """What is filmed: a thing among others, hardly larger than they are, anywhere in view."""
+    return [s.thing(s.u(4, 6), s.u(-22, 22), s.u(-22, 22))]
 
 
 def _show(colours: tuple[str, str], s: Stage) -> Drawn:
@@ -88,5 +99,8 @@ def _shown(s: Stage, body: Colour, start: float, length: float) -> Thing:
     return s.thing(radius, x, y, BLUNT, marks=(), body=body)
 
 
-EVENTS: tuple[Callable[[Stage], Drawn], ...] = (*(_push, _spin, _turn_left, _turn_up), *(partial(_show, c) for c in SHOWN))
+EVENTS: tuple[Callable[[Stage], Drawn], ...] = (
+    *(_push, _lift, _approach, _turn_left, _turn_up),
+    *(partial(_show, c) for c in SHOWN),
+)
 """One for each of HARD_PAIRS, in their order."""

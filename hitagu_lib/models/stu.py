@@ -1,10 +1,13 @@
-"""3STU, Three-State Temporal Unit: a short, a mid and a long memory at every position.
+"""3STU, Three-State Temporal Unit: a short memory at every position, a mid and a long one of the whole frame.
 
     u (B, T, C, h, w) --W_in, BN--> z (B, T, D, h, w)
-        level 1:  c1 = tanh(V_1 z),   h1_t = f1 h1_{t-1} + (1 - f1) c1        f1 in the fast band
-        level 2:  c2 = tanh(V_2 h1),  h2_t = f2 h2_{t-1} + (1 - f2) c2        f2 in the middle band
-        level 3:  c3 = tanh(V_3 h2),  h3_t = f3 h3_{t-1} + (1 - f3) c3        f3 in the slow band
-    y = u + W_o (s1 h1 + s2 h2 + s3 h3),   (s1, s2, s3) = softmax(W_s z)
+        level 1:  c1 = tanh(V_1 z),         h1_t = f1 h1_{t-1} + (1 - f1) c1        f1 in the fast band, at each position
+        level 2:  c2 = tanh(V_2 mean h1),   h2_t = f2 h2_{t-1} + (1 - f2) c2        f2 in the middle band, of the frame
+        level 3:  c3 = tanh(V_3 h2),        h3_t = f3 h3_{t-1} + (1 - f3) c3        f3 in the slow band, of the frame
+    y = u + W_o (s1 h1 + s2 h2 + s3 h3),   (s1, s2, s3) = softmax(W_s z) at each position
+
+The mix is chosen at each position, so that what happens there now can meet what the whole frame remembers: no position's own
+memory would know of an event elsewhere. `whole_frame: false` keeps all three memories at each position.
 
 Our reconstruction. Relatives: minGRU (Feng et al. 2024), HGRN (Qin et al. 2023), GRU-D (Che et al. 2018), T-LSTM (Baytas et al. 2017).
 Numbers in brackets are the equations of chapter 02c.
@@ -40,6 +43,7 @@ class ThreeStateTemporalUnit(nn.Module):
         super().__init__()
         D, K = cfg.width, cfg.states
         self.states, self.bands, self.elapsed_time = K, cfg.bands, cfg.elapsed_time
+        self.whole_frame = cfg.whole_frame
         # "auto" is the loop on a CPU by measurement (benchmarks/stu.py, outputs/published/stu/cpu). On CUDA nothing has been measured yet:
         # there it is the loop too, which needs the least memory and is the reference of the other two.
         self.recur = {"auto": recur_loop, "loop": recur_loop, "closed": recur_closed, "scan": recur_scan}[cfg.form]
@@ -72,7 +76,7 @@ class ThreeStateTemporalUnit(nn.Module):
             raise RuntimeError("with gates_see_state the gates depend on the states: they exist only inside forward")
         z = z.permute(0, 1, 3, 4, 2)
         pre = self._gate_inputs(z)
-        gates = [self._gate(pre[k], k, self._steps(dt, z), self._bands(z)) for k in range(self.states)]
+        gates = [self._gate(pre[k], k, self._steps(dt, z), self._bands(z)).expand_as(z) for k in range(self.states)]
         return torch.stack(gates, dim=2).permute(0, 1, 2, 5, 3, 4)
 
     def forward(self, u: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
@@ -96,12 +100,16 @@ class ThreeStateTemporalUnit(nn.Module):
             c = torch.tanh(_linear(level, V))  # (2c.5)
             state = self._level(k, pre, c, steps, bands)
             read = share * state if read is None else torch.addcmul(read, share, state)  # (2c.8)
-            level = state.to(z.dtype)
+            level = self._summary(state, k).to(z.dtype)
         assert read is not None
         return read, s
 
+    def _summary(self, x: Tensor, k: int) -> Tensor:
+        """What the level above level k (from 0) sees of x (B, T, h, w, D): its mean over positions, (B, T, 1, 1, D), or x itself."""
+        return x.mean((2, 3), keepdim=True) if self.whole_frame and k == 0 else x
+
     def _level(self, k: int, pre: Tensor, c: Tensor, dt: Tensor | None, bands: Tensor | None) -> Tensor:
-        """(2c.6) The states of one level from what its gate sees of z and its candidates, both (B, T, h, w, D)."""
+        """(2c.6) The states of one level from what its gate sees of z and its candidates, both (B, T, h, w, D) or (B, T, 1, 1, D)."""
         if self.U is None:
             f = self._gate(pre, k, dt, bands)
             return self.recur(f, (1 - f) * c)
@@ -115,10 +123,12 @@ class ThreeStateTemporalUnit(nn.Module):
         return torch.stack(states, dim=1)
 
     def _gate_inputs(self, z: Tensor) -> list[Tensor]:
-        """W_k z for each level, (B, T, h, w, D): a product a level, so that each result is contiguous."""
+        """W_k z for each level, (B, T, h, w, D), for those of the whole frame (B, T, 1, 1, D): a product a level, so that each result
+        is contiguous."""
         assert self.W_f.bias is not None
         weights, biases = self.W_f.weight.flatten(1).chunk(self.states), self.W_f.bias.chunk(self.states)
-        return [F.linear(z, weight, bias) for weight, bias in zip(weights, biases, strict=True)]
+        seen = [z] + [self._summary(z, 0)] * (self.states - 1)
+        return [F.linear(x, weight, bias) for x, weight, bias in zip(seen, weights, biases, strict=True)]
 
     def _gate(self, pre: Tensor, k: int, dt: Tensor | None, bands: Tensor | None) -> Tensor:
         """Level k's forget gate from its input (..., D)."""
