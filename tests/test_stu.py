@@ -41,8 +41,9 @@ def reference(stu: ThreeStateTemporalUnit, u: Tensor, t: Tensor) -> tuple[Tensor
         + weight["bn.bias"]
         for u_t in u
     ]
-    share = torch.exp(stu.gamma) / torch.exp(stu.gamma).sum(0)
-    edge = [sum((share[j] for j in range(k)), torch.zeros(D, dtype=u.dtype)) for k in range(K + 1)]
+    if stu.bands:
+        share = torch.exp(stu.gamma) / torch.exp(stu.gamma).sum(0)
+        edge = [sum((share[j] for j in range(k)), torch.zeros(D, dtype=u.dtype)) for k in range(K + 1)]
     h = [torch.zeros(D, dtype=u.dtype) for _ in range(K)]
     y, mix = [], []
     for step, (u_t, z_t) in enumerate(zip(u, z, strict=True)):
