@@ -28,5 +28,9 @@ class WeightsError(HitaguError):
     """Weights or a checkpoint that cannot be had or do not fit."""
 
 
+class ExportError(HitaguError):
+    """A network that cannot be written as asked, or whose file does not give its logits."""
+
+
 class TrainingError(HitaguError):
     """Training that cannot go on, such as a loss that is not a number."""

@@ -53,8 +53,9 @@ class ThreeStateTemporalUnit(nn.Module):
         self.W_s = nn.Conv2d(D, K * D, 1)
         self.V = nn.ModuleList(nn.Conv2d(D, D, 1) for _ in range(K))
         self.W_o = nn.Conv2d(D, channels, 1, bias=False)
-        widths = torch.diff(torch.tensor([0.0, *_EDGES[:K], 1.0]))
-        self.gamma = nn.Parameter(widths.log()[:, None].repeat(1, D))  # (K + 1, D)
+        if cfg.bands:
+            widths = torch.diff(torch.tensor([0.0, *_EDGES[:K], 1.0]))
+            self.gamma = nn.Parameter(widths.log()[:, None].repeat(1, D))  # (K + 1, D)
         nn.init.zeros_(self.W_o.weight)  # starts as the identity
         # Gates that also see their own state, as a GRU's do: an ablation, sequential by nature.
         self.U = nn.ModuleList(nn.Conv2d(D, D, 1, bias=False) for _ in range(K)) if cfg.gates_see_state else None

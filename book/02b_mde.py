@@ -1,0 +1,902 @@
+# ---
+# jupyter:
+#   jupytext:
+#     cell_metadata_filter: tags,mystnb,-all
+#     formats: ipynb,py:percent
+#     notebook_metadata_filter: kernelspec,jupytext,-jupytext.text_representation.jupytext_version
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 2b MDE: Motion Difference Embedding
+#
+# The backbone of chapter 2a looks at each frame alone. MDE is the first module that looks at two at once: what has changed between
+# neighbouring frames, where, and which way did it go?
+#
+# **You will be able to** compute MDE's two differences, its shift weights, its gate and its embedding by hand and compare them with the
+# shipped module; say what a difference can tell and what it cannot; and say why there are convolutions behind it.
+#
+# **Prerequisites**: chapter 2a, basic PyTorch. **Time** on two CPU cores: about 20 seconds; not measured on a GPU yet. **Memory**: 1 GiB.
+
+# %% [markdown]
+# > **Given, and ours.** Given are the module's name, Motion Difference Embedding, and its place: after the truncated ResNet-50, before the 3STU.
+# > Every equation of this chapter is our reconstruction. The differences come from TEA's motion excitation, ACTION-Net and TDN; the shift
+# > weights from MotionSqueeze and the cost volumes of optical flow. No result of the original work is claimed.
+
+# %%
+import os
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from IPython.display import Markdown, display
+from torch import nn
+
+from hitagu_lib.config import MDEConfig, load_config
+from hitagu_lib.models.cost import model_cost, shape_model
+from hitagu_lib.models.mde import (
+    MDE,
+    FrameReducer,
+    MotionDifference,
+    MotionTrunk,
+    ShiftMatch,
+)
+from hitagu_lib.runs import project_root
+from hitagu_lib.viz.figures import clip_rows
+from hitagu_lib.viz.motion import (
+    draw_shifts,
+    draw_signed,
+    signed_rows,
+    winning_shift,
+)
+from hitagu_lib.viz.style import new_figure
+from hitagu_lib.widgets import explore
+
+os.chdir(project_root())
+torch.manual_seed(0)
+# Only one cell trains, and says so.
+_ = torch.set_grad_enabled(False)
+
+# %% [markdown]
+# ## A failure you can see
+#
+# A dot, drawn with numpy so that everything about it is known: it moves by `(down, right)` grid cells a frame and is at the centre of the map in
+# the middle frame. Values have 8 bits, as in a real frame: a few cells away from the dot the ground is exactly zero.
+
+
+# %%
+def moving_dot(down, right, T=5, size=17, sigma=1.2):
+    """A clip (T, size, size) of values in [0, 1]."""
+    y, x = np.mgrid[:size, :size] - (size - 1) / 2
+    t = (np.arange(T) - (T - 1) / 2)[:, None, None]
+    distance2 = (y - down * t) ** 2 + (x - right * t) ** 2
+    dots = np.exp(-distance2 / (2 * sigma**2))
+    return torch.tensor(np.round(255 * dots) / 255)
+
+
+def as_pixels(clip):
+    return (255 * clip).byte()[:, None].expand(-1, 3, -1, -1)
+
+
+# %% mystnb={"image": {"alt": "Two rows of five frames. Above, a white dot on black moves from left to right; below, from right to left. The middle frames are the same."}}
+right, left = moving_dot(0, 1), moving_dot(0, -1)
+figure = clip_rows(
+    [as_pixels(right), as_pixels(left)],
+    ["moving right", "moving left"],
+    [torch.arange(5.0)] * 2,
+)
+
+# %% [markdown]
+# The two clips consist of the same five frames. Whatever is computed from each frame alone and then averaged, counted or compared without regard
+# to order comes out the same for both:
+
+# %%
+same_frames = torch.equal(right, left.flip(0))
+same_mean = torch.allclose(right.mean(0), left.mean(0))
+print("the same frames, in opposite order:", same_frames)
+print("the same mean over frames:", same_mean)
+
+# %% [markdown]
+# A mean of feature maps is no better than this mean of pictures, since the same frames have the same feature maps. The two clips differ in one
+# thing only: which frame follows which. So let us look at neighbours.
+
+# %% [markdown]
+# ## The reduced map
+#
+# MDE does not difference the pictures but the maps of one or several stages of the backbone, the *taps*. Let $F_t$ be the map of a tapped stage
+# for frame $t$, with $C$ channels. To keep what follows cheap it is first reduced to $R$ channels ($R = 32$, or 16 for the mini data) by a 1x1
+# convolution $W_r$ and BatchNorm:
+#
+# $$ r_t = \mathrm{BN}(W_r F_t) \tag{2b.1} $$
+#
+# This needs one frame alone, so it belongs to `encode_frames`: reduced maps can be cached with the rest of a frame's features, and clips that
+# share a frame share them. In code it is `FrameReducer`; beside it the equation, written out:
+
+# %%
+stage_map = torch.randn(5, 64, 12, 12)  # (T, C, h, w)
+reducer = FrameReducer(channels=64, reduced=16).eval()
+r = reducer(stage_map)
+
+W_r, bn = reducer.W_r.weight[:, :, 0, 0], reducer.bn
+z = torch.einsum("rc,tchw->trhw", W_r, stage_map)
+column = (1, -1, 1, 1)
+mean, var = bn.running_mean.view(column), bn.running_var.view(column)
+gain, bias = bn.weight.view(column), bn.bias.view(column)
+by_hand = gain * (z - mean) / torch.sqrt(var + bn.eps) + bias
+
+print("r:", tuple(r.shape))
+print("equation 2b.1:", torch.allclose(r, by_hand, atol=1e-5))
+alone = reducer(stage_map[2:3])
+print("frame 3 alone:", torch.allclose(r[2:3], alone, atol=1e-5))
+
+# %% [markdown]
+# A random $W_r$ would mix what we want to see. **From here on $r$ is the picture itself**, one channel, so that every value of a difference can be
+# read off the dot.
+
+# %% [markdown]
+# ## Two differences
+#
+# With $K$ a depthwise 3x3 convolution (one kernel a channel) and frames $t = 1, \dots, T$:
+#
+# $$ d^+_t = K r_{t+1} - r_t, \qquad d^+_T = 0 \tag{2b.2} $$
+#
+# $$ d^-_t = r_t - K r_{t-1}, \qquad d^-_1 = 0 \tag{2b.3} $$
+#
+# $d^+_t$ is what the next frame will have changed, $d^-_t$ what has changed since the last one. The first frame has no past and the last one no
+# future: those are zero. $K$ starts as the identity, so the differences start as plain ones.
+
+# %%
+difference = MotionDifference(channels=1).double()
+
+
+def differences(clip, module=difference):
+    """d+ and d-, each (T, h, w), of a clip (T, h, w)."""
+    plus, minus = module(clip[None, :, None])  # (B, T, R, h, w)
+    return plus[0, :, 0], minus[0, :, 0]
+
+
+d_plus, d_minus = differences(right)
+zero = torch.zeros(1, 17, 17)
+print(
+    "equation 2b.2:",
+    torch.equal(d_plus, torch.cat([right[1:] - right[:-1], zero])),
+)
+print(
+    "equation 2b.3:",
+    torch.equal(d_minus, torch.cat([zero, right[1:] - right[:-1]])),
+)
+
+# %% mystnb={"image": {"alt": "Three rows of five maps for the dot moving right. r: the dot. d plus: red in front of the dot, blue behind it, empty in the last frame. d minus: the same pattern one frame later, empty in the first."}}
+figure = signed_rows(
+    {"$r_t$": right, "$d^+_t$": d_plus, "$d^-_t$": d_minus}
+)
+
+# %% [markdown]
+# Red is where brightness arrives, blue where it leaves: the dot goes from blue to red. Where nothing moves there is nothing at all. While $K$ is
+# the identity $d^-_{t+1}$ is $d^+_t$, one frame later; both stand at frame $t$ so that what reads them there sees three frames at once.
+#
+# ### Played backwards
+#
+# Reverse a clip, $r'_t = r_{T+1-t}$, and put that into the equations: for *any* $K$
+#
+# $$ d'^+_t = -\,d^-_{T+1-t}, \qquad d'^-_t = -\,d^+_{T+1-t}. $$
+#
+# The two differences swap places, run backwards, and change their sign. So the mean that was the same for both clips can no longer be:
+
+# %%
+any_K = MotionDifference(1).double()
+any_K.K.weight.normal_()
+for module in (difference, any_K):
+    plus, minus = differences(right, module)
+    plus_, minus_ = differences(right.flip(0), module)
+    swapped = torch.allclose(plus_, -minus.flip(0))
+    print("swapped and negated:", swapped, end=", ")
+    print(torch.allclose(minus_, -plus.flip(0)))
+
+mean_right, mean_left = (
+    differences(right)[0].mean(0),
+    differences(left)[0].mean(0),
+)
+print(
+    "mean of d+ over frames, right and left, equal:",
+    torch.allclose(mean_right, mean_left),
+)
+print("one is minus the other:", torch.allclose(mean_right, -mean_left))
+
+# %% [markdown]
+# ### What K can cancel, and what it cannot
+#
+# A camera that pans makes everything differ. If the pan is one cell a frame, a kernel that takes each cell's value from its neighbour undoes it:
+# with $(Kr)(p) = r(p + (0, 1))$ the dot that moves right by one cell a frame leaves no trace in $d^+$, and whatever moves otherwise still does.
+# How far can this go? Below, the *best possible* kernel for each motion, by least squares: the share of $r_t$ that is left in $d^+_t$.
+
+
+# %%
+def left_over(clip):
+    """||d+|| / ||r|| with K = identity, and with the best K."""
+    now = clip[:-1].flatten()
+    around = F.unfold(clip[1:, None], 3, padding=1)  # (T - 1, 9, h w)
+    around = around.transpose(1, 2).reshape(-1, 9)
+    best = torch.linalg.lstsq(around, now[:, None]).solution[:, 0]
+    plain = around[:, 4] - now
+    return [
+        float(d.norm() / now.norm()) for d in (plain, around @ best - now)
+    ]
+
+
+above, below = right.roll(-4, 1), left.roll(4, 1)
+motions = {
+    "still": moving_dot(0, 0),
+    "right by 1/2 a cell": moving_dot(0, 0.5),
+    "right by 1": moving_dot(0, 1),
+    "right by 2": moving_dot(0, 2),
+    "right by 3": moving_dot(0, 3),
+    "one right by 1, one left by 1": above + below,
+}
+print(f"{'':30}  identity  best K")
+for name, clip in motions.items():
+    plain, best = left_over(clip)
+    print(f"{name:30}  {plain:8.2f}  {best:6.2f}")
+
+# %% [markdown]
+# - **One cell in one direction**: gone. Half a cell is nearly gone: a kernel that weighs two cells interpolates between them.
+# - **Two cells or more**: the kernel does not reach that far. It can only extrapolate from the slope of the dot's edge, worse the faster it goes.
+# - **Two directions at once**: one kernel serves the whole map, and what cancels one dot doubles the other. Another channel has another kernel,
+#   and may be tuned to another motion.
+#
+# And one more: $K$ stands on $r_{t+1}$ in $d^+$ but on $r_{t-1}$ in $d^-$. A kernel that cancels a motion to the right in $d^+$ cancels the motion to
+# the *left* in $d^-$ (exercise 1).
+
+# %% [markdown]
+# ## What a difference at one place cannot say
+#
+# Look at the figure again and cover all but one cell. Red, blue: something came, something left. To say *which way*, you need the neighbour: is
+# the red right of the blue, or left of it? Precisely: collect at each position the triple $(r_t, d^+_t, d^-_t)$ and forget where it stood. For the
+# dot that moves right and the one that moves left these collections are equal, frame by frame, because one clip is the other's mirror image:
+
+
+# %%
+def collection(clip, t):
+    """All triples (r, d+, d-) of frame t, without their positions."""
+    triples = torch.stack([clip, *differences(clip)])[:, t].flatten(1).T
+    return sorted(map(tuple, (triples.round(decimals=9) + 0.0).tolist()))
+
+
+print([collection(right, t) == collection(left, t) for t in range(5)])
+
+# %% [markdown]
+# So nothing that reads one position at a time and then pools, however deep it is, can tell these two clips apart. There are two ways out, and MDE
+# takes both: an input that states the direction at each position (next), and convolutions that read neighbourhoods (after it).
+
+# %% [markdown]
+# ## Which way did it go? The shift weights
+#
+# Take the feature vector at position $p$ and look for it in the next frame, at $p$ and at all places up to $\rho$ grid steps away ($\rho = 2$: 25
+# shifts $\delta$). The more alike, the more weight:
+#
+# $$ w^\delta_t(p) = (2\rho + 1)\ \mathrm{softmax}_\delta\big(\kappa \cos(r_t(p),\ r_{t+1}(p + \delta))\big), \qquad r_{T+1} := r_T \tag{2b.4} $$
+#
+# $\kappa$ is learned and starts at 10. Beyond the map's edge the cosine counts as 0. For unit vectors $\cos(a, b) = 1 - \frac12 |a - b|^2$, so $w$ says
+# *which shift would make the difference least*: it continues equations 2b.2 and 2b.3 from one shift, none, to 25. Each position has weights that sum to
+# $2\rho + 1$, so that their root mean square is 1 where one shift wins.
+#
+# A cosine needs more than one channel: of single numbers it only compares the sign. As a stand-in for a backbone's features we let **$r$ be the
+# 3x3 cells around each position, minus their mean**: nine channels, zero on even ground.
+
+# %%
+match = ShiftMatch(radius=2).double()
+
+
+def neighbourhoods(clip):
+    """(T, h, w) -> (T, 9, h, w)."""
+    padded = F.pad(clip[:, None], [1] * 4, mode="replicate")
+    around = F.unfold(padded, 3).unflatten(2, clip.shape[1:])
+    return around - around.mean(1, keepdim=True)
+
+
+def shift_weights(clip, module=match):
+    """w of a clip: (T, 25, h, w)."""
+    return module(neighbourhoods(clip)[None])[0]
+
+
+r = neighbourhoods(right)
+w = shift_weights(right)
+
+t, y, x = 2, 8, 8  # the middle frame, where the dot is at the centre
+cosines = torch.stack(
+    [
+        F.cosine_similarity(r[t, :, y, x], r[t + 1, :, y + dy, x + dx], 0)
+        for dy in range(-2, 3)
+        for dx in range(-2, 3)
+    ]
+)
+by_hand = 5 * torch.softmax(match.kappa * cosines, 0)
+print("equation 2b.4:", torch.allclose(w[t, :, y, x], by_hand))
+print("the dot's 25 weights, as a 5x5 map:")
+print(w[t, :, y, x].view(5, 5).numpy().round(2))
+print("the winner (down, right):", winning_shift(w[t, :, y, x]))
+
+# %% [markdown]
+# The dot has gone one cell to the right, and that is the shift that wins. Does it always? For several motions: the winner at the dot's position, its
+# weight (5 would be all), and the winner of the votes of all positions, $\sum_p w_t(p)$.
+
+
+# %%
+def votes(clip, t=2):
+    """Sum over positions, less what even ground gives: (25,)."""
+    return (shift_weights(clip)[t] - 1 / 5).sum((1, 2))
+
+
+print("moves (down, right)   at the dot   weight   all positions")
+for motion in [(0, 0), (0, 1), (1, 1), (-2, 2), (0, 0.5), (0, 3), (0, 4)]:
+    clip = moving_dot(*motion)
+    here = shift_weights(clip)[2, :, 8, 8]
+    print(
+        f"{motion!s:19}   {winning_shift(here)!s:10}   {here.max():6.2f}"
+        f"   {winning_shift(votes(clip))}"
+    )
+
+# %% [markdown]
+# - **Up to two cells a frame** the winner is the dot's displacement in grid steps.
+# - **Half a cell**: two shifts share the weight and nobody wins at the dot; a network can read the half off the two. The sum over positions leans a
+#   little to one of them.
+# - **Beyond the radius** $w$ does not say "I do not know". At three cells a frame it names the nearest thing that looks alike, here the dot's flank,
+#   two cells to the right: the direction is right, the distance is not. At four cells nothing alike is in reach and the weight is spread thinly.
+#
+# What one grid step is in pixels depends on the tap: 4 for `layer1`, 8 for `layer2`, 16, 32. Hence two steps are 8 pixels a frame at `layer1`.
+#
+# Three places where the weights know less:
+
+# %% mystnb={"image": {"alt": "Five maps of 5 by 5 shift weights for a square that moves one down and one right. On even ground all are equal. On the vertical edge a column of equal weights one right. On the horizontal edge a row one down. At a corner one winner, one down and one right. The sum over positions has the same winner."}}
+square = torch.zeros(3, 17, 17, dtype=torch.float64)
+for t in range(3):  # 8 x 8 cells, moving by (1, 1)
+    square[t, 4 + t : 12 + t, 4 + t : 12 + t] = 1
+w = shift_weights(square)[0]
+panels = {
+    "even ground": w[:, 8, 8],
+    "vertical edge": w[:, 8, 11],
+    "horizontal edge": w[:, 11, 8],
+    "corner": w[:, 11, 11],
+    "sum over positions": (w - 1 / 5).sum((1, 2)),
+}
+figure, axes = new_figure(2.2, 1, 5)
+for ax, (name, weights) in zip(axes, panels.items()):
+    _ = draw_shifts(ax, weights, 5 if ax is not axes[-1] else None)
+    ax.set_title(name, fontsize=8)
+    if ax is not axes[0]:
+        ax.set(ylabel="", yticklabels=[])
+    winner = winning_shift(weights)
+    print(f"{name:18}: winner {winner}")
+
+# %% [markdown]
+# - **Even ground** has nothing to recognise: every weight is $(2\rho + 1) / (2\rho + 1)^2 = 0.2$, whether the ground moves or not.
+# - **Along an edge** every place looks alike: the weights know how far the edge has gone across itself, and not how far along itself. This is the
+#   *aperture problem*, and no local method escapes it.
+# - **A corner** has one winner. And the sum over all positions has the same one: the two edges' columns and rows cross at the true motion. Whatever
+#   pools $w$ later, the network's mean over positions for one, can use that.
+#
+# ### Played backwards, again
+#
+# The cosine does not mind which of the two frames comes first, so the reversed clip has the same cosines at opposite shifts. The softmax is taken at
+# the other end, over another neighbourhood, so $w$ itself is not simply turned round. The winner is:
+
+# %%
+print("forwards:", winning_shift(votes(right)))
+print("backwards:", winning_shift(votes(right.flip(0))))
+still = shift_weights(moving_dot(0, 1)[2:3].expand(3, -1, -1))
+centre = still[:, :, 8, 8].argmax(1)
+print("a still clip, and every last frame, go nowhere:", end=" ")
+print(
+    bool((centre == 12).all()), winning_shift(votes(right, t=4)) == (0, 0)
+)
+
+# %% [markdown]
+# ## Why convolutions behind it: the trunk
+#
+# Which way is a wheel turning? No single place can say: on both wheels something arrives here and leaves there. It has to be read off a
+# *neighbourhood* of differences. Two equal spots on a turning rod, clockwise and counter-clockwise:
+
+
+# %%
+def turning(phase, turn, T=4, size=12, radius=3.5, sigma=1.2):
+    """Clips (B, T, size, size); start and turn a frame in radians (B,)."""
+    steps = torch.arange(T, dtype=phase.dtype)
+    angle = (phase[:, None] + turn[:, None] * steps)[..., None, None]
+    axis = torch.arange(size, dtype=phase.dtype) - (size - 1) / 2
+    clip = 0.0
+    for end in (radius, -radius):
+        dy = axis[:, None] - end * torch.sin(angle)
+        dx = axis - end * torch.cos(angle)
+        clip = clip + torch.exp(-(dy**2 + dx**2) / (2 * sigma**2))
+    return clip
+
+
+start, half = torch.zeros(1).double(), torch.full((1,), 0.5).double()
+clockwise = turning(start, half)[0]  # rows run down: + is clockwise
+counter = turning(start, -half)[0]
+
+# %% mystnb={"image": {"alt": "Four rows of four maps: two spots turning clockwise and their forward differences, two spots turning counter-clockwise and theirs. One is the other upside down."}}
+figure = signed_rows(
+    {
+        "clockwise": clockwise,
+        "$d^+$": differences(clockwise)[0],
+        "counter-cl.": counter,
+        "$d^+$ ": differences(counter)[0],
+    }
+)
+
+# %%
+print("the same clip:", torch.allclose(clockwise, counter))
+print("upside down it is:", torch.allclose(clockwise, counter.flip(1)))
+equal = [
+    collection(clockwise, t) == collection(counter, t) for t in range(4)
+]
+print("the same triples (r, d+, d-), frame by frame:", equal)
+
+# %% [markdown]
+# For every clockwise clip there is a counter-clockwise one with the same triples, its mirror image. Where both are equally likely, nothing that
+# reads $[r; d^+; d^-]$ one position at a time and pools can expect to be right more than half the time. A convolution sees which triple stands
+# *beside* which. So each tap has a short trunk of residual blocks, as in ResNet-18, that strides down to the top map's grid, and the taps are summed:
+#
+# $$ m_t = \sum_{\text{taps}} \mathrm{trunk}\big([r_t;\ d^+_t;\ d^-_t;\ w_t]\big) \tag{2b.5} $$
+#
+# Two blocks at least; one for each halving of the grid where there are more. Let us try it: clips with a random start and a random turn of 0.3 to
+# 0.7 radians a frame, made anew for every step. Three readers, all of them `MotionTrunk` with its switches set differently
+# (`model.mde.reads`, `shift_radius`, `trunk_blocks`), pooled over positions and frames and followed by one linear layer.
+
+
+# %%
+def draw_batch(n, seed):
+    g = torch.Generator().manual_seed(seed)
+    label = torch.randint(2, (n,), generator=g)
+    turn = (0.3 + 0.4 * torch.rand(n, generator=g)) * (2 * label - 1)
+    phase = 2 * torch.pi * torch.rand(n, generator=g)
+    return turning(phase, turn), label
+
+
+READERS = {
+    "bare projection of [r; d+; d-]": MDEConfig(
+        reduced=1, width=16, shift_radius=0, trunk_blocks=0
+    ),
+    "bare projection of w": MDEConfig(
+        reduced=9, width=16, reads=(), trunk_blocks=0
+    ),
+    "trunk on [r; d+; d-]": MDEConfig(reduced=1, width=16, shift_radius=0),
+}
+
+
+class Reader(nn.Module):
+    """Clips (B, T, h, w) -> logits (B, 2): clockwise or not."""
+
+    def __init__(self, cfg):
+        super().__init__()
+        self.trunk = MotionTrunk(cfg, halvings=1)
+        self.features = neighbourhoods if cfg.reduced == 9 else single
+        self.head = nn.Linear(cfg.width, 2)
+
+    def forward(self, clips):
+        B, T = clips.shape[:2]
+        m = self.trunk(self.features(clips.flatten(0, 1)), T)
+        return self.head(m.mean((2, 3)).unflatten(0, (B, T)).mean(1))
+
+
+def single(clip):
+    return clip[:, None]  # (N, 1, h, w)
+
+
+@torch.enable_grad()
+def accuracy_after_training(cfg, steps=80):
+    torch.manual_seed(0)
+    net = Reader(cfg)
+    optimizer = torch.optim.AdamW(net.parameters())
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, max_lr=0.01, total_steps=steps
+    )
+    for step in range(steps):
+        clips, label = draw_batch(32, seed=step)
+        loss = F.cross_entropy(net(clips), label)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    clips, label = draw_batch(500, seed=10**6)  # never trained on
+    called = net.eval()(clips).argmax(1)
+    return float((called == label).float().mean())
+
+
+# %% tags=["nbval-ignore-output"]
+reached = {
+    name: accuracy_after_training(cfg) for name, cfg in READERS.items()
+}
+for name, accuracy in reached.items():
+    print(f"{name:30}: {accuracy:6.1%} of 500 new clips")
+
+# %%
+blind, shifts, trunk = reached.values()
+print("bare projection of differences at chance:", 0.4 < blind < 0.6)
+print("bare projection of shift weights above it:", shifts > 0.6)
+print("trunk on differences solves it:", trunk > 0.95)
+
+# %% [markdown]
+# With a bare projection behind them the differences stay at chance, although $K$ is free to learn; with the trunk they solve it. The shift weights
+# are in between: computing $w$ has looked at 25 neighbours already, and a mirror exchanges its channels (right becomes left), so the argument above
+# does not bind them, and even a bare projection gets somewhere (exercise 3). MDE has both. This says what each *can* see on a clean, controlled
+# input; what each is worth in the network is a question for the ablation chapter.
+
+# %% [markdown]
+# ## Gate and embedding
+#
+# What the trunk has found acts on the top map $F_t$ in two ways. A gate $a$ strengthens or weakens what is there; an embedding $e$ adds what is not:
+#
+# $$ a_t = 2\,\sigma(W_a m_t) - 1 \tag{2b.6} $$
+#
+# $$ e_t = W_e m_t \tag{2b.7} $$
+#
+# $$ F'_t = F_t + a_t \odot F_t + e_t \tag{2b.8} $$
+#
+# $W_a$ and $W_e$ are 1x1 convolutions that start at zero, so MDE starts as the identity and a pretrained backbone's features arrive unharmed. Here
+# with one tap, the dot's nine channels being the tapped map and the top map in one:
+
+# %%
+cfg = MDEConfig(taps=("layer1",), reduced=9, width=16)
+mde = MDE(cfg, {"layer1": 9}, "layer1").double().eval()
+top = neighbourhoods(right)  # (T, C, h, w)
+reduced = mde.reduce({"layer1": top})
+out, gate = mde(top, reduced, num_frames=5)
+print("starts as the identity:", torch.equal(out, top))
+print("with its gate at zero:", not gate.any())
+
+mde.W_a.weight.normal_()
+mde.W_e.weight.normal_()
+out, gate = mde(top, reduced, num_frames=5)
+m = mde.trunks[0](reduced[0], 5)  # one tap: the sum has one term
+a = 2 * torch.sigmoid(mde.W_a(m)) - 1
+e = mde.W_e(m)
+print("equation 2b.6:", torch.allclose(gate, a))
+print("equation 2b.8:", torch.allclose(out, top + a * top + e))
+
+# %% [markdown]
+# The shipped code writes $\tanh(x/2)$, which equals $2\sigma(x) - 1$. Zero at the start does not mean stuck: $m$ is not zero, so $W_a$ and $W_e$
+# receive a gradient at the first step, and the trunk from the second on.
+#
+# Note what is *not* promised: after training the gate of a still clip need not be zero, for the trunk also reads $r$ and $w$.
+
+# %%
+with torch.enable_grad():
+    fresh = MDE(cfg, {"layer1": 9}, "layer1").double()
+    out, _ = fresh(top, fresh.reduce({"layer1": top}), 5)
+    out.square().sum().backward()
+print("W_e learns:", bool(fresh.W_e.weight.grad.any()))
+print("W_a learns:", bool(fresh.W_a.weight.grad.any()))
+first = fresh.trunks[0].blocks[0].conv1.weight.grad
+print("so does the trunk, in the first step:", bool(first.any()))
+
+# %% [markdown]
+# ### Two traps in the relatives
+#
+# **Pooling before gating.** TEA averages the difference over space, and gates each channel by what is left. But the mean over positions is linear:
+# as much brightness arrives as leaves, and the dot's motion cancels itself. Through a ReLU network's features it does not cancel exactly, but what
+# remains is one number for all positions: *that* something moved, and not where.
+#
+# **A sigmoid off its centre.** ACTION-Net's $F + \sigma(x) F$ is $1.5\,F$ where $x = 0$: half a copy of the identity is added where nothing
+# moves. A pretrained network that expects $F$ gets something else from the first step on.
+#
+# Both on the dot, with $x$ made by hand as $4 |d^+|$ so that nothing is learned; shown is the factor $1 + a$ that the top map is multiplied with:
+
+# %%
+for name, clip in {
+    "right": right,
+    "left": left,
+    "still": right[:1].expand(5, -1, -1),
+}.items():
+    pooled = differences(clip)[0][:-1].mean((1, 2)).abs().max()
+    print(f"{name:5}: mean of d+ over positions {pooled:.3f}")
+
+# %% mystnb={"image": {"alt": "Three maps of the factor one plus a on the frame with the dot. Ours: 1 on the ground, higher before and behind the dot. Uncentred: the same places over a ground of 1.5. Pooled: one value everywhere."}}
+x = 4 * differences(right)[0][2].abs()
+factors = {
+    "zero-centred (ours)": 2 * torch.sigmoid(x),
+    "uncentred": 1 + torch.sigmoid(x),
+    "pooled first": 2 * torch.sigmoid(x.mean()).expand_as(x),
+}
+figure, axes = new_figure(2.5, 1, 3)
+for ax, (name, factor) in zip(axes, factors.items()):
+    image = ax.imshow(factor, cmap="viridis", vmin=1, vmax=2)
+    ax.set(title=name, xticks=[], yticks=[])
+    on, off = factor.max(), factor[0, 0]
+    print(f"{name:19}: {off:.2f} on the ground, at most {on:.2f}")
+_ = figure.colorbar(image, ax=axes, label="factor 1 + a")
+
+# %% [markdown]
+# ## Which stage is tapped
+#
+# The deeper the stage, the coarser its grid. A dot that moves 4 pixels a frame, pooled to the grids of the four stages (mean over cells, in place
+# of a backbone): how many grid steps it goes in a frame, and how large $d^+$ is beside $r$, over nine frames, in which it crosses one cell of the
+# coarsest grid.
+
+# %% mystnb={"image": {"alt": "Four maps of the forward difference of the same moving dot on grids of 24, 12, 6 and 3 cells: clear, fine pairs of blue and red on the finest, a faint wide pair on the coarsest."}}
+pixels = moving_dot(0, 4, T=9, size=96, sigma=4)
+figure, axes = new_figure(2.2, 1, 4)
+for i, ax in enumerate(axes):
+    stride = 4 * 2**i
+    grid = F.avg_pool2d(pixels[:, None], stride)[:, 0]
+    change = grid[1:] - grid[:-1]
+    share = change.norm() / grid[:-1].norm()
+    _ = draw_signed(ax, change[1], float(grid[1].max()))
+    ax.set_title(f"layer{i + 1}: 1/{stride}", fontsize=8)
+    print(f"layer{i + 1}: {4 / stride:5.3f} steps, |d+|/|r| {share:.2f}")
+
+# %% [markdown]
+# On the finest grid the dot moves a whole step and $w$ can name it; on the coarsest it moves an eighth of one. The price is cost: a finer
+# grid has more positions. The deeper stages see more context and know more of *what* moves; MDE can tap several.
+#
+# What the project's throw-away trials have told, and no more than that (12 synthetic classes, 64 px, 8 frames, ResNet-18, two CPU cores, one
+# seed, 240 validation clips): differences on a coarse top map alone sat at chance for two epochs, and with a finer tap (`layer1`) learning started
+# at once; with a bare projection behind the differences the model stalled at 90 %, spinning one way or the other being a coin toss; with the
+# residual trunk, and the backbone cut after `layer1`, it reached 95.8 % on 1,920 training clips, level with TSM. Trials of one seed are a reason to measure, not a result.
+
+# %% [markdown]
+# ## Shapes
+#
+# The network of two params files, built on PyTorch's `meta` device, which computes shapes without computing values:
+
+
+# %%
+def network(file, overrides=""):
+    cfg = load_config(file, overrides)
+    return cfg, shape_model(cfg.model, num_classes=174).eval()
+
+
+def shape_walk(file):
+    cfg, net = network(file)
+    T, side = cfg.data.num_frames, cfg.data.image_size
+    frames = torch.zeros(T, 3, side, side, device="meta")
+    maps = net.backbone(frames)
+    reduced = net.mde.reduce(maps)
+    rows = [("frames", frames)]
+    for stage, r, trunk in zip(net.mde.taps, reduced, net.mde.trunks):
+        rows += [(f"`{stage}` map $F$", maps[stage]), ("$r$ (2b.1)", r)]
+        plus, _ = trunk.difference(r.unflatten(0, (1, T)))
+        rows += [("$d^+$, $d^-$ (2b.2, 2b.3), each", plus[0])]
+        w = trunk.match(r.unflatten(0, (1, T)))
+        rows += [
+            ("$w$ (2b.4)", w[0]),
+            ("its trunk's $m$ (2b.5)", trunk(r, T)),
+        ]
+    top = maps[net.backbone.cut]
+    out, gate = net.mde(top, reduced, T)
+    rows += [("gate $a$ (2b.6)", gate), ("$F'$ (2b.8)", out)]
+    lines = [f"| {name} | {tuple(x.shape)} |" for name, x in rows]
+    head = [
+        f"**{file}**",
+        "",
+        "| tensor | shape (N = T frames) |",
+        "|---|---|",
+    ]
+    display(Markdown("\n".join(head + lines)))
+
+
+shape_walk("params/mini.yaml")
+
+# %%
+shape_walk("params/ssv2.yaml")
+
+# %% [markdown]
+# ## What it costs
+#
+# The network with MDE less the network without it, for one clip; beside it the backbone, which the two share:
+
+# %%
+for file in ("params/mini.yaml", "params/ssv2.yaml"):
+    costs = []
+    for enabled in ("true", "false"):
+        cfg, net = network(file, f"model.mde.enabled={enabled}")
+        data = cfg.data
+        costs.append(model_cost(net, data.num_frames, data.image_size))
+    (on, off), backbone = (c["total"] for c in costs), costs[0]["backbone"]
+    gflops, params = (
+        on.gflops - off.gflops,
+        on.params_millions - off.params_millions,
+    )
+    print(
+        f"{file}: MDE {gflops:.3f} GFLOPs, {params:.2f} M parameters;",
+        end=" ",
+    )
+    print(f"{cfg.model.backbone.name} {backbone.gflops:.2f} GFLOPs")
+
+# %% [markdown]
+# GFLOPs are multiply-adds in convolutions, products of matrices and the inner products of $w$. Work of a few operations a value, such as the
+# differences, BatchNorm and the softmax, is left out of that count: what it takes of the *time* is measured by `benchmarks/model.py`.
+#
+# Every part is a switch for ablations: `model.mde.taps`, `reads` ($r$, $d^+$, $d^-$), `difference_kernel` (1: no $K$), `shift_radius` (0: no $w$),
+# `trunk_blocks` (0: a bare projection), `gate`, `embedding`, and `enabled` for the whole.
+
+# %% [markdown]
+# ## Explore
+#
+# A dot of your choice: its map, both differences, and the votes of all positions. At which speed does the winner stop telling the truth? Where does
+# half a cell show? (In JupyterLab there are two controls; this page slides over the speed, to the right.)
+
+# %% tags=["nbval-ignore-output"]
+DIRECTIONS = {
+    "right": (0, 1),
+    "left": (0, -1),
+    "down": (1, 0),
+    "down and right": (1, 1),
+}
+
+
+def draw(speed, direction):
+    down, right = (speed * step for step in DIRECTIONS[direction])
+    clip = moving_dot(down, right)
+    plus, minus = differences(clip)
+    figure, axes = new_figure(2.4, 1, 4)
+    panels = {"$r_t$": clip, "$d^-_t$": minus, "$d^+_t$": plus}
+    for ax, (name, maps) in zip(axes, panels.items()):
+        _ = draw_signed(ax, maps[2], 1.0)
+        ax.set_title(name)
+    _ = draw_shifts(axes[3], votes(clip))
+    axes[3].set_title(
+        f"votes, winner: {winning_shift(votes(clip))}", fontsize=8
+    )
+    return figure
+
+
+explore(
+    draw,
+    controls={
+        "speed": [0, 0.5, 1, 1.5, 2, 2.5, 3, 4],
+        "direction": list(DIRECTIONS),
+    },
+    slide="speed",
+    start={"speed": 1, "direction": "right"},
+    alt="A dot's map, its backward and forward difference, and the votes for 25 shifts, for speeds from 0 to 4 cells a frame.",
+)
+
+# %% [markdown]
+# ## Summary
+#
+# - Frames as a set cannot tell a motion from its reverse; the difference of neighbours can. Reversed, the two differences swap and change sign.
+# - A learned 3x3 kernel can cancel a steady motion of up to one cell, in one direction a channel.
+# - One position's difference says that something came or went, not which way. The shift weights say which way, up to $\rho$ grid steps, where there
+#   is texture; a trunk of convolutions reads directions and turns off a neighbourhood.
+# - Zero-initialised, MDE starts as the identity. A gate that is zero-centred and keeps positions adds nothing where nothing was found, and says where.
+#
+# ## Exercises
+#
+# **1.** Set $K$ by hand so that a dot moving *right* by one cell leaves no trace in $d^-$. What does the same kernel do to $d^+$?
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# K = MotionDifference(1).double()
+# K.K.weight.zero_()
+# K.K.weight[0, 0, 1, 0] = 1  # the value of the cell to the left
+# plus, minus = differences(right, K)
+# print(minus[1:].abs().max(), plus[:-1].abs().max())
+# ```
+# $d^-_t(p) = r_t(p) - r_{t-1}(p - (0, 1))$ is zero: the dot was one cell further left. In $d^+$ the kernel pushes the next frame's dot further to the
+# right still, two cells from where the dot is now: nothing cancels, and it is the dot that moves *left* that vanishes there.
+#
+# </details>
+#
+# **2.** Three cells a frame are beyond radius 2. Is radius 3 enough, what does it cost, and what does $\kappa = 0$ do?
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# wide = ShiftMatch(radius=3).double()
+# w3 = shift_weights(moving_dot(0, 3), wide)
+# print(tuple(w3.shape), winning_shift(w3[2, :, 8, 8]))
+# wide.kappa.fill_(0)
+# flat = shift_weights(moving_dot(0, 3), wide)
+# print(flat.min(), flat.max())
+# ```
+# Yes: the winner is (0, 3). There are 49 shifts instead of 25, so twice the products, and a trunk whose first convolutions read 24 more channels.
+# With $\kappa = 0$ all shifts weigh the same, $7 / 49 = 1/7$: nothing is said.
+#
+# </details>
+#
+# **3.** The bare projection of $w$ was above chance, but had not solved the turn in 80 steps. Does it with four times as many?
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# print(accuracy_after_training(READERS["bare projection of w"], steps=320))
+# ```
+# Yes: all 500 new clips when this page was made. The turn is in $w$, it only takes longer to find than with the trunk.
+#
+# </details>
+#
+# **4.** What does MDE cost with `layer1` tapped besides? And with `layer4` alone?
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# for taps in ("[layer1,layer2,layer3,layer4]", "[layer2,layer3,layer4]", "[layer4]"):
+#     cfg, net = network("params/ssv2.yaml", f"model.mde.taps={taps}")
+#     total = model_cost(net, 8, 224)["total"]
+#     print(taps, f"{total.gflops:.2f} GFLOPs, {total.params_millions:.2f} M")
+# ```
+# The finer the tap, the more positions its trunk runs over. Parameters grow as well: a finer tap's trunk has more halvings, and so more blocks.
+#
+# </details>
+#
+# ## Quiz
+#
+# **A dot moves right on black ground. What is the mean over positions of $d^+_t$, with $K$ the identity and the dot well inside the map?**
+#
+# <details><summary>a) Positive, since it moves to the right</summary>
+#
+# No: the sign of a difference tells brightness coming or going. Direction is in *where* the signs stand.
+#
+# </details>
+#
+# <details><summary>b) Zero</summary>
+#
+# Yes: as much arrives as leaves. Whoever pools the difference over space before looking at it throws the motion away.
+#
+# </details>
+#
+# <details><summary>c) It grows with speed</summary>
+#
+# No: the mean of $|d^+_t|$ does, until the two places of the dot no longer overlap. The signed mean stays zero.
+#
+# </details>
+#
+# **At some position all 25 shift weights are 0.2. What do you know?**
+#
+# <details><summary>a) Nothing moves there</summary>
+#
+# No: on ground without texture they are equal whether it moves or not. Where something with texture stands still the middle shift wins.
+#
+# </details>
+#
+# <details><summary>b) The motion is faster than the radius</summary>
+#
+# No: beyond the radius the weight goes to whatever looks most alike, which need not be even.
+#
+# </details>
+#
+# <details><summary>c) All places in reach look alike to it</summary>
+#
+# Yes: even ground is the common case. The weights then carry no information about motion.
+#
+# </details>
+#
+# **Why do $W_a$ and $W_e$ start at zero, and the trunk before them does not?**
+#
+# <details><summary>a) So that MDE starts as the identity and still receives a gradient</summary>
+#
+# Yes: the output does not depend on the trunk at first, but $W_a$ and $W_e$ see its $m$, learn in the first step, and let gradients through from
+# the second on.
+#
+# </details>
+#
+# <details><summary>b) So that MDE is never used unless it is needed</summary>
+#
+# No: nothing holds them at zero. It is a start, not a penalty.
+#
+# </details>
+#
+# <details><summary>c) Zeros everywhere would do as well</summary>
+#
+# No: with the trunk at zero too, $m$ would be zero, no gradient would reach $W_a$ and $W_e$, and none would ever reach the trunk.
+#
+# </details>
+#
+# ## Next
+#
+# MDE looks at two neighbours. Chapter 2c, on the 3STU, remembers what came long before.
+#
+# **References.** Li et al., *TEA: Temporal Excitation and Aggregation for Action Recognition*, CVPR 2020. Wang, She and Smolic, *ACTION-Net:
+# Multipath Excitation for Action Recognition*, CVPR 2021. Wang et al., *TDN: Temporal Difference Networks for Efficient Action Recognition*, CVPR
+# 2021. Kwon et al., *MotionSqueeze: Neural Motion Feature Learning for Video Understanding*, ECCV 2020. Sun et al., *PWC-Net: CNNs for Optical
+# Flow Using Pyramid, Warping, and Cost Volume*, CVPR 2018. He et al., *Deep Residual Learning for Image Recognition*, CVPR 2016.
