@@ -57,7 +57,7 @@ def model_report_text(report: dict[str, Any]) -> str:
             f"{'module':12}{'GFLOPs':>10}{'parameters (M)':>18}",
             *(f"{name:12}{cost['gflops']:10.4f}{cost['params_millions']:18.3f}" for name, cost in rows),
             "",
-            "GFLOPs: 10^9 multiply-adds of convolutions, linear layers, matrix products and MDE's shift matching.",
+            "GFLOPs: 10^9 multiply-adds of convolutions, linear layers and matrix products.",
             "Not counted: BatchNorm, activations, gates, the 3STU's recurrence, pooling and softmax.",
         ]
     )

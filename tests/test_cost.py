@@ -66,14 +66,14 @@ def test_attention_is_counted_by_hand() -> None:
 
 
 def test_shift_matching_is_counted_once() -> None:
-    """R products for each of the (2 radius + 1)^2 shifts, and what the trunk's first block does with the extra channels."""
+    """A row of the map against 2 radius + 1 rows, each wider by 2 radius, and what the trunk's first block does with the extra channels."""
     R, T, grid, top, width = 8, 4, 12, 6, 16
     costs = [
         recipe_cost(small(mde={"taps": ["layer1"], "reduced": R, "width": width, "shift_radius": radius}), 5)["mde"]
         for radius in (1, 2)
     ]
     more = 25 - 9
-    match = R * more * grid * grid * T
+    match = R * grid * grid * T * (5 * (grid + 4) - 3 * (grid + 2))
     first_block = (9 + 1) * more * width * top * top * T  # conv1 3x3 and the shortcut's 1x1, stride 2
     assert costs[1].gflops - costs[0].gflops == pytest.approx((match + first_block) / 1e9, rel=1e-6)
 

@@ -47,9 +47,7 @@ def reference(stu: ThreeStateTemporalUnit, u: Tensor, t: Tensor) -> tuple[Tensor
     y, mix = [], []
     for step in range(len(u)):
         dt = 1.0 if step == 0 else t[step] - t[step - 1]
-        z = [
-            (weight["W_in.weight"] @ u[step, p] - stu.bn.running_mean) * scale + weight["bn.bias"] for p in range(P)
-        ]
+        z = [(weight["W_in.weight"] @ u[step, p] - stu.bn.running_mean) * scale + weight["bn.bias"] for p in range(P)]
         below = z
         for k in range(K):
             seen = z if cells[k] == P else [mean(z)]
@@ -111,7 +109,15 @@ def hold_to_the_loops(stu: ThreeStateTemporalUnit, u: Tensor, t: Tensor) -> None
 @pytest.mark.parametrize("T", [1, 2, 8, 33])
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"whole_frame": False}, {"states": 1}, {"states": 2}, {"bands": False}, {"elapsed_time": False}, {"gates_see_state": True}],
+    [
+        {},
+        {"whole_frame": False},
+        {"states": 1},
+        {"states": 2},
+        {"bands": False},
+        {"elapsed_time": False},
+        {"gates_see_state": True},
+    ],
     ids=str,
 )
 def test_values_and_gradients_equal_the_loops(T: int, changes: dict) -> None:

@@ -4,9 +4,8 @@
 
 No data, no weights and no arithmetic are needed, so ResNet-50 at 8 x 224 x 224 takes a fraction of a second.
 
-Counted: convolutions, linear layers and matrix products, attention's included (`torch.utils.flop_counter`), and the inner products of
-MDE's ShiftMatch, which the counter takes for elementwise work. Not counted, as in the literature, is work of a few operations a value:
-BatchNorm, activations, gates, differences, the 3STU's recurrence, pooling, softmax.
+Counted: convolutions, linear layers and matrix products, those of attention and of MDE's ShiftMatch included (`torch.utils.flop_counter`).
+Not counted, as in the literature, is work of a few operations a value: BatchNorm, activations, gates, differences, the 3STU's recurrence, pooling, softmax.
 """
 
 from __future__ import annotations
@@ -18,13 +17,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from hitagu_lib.config import Config, ModelConfig
 from hitagu_lib.models import build_model
 from hitagu_lib.models.clip_model import ClipModel
-from hitagu_lib.models.mde import ShiftMatch
 
 
 @dataclass(frozen=True)
@@ -49,15 +47,12 @@ def model_cost(model: ClipModel, num_frames: int, image_size: int) -> dict[str, 
         )
     model.train(was_training)
     costs = {name: Cost(products[name] / 1e9, _millions(child)) for name, child in model.named_children()}
-    return costs | {"total": Cost((counter.get_total_flops() / 2 + products[_MATCH]) / 1e9, _millions(model))}
-
-
-_MATCH = "shift match"
+    return costs | {"total": Cost(counter.get_total_flops() / 2e9, _millions(model))}
 
 
 @contextmanager
 def _products_by_child(model: nn.Module, counter: FlopCounterMode) -> Iterator[Counter[str]]:
-    """Multiply-adds by the name of the child in any part of which they are made, and again under _MATCH what the counter misses.
+    """Multiply-adds by the name of the child in any part of which they are made.
 
     Any part: MDE's reducers are called for themselves, in the per-frame half, and by the counter's own names would not be MDE's.
     """
@@ -73,16 +68,10 @@ def _products_by_child(model: nn.Module, counter: FlopCounterMode) -> Iterator[C
         if not inside[child]:
             products[child] += (counter.get_total_flops() - before[child]) // 2  # a multiply-add counts as two
 
-    def match(child: str, r: Tensor, w: Tensor) -> None:
-        for name in (child, _MATCH):
-            products[name] += r.shape[2] * w.numel()  # an inner product over R channels for each position and shift
-
     for name, child in model.named_children():
         for part in child.modules():
             handles.append(part.register_forward_pre_hook(lambda *_, name=name: enter(name)))
             handles.append(part.register_forward_hook(lambda *_, name=name: leave(name)))
-            if isinstance(part, ShiftMatch):
-                handles.append(part.register_forward_hook(lambda _, args, w, name=name: match(name, args[0], w)))
     try:
         yield products
     finally:

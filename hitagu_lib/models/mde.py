@@ -7,7 +7,7 @@
                                 |
           m = sum over taps of trunk([r ; d+ ; d- ; w])  (N, M, h, w) on the top map's grid
                                 |
-          e = W_e m,  a = 2 sigmoid(W_a m) - 1           (N, C, h, w)
+          e = W_e m,  a = g (2 sigmoid(W_a m) - 1)       (N, C, h, w), with g = E / (E + 0.1), E how much changes at and beside a position
                                 |
           F' = F + a * F + e                             (N, C, h, w)
 
@@ -24,6 +24,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hitagu_lib.config import STAGES, MDEConfig
+
+_HALF_ENERGY = (
+    0.1  # the motion energy at which the gate is half open; r has unit variance, so that a change of 1 is a large one
+)
 
 
 class FrameReducer(nn.Module):
@@ -145,6 +149,18 @@ class MotionTrunk(nn.Module):
         return m
 
 
+def motion_energy(r: Tensor, halvings: int) -> Tensor:
+    """E of one tap, how much changes at and beside each position: r (B, T, R, h, w) -> (B T, 1, h', w') on the top map's grid.
+
+    Squared plain differences to the frame after and from the frame before, mean over channels; the largest of 3 x 3 positions; mean
+    over the `halvings` of the grid. Exactly 0 where nothing changes, whatever has been learned.
+    """
+    change = torch.diff(r, dim=1).square().mean(2)  # (B, T - 1, h, w)
+    zero = torch.zeros_like(r[:, :1, 0])
+    energy = torch.cat([change, zero], dim=1) + torch.cat([zero, change], dim=1)
+    return F.avg_pool2d(F.max_pool2d(energy.flatten(0, 1)[:, None], 3, 1, 1), 2**halvings, ceil_mode=True)
+
+
 class MDE(nn.Module):
     """Motion Difference Embedding on the top map, from reduced maps of the tapped stages.
 
@@ -156,7 +172,8 @@ class MDE(nn.Module):
         self.taps: Sequence[str] = cfg.taps
         self.reducers = nn.ModuleList(FrameReducer(channels[stage], cfg.reduced) for stage in cfg.taps)
         # Each ResNet stage after layer1 halves the grid once more.
-        self.trunks = nn.ModuleList(MotionTrunk(cfg, STAGES.index(cut) - STAGES.index(stage)) for stage in cfg.taps)
+        self.halvings = [STAGES.index(cut) - STAGES.index(stage) for stage in cfg.taps]
+        self.trunks = nn.ModuleList(MotionTrunk(cfg, halvings) for halvings in self.halvings)
         self.W_e = _zero_projection(cfg.width, channels[cut]) if cfg.embedding else None
         self.W_a = _zero_projection(cfg.width, channels[cut]) if cfg.gate else None
 
@@ -169,7 +186,11 @@ class MDE(nn.Module):
         m = torch.stack([trunk(r, num_frames) for trunk, r in zip(self.trunks, reduced, strict=True)]).sum(0)
         out, gate = top, None
         if self.W_a:
-            gate = torch.tanh(self.W_a(m) / 2)  # = 2 sigmoid(x) - 1
+            clips = (r.unflatten(0, (-1, num_frames)) for r in reduced)
+            pairs = zip(clips, self.halvings, strict=True)
+            energy = torch.stack([motion_energy(r, halvings) for r, halvings in pairs]).sum(0)  # (N, 1, h, w)
+            # tanh(x / 2) = 2 sigmoid(x) - 1
+            gate = energy / (energy + _HALF_ENERGY) * torch.tanh(self.W_a(m) / 2)
             out = out + gate * top
         if self.W_e:
             out = out + self.W_e(m)
