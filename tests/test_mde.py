@@ -71,7 +71,7 @@ def read_out(trunk: MotionTrunk, parts: list[Tensor]) -> Tensor:
 
 def energies(r: Tensor, side: int) -> Tensor:
     """2b.6's E of one tap, position by position: r (B, T, R, h, w) -> (B T, 1, h / side, w / side), rounded up."""
-    B, T, _, h, w = r.shape
+    T, h, w = r.shape[1], *r.shape[3:]
     frames = []
     for clip in r:
         for t in range(T):

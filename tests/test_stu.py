@@ -145,7 +145,8 @@ def test_channels_last_features_give_the_same() -> None:
 
 @pytest.mark.parametrize("sees", [False, True], ids=["input gates", "state gates"])
 def test_bfloat16_stays_near_float32(sees: bool) -> None:
-    """Autocast's error, relative to the whole: 2 % of y - u and 5 % of each gradient, 8 % where gates see the state and errors come round (bfloat16 rounds at 0.4 %)."""
+    """Autocast's error, relative to the whole: 2 % of y - u and 5 % of each gradient, 8 % where gates see the state and errors come
+    round (bfloat16 rounds at 0.4 %); states are float32."""
     stu = unit(width=16, gates_see_state=sees).float()
     with torch.no_grad():  # weights of the size that training gives, so that gates are not all saturated
         for p in stu.parameters():

@@ -49,7 +49,7 @@ def draw_hard_scene(kind: int, rng: np.random.Generator, width: int, height: int
 
 
 def _progress(rng: np.random.Generator, frames: int) -> Floats:
-    return progress(rng, frames, shares=(0.35, 0.5))
+    return progress(rng, frames, shares=(0.3, 0.45))
 
 
 def _push(s: Stage) -> Drawn:
@@ -68,11 +68,11 @@ def _approach(s: Stage) -> Drawn:
 
 
 def _turn_left(s: Stage) -> Drawn:
-    return _something(s), Camera(x=-s.u(26, 38) * (s.p - 0.5))
+    return _something(s), Camera(x=-s.u(40, 50) * (s.p - 0.5))
 
 
 def _turn_up(s: Stage) -> Drawn:
-    return _something(s), Camera(y=-s.u(24, 32) * (s.p - 0.5))
+    return _something(s), Camera(y=-s.u(34, 42) * (s.p - 0.5))
 
 
 def _something(s: Stage) -> list[Thing]:

@@ -4,8 +4,9 @@
 
 No data, no weights and no arithmetic are needed, so ResNet-50 at 8 x 224 x 224 takes a fraction of a second.
 
-Counted: convolutions, linear layers and matrix products, those of attention and of MDE's ShiftMatch included (`torch.utils.flop_counter`).
-Not counted, as in the literature, is work of a few operations a value: BatchNorm, activations, gates, differences, the 3STU's recurrence, pooling, softmax.
+Counted: convolutions, linear layers and matrix products, those of attention and of MDE's ShiftMatch included
+(`torch.utils.flop_counter`). Not counted, as in the literature, is work of a few operations a value: BatchNorm, activations,
+gates, differences, the 3STU's recurrence, pooling, softmax.
 """
 
 from __future__ import annotations
