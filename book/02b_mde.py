@@ -23,7 +23,7 @@
 # **You will be able to** compute MDE's two differences, its shift weights, its gate and its embedding by hand and compare them with the
 # shipped module; say what a difference can tell and what it cannot; and say why there are convolutions behind it.
 #
-# **Prerequisites**: chapter 2a, basic PyTorch. **Time** on two CPU cores: about 20 seconds; not measured on a GPU yet. **Memory**: 1 GiB.
+# **Prerequisites**: chapter 2a, basic PyTorch. **Time** on two CPU cores: about 20 seconds (processor time); not measured on a GPU yet. **Memory**: 1 GiB.
 
 # %% [markdown]
 # > **Given, and ours.** Given are the module's name, Motion Difference Embedding, and its place: after the truncated ResNet-50, before the 3STU.
@@ -162,16 +162,16 @@ def differences(clip, module=difference):
     return plus[0, :, 0], minus[0, :, 0]
 
 
-d_plus, d_minus = differences(right)
-zero = torch.zeros(1, 17, 17)
-print(
-    "equation 2b.2:",
-    torch.equal(d_plus, torch.cat([right[1:] - right[:-1], zero])),
-)
-print(
-    "equation 2b.3:",
-    torch.equal(d_minus, torch.cat([zero, right[1:] - right[:-1]])),
-)
+any_K = MotionDifference(1).double()  # the equations with a random K
+any_K.K.weight.normal_()
+Kr = F.conv2d(right[:, None], any_K.K.weight, padding=1)[:, 0]
+plus, minus = differences(right, any_K)
+print("equation 2b.2:", torch.allclose(plus[:-1], Kr[1:] - right[:-1]))
+print("equation 2b.3:", torch.allclose(minus[1:], right[1:] - Kr[:-1]))
+print("zero at the ends:", not (plus[-1].any() or minus[0].any()))
+
+d_plus, d_minus = differences(right)  # K as it starts: the identity
+print("d- is d+ a frame later:", torch.equal(d_minus[1:], d_plus[:-1]))
 
 # %% mystnb={"image": {"alt": "Three rows of five maps for the dot moving right. r: the dot. d plus: red in front of the dot, blue behind it, empty in the last frame. d minus: the same pattern one frame later, empty in the first."}}
 figure = signed_rows(
@@ -180,7 +180,7 @@ figure = signed_rows(
 
 # %% [markdown]
 # Red is where brightness arrives, blue where it leaves: the dot goes from blue to red. Where nothing moves there is nothing at all. While $K$ is
-# the identity $d^-_{t+1}$ is $d^+_t$, one frame later; both stand at frame $t$ so that what reads them there sees three frames at once.
+# the identity, $d^-_{t+1} = d^+_t$: the same map one frame later. Both are given at frame $t$, so that what reads them there sees three frames at once.
 #
 # ### Played backwards
 #
@@ -191,8 +191,6 @@ figure = signed_rows(
 # The two differences swap places, run backwards, and change their sign. So the mean that was the same for both clips can no longer be:
 
 # %%
-any_K = MotionDifference(1).double()
-any_K.K.weight.normal_()
 for module in (difference, any_K):
     plus, minus = differences(right, module)
     plus_, minus_ = differences(right.flip(0), module)
@@ -200,15 +198,9 @@ for module in (difference, any_K):
     print("swapped and negated:", swapped, end=", ")
     print(torch.allclose(minus_, -plus.flip(0)))
 
-mean_right, mean_left = (
-    differences(right)[0].mean(0),
-    differences(left)[0].mean(0),
-)
-print(
-    "mean of d+ over frames, right and left, equal:",
-    torch.allclose(mean_right, mean_left),
-)
-print("one is minus the other:", torch.allclose(mean_right, -mean_left))
+a, b = differences(right)[0].mean(0), differences(left)[0].mean(0)
+print("mean of d+ over frames, the same for both:", torch.allclose(a, b))
+print("one is minus the other:", torch.allclose(a, -b))
 
 # %% [markdown]
 # ### What K can cancel, and what it cannot
@@ -248,7 +240,7 @@ for name, clip in motions.items():
 # %% [markdown]
 # - **One cell in one direction**: gone. Half a cell is nearly gone: a kernel that weighs two cells interpolates between them.
 # - **Two cells or more**: the kernel does not reach that far. It can only extrapolate from the slope of the dot's edge, worse the faster it goes.
-# - **Two directions at once**: one kernel serves the whole map, and what cancels one dot doubles the other. Another channel has another kernel,
+# - **Two directions at once**: one kernel serves the whole map, and what cancels one dot takes the other a cell further off. Another channel has another kernel,
 #   and may be tuned to another motion.
 #
 # And one more: $K$ stands on $r_{t+1}$ in $d^+$ but on $r_{t-1}$ in $d^-$. A kernel that cancels a motion to the right in $d^+$ cancels the motion to
@@ -352,7 +344,7 @@ for motion in [(0, 0), (0, 1), (1, 1), (-2, 2), (0, 0.5), (0, 3), (0, 4)]:
 #
 # What one grid step is in pixels depends on the tap: 4 for `layer1`, 8 for `layer2`, 16, 32. Hence two steps are 8 pixels a frame at `layer1`.
 #
-# Three places where the weights know less:
+# Where the weights know little, and where much: a square that moves by one cell down and one to the right.
 
 # %% mystnb={"image": {"alt": "Five maps of 5 by 5 shift weights for a square that moves one down and one right. On even ground all are equal. On the vertical edge a column of equal weights one right. On the horizontal edge a row one down. At a corner one winner, one down and one right. The sum over positions has the same winner."}}
 square = torch.zeros(3, 17, 17, dtype=torch.float64)
@@ -557,10 +549,10 @@ mde.W_a.weight.normal_()
 mde.W_e.weight.normal_()
 out, gate = mde(top, reduced, num_frames=5)
 m = mde.trunks[0](reduced[0], 5)  # one tap: the sum has one term
-a = 2 * torch.sigmoid(mde.W_a(m)) - 1
-e = mde.W_e(m)
+a = 2 * torch.sigmoid(mde.W_a(m)) - 1  # 2b.6
+e = mde.W_e(m)  # 2b.7
 print("equation 2b.6:", torch.allclose(gate, a))
-print("equation 2b.8:", torch.allclose(out, top + a * top + e))
+print("equations 2b.7, 2b.8:", torch.allclose(out, top + a * top + e))
 
 # %% [markdown]
 # The shipped code writes $\tanh(x/2)$, which equals $2\sigma(x) - 1$. Zero at the start does not mean stuck: $m$ is not zero, so $W_a$ and $W_e$
@@ -578,6 +570,10 @@ print("W_a learns:", bool(fresh.W_a.weight.grad.any()))
 first = fresh.trunks[0].blocks[0].conv1.weight.grad
 print("so does the trunk, in the first step:", bool(first.any()))
 
+still = top[:1].expand(5, -1, -1, -1)
+_, gate = mde(still, mde.reduce({"layer1": still}), 5)
+print("W_a not zero, still clip, gate zero:", not gate.any())
+
 # %% [markdown]
 # ### Two traps in the relatives
 #
@@ -588,7 +584,8 @@ print("so does the trunk, in the first step:", bool(first.any()))
 # **A sigmoid off its centre.** ACTION-Net's $F + \sigma(x) F$ is $1.5\,F$ where $x = 0$: half a copy of the identity is added where nothing
 # moves. A pretrained network that expects $F$ gets something else from the first step on.
 #
-# Both on the dot, with $x$ made by hand as $4 |d^+|$ so that nothing is learned; shown is the factor $1 + a$ that the top map is multiplied with:
+# Both on the dot, first the pooled difference, then the factor $1 + a$ that the top map is multiplied with. For the factor $x$ is
+# made by hand as $4 |d^+|$: nothing is learned, and the pooled gate is given values that do not cancel.
 
 # %%
 for name, clip in {
@@ -640,7 +637,8 @@ for i, ax in enumerate(axes):
 # What the project's throw-away trials have told, and no more than that (12 synthetic classes, 64 px, 8 frames, ResNet-18, two CPU cores, one
 # seed, 240 validation clips): differences on a coarse top map alone sat at chance for two epochs, and with a finer tap (`layer1`) learning started
 # at once; with a bare projection behind the differences the model stalled at 90 %, spinning one way or the other being a coin toss; with the
-# residual trunk, and the backbone cut after `layer1`, it reached 95.8 % on 1,920 training clips, level with TSM. Trials of one seed are a reason to measure, not a result.
+# residual trunk, and the backbone cut after `layer1`, it reached 95.8 % on 1,920 training clips, level with TSM. Trials of one
+# seed are a reason to measure, not a result.
 
 # %% [markdown]
 # ## Shapes
@@ -737,7 +735,7 @@ def draw(speed, direction):
     down, right = (speed * step for step in DIRECTIONS[direction])
     clip = moving_dot(down, right)
     plus, minus = differences(clip)
-    figure, axes = new_figure(2.4, 1, 4)
+    figure, axes = new_figure(2.7, 1, 4)
     panels = {"$r_t$": clip, "$d^-_t$": minus, "$d^+_t$": plus}
     for ax, (name, maps) in zip(axes, panels.items()):
         _ = draw_signed(ax, maps[2], 1.0)

@@ -100,6 +100,8 @@ def test_every_control_has_a_name() -> None:
     assert names == ["previous picture", "play", "next picture"]
     assert page.text["span"] == "colour"  # inside the slider's <label>
     assert page.one("figcaption")["aria-live"] == "polite"
+    for tag, attrs in page.tags:
+        assert (tag in ("button", "input")) == ("data-lm-suppress-shortcuts" in attrs), "JupyterLab would take its keys"
 
 
 def test_texts_cannot_break_out_of_the_page_or_the_script() -> None:

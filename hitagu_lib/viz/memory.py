@@ -69,8 +69,10 @@ def draw_bands(ax: Axes, edges: Sequence[float]) -> None:
     for k, (low, high) in enumerate(bands):
         ax.barh(k, high - low, left=low, color=PALETTE[k], height=0.6)
         steps = float(half_life(torch.tensor(high, dtype=torch.float64)))
-        # beside the bar, on the side where there is room
-        where, side, points = (low, "right", -6) if 1 - high < low else (high, "left", 6)
+        # beside the bar where there is room, else at its end
+        where, side, points, colour = high, "left", 6, "0.25"
+        if 1 - high < 0.4:
+            where, side, points, colour = (low, "right", -6, "0.25") if low > 0.4 else (high, "right", -6, "white")
         ax.annotate(
             f"at most {steps:.1f} steps",
             (where, k),
@@ -79,8 +81,7 @@ def draw_bands(ax: Axes, edges: Sequence[float]) -> None:
             ha=side,
             va="center",
             fontsize=8,
-            color="0.25",
-            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
+            color=colour,
         )
     ax.set(xlim=(0, 1), xlabel="forget gate f, per step", yticks=range(len(bands)))
     ax.set_yticklabels(STATES[: len(bands)])

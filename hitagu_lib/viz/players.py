@@ -98,21 +98,20 @@ def _data_uri(picture: Image.Image) -> str:
 
 # The pictures stay white in a dark theme; all else takes the page's colours, the caption too, which themes like to make pale. The
 # controls are hidden until the script has taken hold of them. No ids: each script finds its own player as its parent, so that any number
-# fit on a page, even of the same content. `data-lm-suppress-shortcuts` keeps JupyterLab from taking the arrow keys.
+# fit on a page, even of the same content. `data-lm-suppress-shortcuts` keeps JupyterLab from taking keys away from what has the focus.
 _PAGE = Template("""\
-<div class="hitagu-player" role="group" aria-label="Player: $LABEL"
- data-lm-suppress-shortcuts="true" style="max-width: 728px; padding: 4px">
+<div class="hitagu-player" role="group" aria-label="Player: $LABEL" style="max-width: 728px; padding: 4px">
 <figure style="margin: 0">
 <img src="$PICTURE" alt="$ALT" style="display: block; max-width: 100%; height: auto; background: white">
 <figcaption aria-live="polite" style="margin: 0.4em 0; min-height: 1.5em; color: inherit; text-align: left">$CAPTION</figcaption>
 </figure>
 <div class="hitagu-player-controls" hidden>
 <div style="display: flex; flex-wrap: wrap; align-items: center; gap: 0.6em">
-<button type="button" aria-label="previous picture" style="min-width: 2.6em">&larr;</button>
-<button type="button" aria-label="play" style="min-width: 4.2em">play</button>
-<button type="button" aria-label="next picture" style="min-width: 2.6em">&rarr;</button>
+<button type="button" data-lm-suppress-shortcuts="true" aria-label="previous picture" style="min-width: 2.6em">&larr;</button>
+<button type="button" data-lm-suppress-shortcuts="true" aria-label="play" style="min-width: 4.2em">play</button>
+<button type="button" data-lm-suppress-shortcuts="true" aria-label="next picture" style="min-width: 2.6em">&rarr;</button>
 <label style="display: flex; flex: 1 1 16em; align-items: center; gap: 0.6em; margin: 0"><span>$LABEL</span>
-<input type="range" min="0" max="$LAST" value="$START" step="1" style="flex: 1; min-width: 8em"></label>
+<input type="range" data-lm-suppress-shortcuts="true" min="0" max="$LAST" value="$START" step="1" style="flex: 1; min-width: 8em"></label>
 </div>
 </div>
 <script>

@@ -1,0 +1,810 @@
+# ---
+# jupyter:
+#   jupytext:
+#     cell_metadata_filter: tags,mystnb,-all
+#     formats: ipynb,py:percent
+#     notebook_metadata_filter: kernelspec,jupytext,-jupytext.text_representation.jupytext_version
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 2d Attention: where, which channels, when
+#
+# After the 3STU each frame is a map that knows what moved and what came before. To name the action, the network must reduce `T` such maps to
+# one vector. This chapter is about what the reduction should listen to: which channels and which places of a map, and which frames of the clip.
+#
+# **You will be able to** write down both gates of Spatial Channel Attention (SCA) and the weights of Temporal Self-Attention (TSA), check each
+# against the shipped module, say what the order of frames does with and without a position code, read an attention map, and say what it does
+# not tell.
+#
+# **Prerequisites**: chapter 2a, basic PyTorch; softmax and matrix products. **Time** on two CPU cores: about 25 seconds, most of it
+# small trainings; not measured on a GPU yet. **Memory**: 1 GiB. Everything shown is drawn here: no data set is needed.
+
+# %% [markdown]
+# > **Given, and ours.** Given are the two names, Temporal Self-Attention and Spatial Channel Attention, and their place between the 3STU and
+# > the classifier. Every equation of this chapter is our reconstruction: SCA has the form of CBAM (Woo et al. 2018), TSA that of the
+# > Transformer's self-attention (Vaswani et al. 2017) with a position code computed from the frames' times. That SCA comes first and TSA reads
+# > one token a frame is our choice as well. No result of the original work is claimed.
+
+# %%
+import os
+
+import torch
+import torch.nn.functional as F
+from IPython.display import Markdown, display
+from torch import nn
+
+from hitagu_lib import build_model
+from hitagu_lib.config import AttentionConfig, load_config
+from hitagu_lib.models.attention import (
+    SpatialChannelAttention,
+    TemporalSelfAttention,
+    sinusoids,
+)
+from hitagu_lib.models.cost import markdown_table, recipe_cost
+from hitagu_lib.models.head import ClassifierHead
+from hitagu_lib.runs import project_root
+from hitagu_lib.viz.attention import draw_attention, query_figure
+from hitagu_lib.viz.style import PALETTE, new_figure
+from hitagu_lib.widgets import explore
+
+os.chdir(project_root())  # the same from the root and from book/
+
+# %% [markdown]
+# ## A failure you can see
+#
+# The plainest reduction is the mean. Suppose that one number in the clip tells the class: `+3` or `-3`, at one place of one frame, and that
+# every other place and frame adds noise of standard deviation 1. Alone, the number is right in 99.9 % of clips. How often is the sign of the *mean* right,
+# when it is averaged with the other frames, with the other places of its own frame, or with all of both?
+
+# %%
+generator = torch.Generator().manual_seed(0)
+clips, signal = 4000, 3.0
+cases = {
+    "alone": 1,
+    "1 of 8 frames": 8,
+    "1 of 7 x 7 places": 49,
+    "1 of 8 x 7 x 7": 392,
+}
+right = []
+for name, n in cases.items():
+    truth = torch.randint(2, (clips,), generator=generator) * 2.0 - 1
+    numbers = torch.randn(clips, n, generator=generator)
+    numbers[:, 0] += signal * truth
+    called = numbers.mean(1).sign()
+    right.append(100 * (called == truth).float().mean().item())
+    print(f"{name:>18}: {right[-1]:3.0f} % right")
+
+# %% mystnb={"image": {"alt": "Percent of clips whose mean has the right sign, over the number of values averaged, for 1, 8, 49 and 392: dots fall along a curve from nearly 100 towards the dashed line at 50."}}
+n = torch.logspace(0, 2.8, 60)
+expected = 100 * torch.distributions.Normal(0.0, 1.0).cdf(signal / n.sqrt())
+figure, ax = new_figure(2.4)
+ax.plot(n, expected, color=PALETTE[7], label="normal law at 3 / √n")
+ax.plot(list(cases.values()), right, "o", label="measured, 4000 clips")
+for name, count, value in zip(cases, cases.values(), right):
+    ax.annotate(name, (count, value), (6, 3), textcoords="offset points")
+ax.axhline(50, color="0.4", linestyle="--", linewidth=1)
+ax.set(xscale="log", xlabel="values averaged", ylabel="right sign (%)")
+ax.set(ylim=(45, 106), xlim=(0.9, 1500))
+_ = ax.legend(fontsize=7, loc="lower left")
+
+# %% [markdown]
+# The mean keeps $1/n$ of the signal and $1/\sqrt{n}$ of the noise. Nothing after it can bring back what it drowned. What could help is a
+# *weighted* mean, whose weights come from the clip itself: that is attention. First within a frame, then over frames.
+#
+# ## Spatial Channel Attention
+#
+# SCA looks at one frame's map $y$ of shape $(C, h, w)$ and multiplies it by two gates. The **channel gate** asks *what*: every channel is described
+# by its mean and by its maximum over the places, and one small bottleneck $M$ reads both.
+#
+# $$g_c = \sigma\big(M(\operatorname{mean}_{ij} y)_c + M(\operatorname{max}_{ij} y)_c\big), \qquad M(v) = W_2 \operatorname{relu}(W_1 v + b_1) + b_2 \tag{2d.1}$$
+#
+# The **spatial gate** asks *where*, on the map that the channel gate has already weighed: every place is described by its mean and its maximum over
+# the channels, and one convolution $K$ (7 x 7; 3 x 3 on small maps) reads the neighbourhood.
+#
+# $$s_{ij} = \sigma\big(K * [\operatorname{mean}_c (g_c\, y_c)\,;\ \operatorname{max}_c (g_c\, y_c)]\big)_{ij} \tag{2d.2}$$
+#
+# Both multiply:
+#
+# $$y'_{cij} = s_{ij}\, g_c\, y_{cij} \tag{2d.3}$$
+#
+# In code, step by step, and against the shipped module:
+
+
+# %%
+def sca_by_hand(sca, y):
+    """y (N, C, h, w) -> gated map, channel gate, spatial gate."""
+    M = sca.bottleneck
+    g = torch.sigmoid(M(y.mean((2, 3))) + M(y.amax((2, 3))))  # (2d.1)
+    weighed = y * g[:, :, None, None]
+    both = torch.stack([weighed.mean(1), weighed.amax(1)], dim=1)
+    s = torch.sigmoid(sca.conv(both))[:, 0]  # (2d.2)
+    return weighed * s[:, None], g, s  # (2d.3)
+
+
+torch.manual_seed(0)
+cfg = AttentionConfig(sca_reduction=2, sca_kernel=3)
+sca = SpatialChannelAttention(cfg, channels=8)
+y = torch.randn(5, 8, 7, 7).relu()
+with torch.no_grad():
+    for mine, shipped in zip(sca_by_hand(sca, y), sca(y)):
+        torch.testing.assert_close(mine, shipped)
+print("by hand and shipped agree")
+
+# %% [markdown]
+# ### A bright spot, with weights set by hand
+#
+# To see the mechanism, and nothing else, we **set the weights by hand**; nothing is trained in this cell. The map has four channels: channel 1 holds
+# one bright spot, channel 2 is clutter that is everywhere, channels 0 and 3 are faint noise. The bottleneck lets a channel pass whose *maximum* is
+# above 2; the convolution answers to a place that is brighter than its neighbours.
+
+# %%
+generator = torch.Generator().manual_seed(1)
+spot = 0.1 * torch.rand(1, 4, 7, 7, generator=generator)
+spot[0, 2] = 0.7 + 0.6 * torch.rand(7, 7, generator=generator)
+spot[0, 1, 2, 5] = 4.0
+
+by_hand = SpatialChannelAttention(AttentionConfig(sca_kernel=3), 4)
+with torch.no_grad():
+    first, _, second = by_hand.bottleneck
+    first.weight.copy_(torch.eye(4))
+    first.bias.fill_(-2.0)  # what is below 2 is cut off
+    second.weight.copy_(4 * torch.eye(4))
+    second.bias.fill_(-2.0)
+    by_hand.conv.weight.zero_()
+    by_hand.conv.weight[0, 1] = -0.5  # the maximum: a dark ring
+    by_hand.conv.weight[0, 1, 1, 1] = 2.0  # and a bright centre
+    gated, g, s = by_hand(spot)
+    weighed = spot * g[:, :, None, None]
+
+print("channel gate:", [round(v, 2) for v in g[0].tolist()])
+print(
+    f"spatial gate: {s[0, 2, 5]:.2f} at the spot, {s[0, 5, 1]:.2f} far away"
+)
+for name, values in (
+    ("the map", spot),
+    ("after the channel gate", weighed),
+    ("after both gates", gated),
+):
+    share = values[0, 1, 2, 5] / values.sum()
+    print(f"{name}: the spot is {100 * share:.0f} % of all that is there")
+
+# %% mystnb={"image": {"alt": "Top: the four channels of the map, a bright cell in channel 1 and clutter all over channel 2. Bottom: bars of the channel gate, near 1 for channel 1 alone; the spatial gate, bright at the spot with a dark ring, one half elsewhere; channels 1 and 2 after both gates, of which only the spot is left."}}
+figure, axes = new_figure(3.9, 2, 4)
+for c in range(4):
+    axes[0, c].imshow(spot[0, c], vmin=0, vmax=4, cmap="magma")
+    axes[0, c].set_title(f"channel {c}", fontsize=8)
+axes[1, 0].bar(range(4), g[0], color=PALETTE[0])
+axes[1, 0].set(xlabel="channel", ylim=(0, 1), xticks=range(4))
+axes[1, 0].set_title("channel gate", fontsize=8)
+axes[1, 1].imshow(s[0], vmin=0, vmax=1, cmap="viridis")
+axes[1, 1].set_title("spatial gate, 0 to 1", fontsize=8)
+for ax, c in ((axes[1, 2], 1), (axes[1, 3], 2)):
+    ax.imshow(gated[0, c], vmin=0, vmax=4, cmap="magma")
+    ax.set_title(f"channel {c}, after both", fontsize=8)
+for ax in [*axes[0], *axes[1, 1:]]:
+    ax.set(xticks=[], yticks=[])
+    ax.grid(visible=False)
+
+# %% [markdown]
+# Three things to take along:
+#
+# - The order matters. Had the spatial gate come first, it would have taken its maximum over the clutter as well.
+# - The convolution has no bias, as in CBAM: a place with nothing around it gets $\sigma(0) = 1/2$, not 0. A gate is a volume knob; it does not sum to 1.
+# - Both gates are functions of one frame. What distinguishes *this frame from the others* they cannot see.
+#
+# ## Temporal Self-Attention
+#
+# The gated maps are averaged over places, which is now a weighted mean. Each frame becomes one **token** of `C` numbers:
+#
+# $$x_t = \frac{1}{hw} \sum_{ij} y'_{t,ij} \tag{2d.4}$$
+#
+# ### When: a position code of real-valued time
+#
+# Attention by itself treats the tokens as a set. What tells it *when* a frame was taken is a code of its time $t$, in reference strides from the clip's
+# first frame: sines and cosines of $d/2$ wavelengths $\lambda_m$, spaced evenly in the logarithm from 4 to 400 strides ($d$ is `tsa_width`).
+#
+# $$p(t) = \big[\sin(2\pi (t - t_1)/\lambda_m)\,;\ \cos(2\pi (t - t_1)/\lambda_m)\big]_{m = 1 \ldots d/2} \tag{2d.5}$$
+#
+# There is no table of positions, so nothing fixes `T`: times may be unequal, may be halves, and there may be more of them than in training.
+
+# %%
+equal = torch.arange(8.0)[None]
+unequal = torch.tensor([[0, 0.5, 1, 4, 4.5, 8, 9, 15]])
+twice = torch.arange(16.0)[None] / 2
+code = sinusoids(equal, 32)[0]
+print(
+    "T = 8:",
+    tuple(code.shape),
+    " T = 16:",
+    tuple(sinusoids(twice, 32)[0].shape),
+)
+torch.testing.assert_close(sinusoids(twice, 32)[0, ::2], code)
+torch.testing.assert_close(sinusoids(equal + 50, 32)[0], code)
+print("the same time has the same code, whatever T and the start")
+
+# %% mystnb={"image": {"alt": "Left and middle: the position code as a picture, one row a frame and one column a sine or cosine, for equal times, whose rows change evenly, and unequal ones, whose rows change little where times are close. Right: similarity of two codes falls from 1 with the time between them, along one curve for both sets of times."}}
+figure, axes = new_figure(2.8, 1, 3, width_ratios=[1, 1, 1.1])
+for ax, t, title in (
+    (axes[0], equal, "equal times"),
+    (axes[1], unequal, "unequal times"),
+):
+    picture = ax.imshow(
+        sinusoids(t, 32)[0], cmap="RdBu", vmin=-1, vmax=1, aspect="auto"
+    )
+    ax.set_yticks(range(8), [f"{v:g}" for v in t[0].tolist()])
+    ax.set(xlabel="16 sines, 16 cosines", ylabel="t (strides)", title=title)
+    ax.grid(visible=False)
+for t, marker, label in ((equal, "o", "equal"), (unequal, "x", "unequal")):
+    p = sinusoids(t, 32)[0]
+    apart = (t[0][:, None] - t[0]).abs().flatten()
+    axes[2].plot(apart, (p @ p.T / 16).flatten(), marker, label=label)
+axes[2].set(xlabel="time between frames (strides)", ylabel="similarity")
+_ = axes[2].legend(fontsize=7)
+
+# %% [markdown]
+# The inner product of two codes depends on the time between them alone, so the dots of both clips lie on one curve: a query can ask for "one stride
+# before me" as well as for "at $t = 5$".
+#
+# ### Queries, keys, values
+#
+# Each token is normalised, and each frame makes a query, a key and a value from its token and its time ($W$, $b$ and $P$ are learned):
+#
+# $$[q_t\,; k_t\,; v_t] = W \operatorname{LN}(x_t) + b + P\, p(t_t) \tag{2d.6}$$
+#
+# Query and key, compared within each head of $d_h$ channels, give the **weights**: row $i$ says what frame $i$ reads from, and sums to 1.
+#
+# $$A_{ij} = \operatorname{softmax}_j\big(q_i \cdot k_j / \sqrt{d_h}\big) \tag{2d.7}$$
+#
+# What it reads is added to what it was; the results $z_t$ are the **frame embeddings**, of which the head takes the mean:
+#
+# $$z_i = x_i + W_o \big[\textstyle\sum_j A_{ij} v_j\big]_{\text{heads}} + b_o \tag{2d.8}$$
+
+
+# %%
+def tsa_by_hand(tsa, x, t):
+    """x (B, T, C), t (B, T) -> embeddings (B, T, C), weights."""
+    p = sinusoids(t, tsa.position.in_features)  # (2d.5)
+    qkv = tsa.qkv(tsa.norm(x)) + tsa.position(p)  # (2d.6)
+    q, k, v = (
+        part.unflatten(2, (tsa.heads, -1)).transpose(1, 2)
+        for part in qkv.chunk(3, dim=2)
+    )  # (B, heads, T, d_h) each
+    score = q @ k.transpose(2, 3) / q.shape[-1] ** 0.5
+    A = score.softmax(-1)  # (2d.7)
+    read = (A @ v).transpose(1, 2).flatten(2)  # heads side by side
+    return x + tsa.out(read), A  # (2d.8)
+
+
+torch.manual_seed(0)
+tsa = TemporalSelfAttention(AttentionConfig(tsa_width=16, tsa_heads=2), 8)
+x = torch.randn(3, 8, 8)
+times = unequal.expand(3, -1)
+with torch.no_grad():
+    print("identity at the start:", torch.equal(tsa(x, times), x))
+    nn.init.normal_(tsa.out.weight)  # as if it had been trained
+    z, A = tsa_by_hand(tsa, x, times)
+    torch.testing.assert_close(tsa(x, times), z)
+    torch.testing.assert_close(tsa.weights(x, times), A)
+    print("the fast path equals the explicit weights")
+    print("rows sum to 1:", torch.allclose(A.sum(-1), torch.ones(3, 2, 8)))
+
+# %% [markdown]
+# `forward` never forms $A$: it hands $q, k, v$ to PyTorch's `scaled_dot_product_attention`, which may use a fused kernel. `weights` computes
+# (2d.7) explicitly, and is called only where somebody asks for maps. $W_o$ and $b_o$ start at zero, so TSA starts as the identity.
+#
+# ### What the order of frames does
+#
+# Without the position code (`attention.tsa_position: false`), permuting the frames permutes the embeddings, and their mean stays what it was: over time, this
+# TSA is as blind to order as the mean. With it, frames may not change places. (Permute frames *and* times together, and little is lost: a clip is a set of
+# frames with their times. Only what counts as the start moves.)
+
+# %%
+order = torch.tensor([0, 5, 2, 7, 1, 4, 6, 3])  # the first stays the first
+t = equal.expand(3, -1)
+for position in (False, True):
+    torch.manual_seed(0)
+    made = AttentionConfig(tsa_width=16, tsa_heads=2, tsa_position=position)
+    module = TemporalSelfAttention(made, 8)
+    nn.init.normal_(module.out.weight)
+    with torch.no_grad():
+        z, shuffled = module(x, t), module(x[:, order], t)
+        both = module(x[:, order], t[:, order])
+
+    def close(a, b):
+        return torch.allclose(a, b, atol=1e-5)
+
+    print("with" if position else "without", "position code")
+    print("  shuffled frames: embeddings only", end=" ")
+    print("permuted:", close(shuffled, z[:, order]), end=", ")
+    print("same mean:", close(shuffled.mean(1), z.mean(1)))
+    print(
+        "  frames and times together: permuted:", close(both, z[:, order])
+    )
+
+# %% [markdown]
+# ## A clip whose event is in one known frame
+#
+# Now the whole stage, **trained** on clips that we draw. Every frame shows one of four lines at a random place. In one frame of the eight, the *event*,
+# the line is lit brightest; the class of the clip is that line. How bright "brightest" is differs by a factor of up to four from clip to clip, so no
+# fixed threshold on one frame finds it: a frame must be compared with the others.
+
+# %%
+LINES = torch.zeros(4, 5, 5)  # -, |, \ and /
+LINES[0, 2] = LINES[1, :, 2] = 1
+LINES[2], LINES[3] = torch.eye(5), torch.eye(5).flip(1)
+
+
+def draw_clips(n, T, generator):
+    """Clips (n, T, 12, 12), their classes (n,), their event frames (n,)."""
+    line = torch.randint(4, (n, T), generator=generator)
+    event = torch.randint(T, (n,), generator=generator)
+    light = 0.4 + 0.3 * torch.rand(n, T, generator=generator)
+    light[torch.arange(n), event] = 1
+    light *= torch.exp(-1.4 * torch.rand(n, 1, generator=generator))
+    top, left = torch.randint(8, (2, n * T, 1, 1), generator=generator)
+    cells = torch.arange(5)
+    canvas = torch.zeros(n * T, 12, 12)
+    frame = torch.arange(n * T)[:, None, None]
+    canvas[frame, top + cells[:, None], left + cells] = LINES[
+        line.flatten()
+    ]
+    clips = canvas.unflatten(0, (n, T)) * light[..., None, None]
+    noise = 0.02 * torch.randn(clips.shape, generator=generator)
+    return clips + noise, line[torch.arange(n), event], event
+
+
+# %% [markdown]
+# The network: two convolutions on each frame, then the shipped SCA, TSA and head. The same network without TSA is what it is compared with; both are
+# trained by one recipe, 400 steps of 32 clips.
+
+
+# %%
+class Stage(nn.Module):
+    """Frames (B, T, 12, 12), times (B, T) -> logits (B, 4)."""
+
+    def __init__(self, use_tsa):
+        super().__init__()
+        cfg = AttentionConfig(
+            sca_reduction=2, sca_kernel=3, tsa_width=16, tsa_heads=2
+        )
+        self.frame = nn.Sequential(
+            nn.Conv2d(1, 16, 5, stride=2, padding=2),
+            nn.ReLU(),
+            nn.Conv2d(16, 16, 3, padding=1),
+            nn.ReLU(),
+        )
+        self.sca = SpatialChannelAttention(cfg, 16)
+        self.tsa = TemporalSelfAttention(cfg, 16) if use_tsa else None
+        self.head = ClassifierHead(16, 4, dropout=0.0)
+
+    def tokens(self, clips):
+        y, _, s = self.sca(self.frame(clips.flatten(0, 1)[:, None]))
+        shape = clips.shape[:2]
+        return y.mean((2, 3)).unflatten(0, shape), s.unflatten(0, shape)
+
+    def forward(self, clips, t):
+        x, _ = self.tokens(clips)
+        return self.head(self.tsa(x, t) if self.tsa else x)[0]
+
+
+def train_stage(use_tsa, seed=0, steps=400):
+    generator = torch.Generator().manual_seed(seed)
+    clips, classes, _ = draw_clips(4000, 8, generator)
+    torch.manual_seed(seed)
+    net = Stage(use_tsa)
+    adam = torch.optim.AdamW(net.parameters(), lr=1e-2)
+    rate = torch.optim.lr_scheduler.OneCycleLR(adam, 1e-2, steps)
+    for _ in range(steps):
+        batch = torch.randint(4000, (32,), generator=generator)
+        logits = net(clips[batch], torch.arange(8.0).expand(32, -1))
+        loss = F.cross_entropy(logits, classes[batch])
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+        rate.step()
+    return net.eval()
+
+
+without, net = train_stage(use_tsa=False), train_stage(use_tsa=True)
+
+# %% [markdown]
+# On 1,000 new clips, and on 1,000 of *sixteen* frames, which the network has never seen, at half the stride:
+
+
+# %% tags=["nbval-ignore-output"]
+@torch.no_grad()
+def accuracy(net, clips, t, classes):
+    t = t.expand(len(clips), -1)
+    return (net(clips, t).argmax(1) == classes).float().mean().item()
+
+
+@torch.no_grad()
+def attention(net, clips, t):
+    """Mean over heads: (n, T, T)."""
+    return net.tsa.weights(
+        net.tokens(clips)[0], t.expand(len(clips), -1)
+    ).mean(1)
+
+
+generator = torch.Generator().manual_seed(99)
+t8, t16 = torch.arange(8.0), torch.arange(16.0) / 2
+clips, classes, event = draw_clips(1000, 8, generator)
+clips16, classes16, event16 = draw_clips(1000, 16, generator)
+A8, A16 = attention(net, clips, t8), attention(net, clips16, t16)
+found = {
+    "without TSA": accuracy(without, clips, t8, classes),
+    "with TSA": accuracy(net, clips, t8, classes),
+    "with TSA, T = 16": accuracy(net, clips16, t16, classes16),
+    "weight on the event": A8.mean(1)[torch.arange(1000), event]
+    .mean()
+    .item(),
+    "the same, T = 16": A16.mean(1)[torch.arange(1000), event16]
+    .mean()
+    .item(),
+}
+for name, value in found.items():
+    print(f"{name:>20}: {100 * value:5.1f} %")
+
+# %%
+print("with TSA, above 97 %:", found["with TSA"] > 0.97)
+print("and 16 frames as well:", found["with TSA, T = 16"] > 0.95)
+print("without TSA, below 90 %:", found["without TSA"] < 0.90)
+print("event weight at least 4 x 1/8:", found["weight on the event"] > 0.5)
+
+# %% [markdown]
+# The attention finds the frame, and the accuracy follows. To be fair to the network without it: its accuracy still grows. Trained for 2,500 steps by the same schedule, it reached 96 %,
+# since its convolutions learn to pass bright lines more than in proportion. The mean over frames makes this task hard, not impossible.
+#
+# Below, the weights for three clips, averaged over heads; then the middle one's frames with their spatial gates.
+
+# %% mystnb={"image": {"alt": "Attention over time for three clips, as three 8 by 8 pictures: nearly all weight of every row lies in one column, the event frame's, at t = 1, 4 and 6."}}
+# for each of three event frames, its most brightly lit clip
+light = clips.amax((1, 2, 3))
+chosen = [int((light * (event == e)).argmax()) for e in (1, 4, 6)]
+figure, axes = new_figure(3.2, 1, 3)
+for ax, clip in zip(axes, chosen):
+    draw_attention(ax, A8[clip], t8, f"event at t = {int(event[clip])}")
+
+# %% mystnb={"image": {"alt": "Eight frames of one clip with a line each; the event frame's line is the brightest. Below each the spatial gate: about one half on the black ground, higher around the lines, highest around the event's."}}
+clip = chosen[1]
+with torch.no_grad():
+    _, gate = net.tokens(clips[clip : clip + 1])
+figure, axes = new_figure(2.6, 2, 8)
+for j in range(8):
+    axes[0, j].imshow(clips[clip, j], cmap="gray", vmin=0, vmax=1)
+    axes[0, j].set_title("event" if j == event[clip] else "", fontsize=8)
+    axes[1, j].imshow(gate[0, j], cmap="viridis", vmin=0, vmax=1)
+    axes[1, j].set_xlabel(f"t = {j}", fontsize=7)
+for ax in axes.flat:
+    ax.set(xticks=[], yticks=[])
+    ax.grid(visible=False)
+axes[0, 0].set_ylabel("frame", fontsize=8)
+_ = axes[1, 0].set_ylabel("spatial gate", fontsize=8)
+
+# %% [markdown]
+# The trained spatial gate (dark is 0, bright is 1) behaves as the one set by hand: near one half on the empty ground, more where a line is.
+#
+# **What such a map does not tell.** A weight says that a frame was read, not that it was decisive: the residual in (2d.8) carries every frame past the attention,
+# and the values may cancel. And a gate may point by *darkening*: exercise 3 is a task in which a trained spatial gate silences the one place that
+# matters, and the classifier reads off what is missing. Take a map for a question, and answer it by changing the frame.
+#
+# ### When the time decides, not the look
+#
+# The opposite task, on toy tokens: every frame shows one of four things, and the class is what is seen **at $t = 5$**. No frame looks special; only its time is.
+
+
+# %%
+def toy_tokens(n, T, at, generator):
+    seen = torch.randint(4, (n, T), generator=generator)
+    noise = 0.3 * torch.randn(n, T, 8, generator=generator)
+    return 2.0 * F.one_hot(seen, 8) + noise, seen[:, at]
+
+
+def train_on_time(position, seed=0, steps=300):
+    generator = torch.Generator().manual_seed(seed)
+    torch.manual_seed(seed)
+    cfg = AttentionConfig(tsa_width=16, tsa_heads=1, tsa_position=position)
+    tsa = TemporalSelfAttention(cfg, 8)
+    head = ClassifierHead(8, 4, dropout=0.0)
+    both = nn.ModuleList([tsa, head])
+    adam = torch.optim.AdamW(both.parameters(), lr=1e-2)
+    for _ in range(steps):
+        x, classes = toy_tokens(64, 8, 5, generator)
+        loss = F.cross_entropy(head(tsa(x, t8.expand(64, -1)))[0], classes)
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+    return tsa, head
+
+
+# %% tags=["nbval-ignore-output"]
+shown = {}
+for position in (False, True):
+    tsa, head = train_on_time(position)
+    generator = torch.Generator().manual_seed(98)
+    for T, t, at in ((8, t8, 5), (16, t16, 10)):
+        x, classes = toy_tokens(1000, T, at, generator)
+        t = t.expand(1000, -1)
+        with torch.no_grad():
+            right = (head(tsa(x, t))[0].argmax(1) == classes).float().mean()
+            weight = tsa.weights(x, t).mean((0, 1, 2))
+        shown[position, T] = right.item(), weight
+        word = "with" if position else "without"
+        print(
+            f"{word} position code, T = {T}: {100 * right:.0f} % right",
+            end="",
+        )
+        print(f", weight at t = 5: {weight[at]:.2f}")
+
+# %% mystnb={"image": {"alt": "Mean attention weight over time. Left, 8 frames: without position code flat at one eighth, with it all at t = 5. Right, 16 frames at half the stride: with position code a peak at t = 5 and smaller weights at 4.5 and 5.5."}}
+figure, axes = new_figure(2.4, 1, 2, sharey=True)
+for ax, T, t in ((axes[0], 8, t8), (axes[1], 16, t16)):
+    for position, name in ((False, "without"), (True, "with")):
+        label = f"{name} position code"
+        ax.plot(t, shown[position, T][1], "o-", markersize=4, label=label)
+    ax.set(xlabel="t of the frame read (strides)", title=f"T = {T}")
+axes[0].set(ylabel="mean weight", ylim=(0, 1.05))
+_ = axes[0].legend(fontsize=7)
+
+# %%
+print("with code, above 95 %:", shown[True, 8][0] > 0.95)
+print("without code, below 60 %:", shown[False, 8][0] < 0.60)
+print("T = 16 reads t = 5:", int(shown[True, 16][1].argmax()) == 10)
+
+# %% [markdown]
+# Without the code every frame gets an eighth, and the best that is left is to call what is seen most often. With it, the weight is at $t = 5$; and the same module,
+# given sixteen frames at half the stride, still looks at $t = 5$, not at the sixth frame. It is less sharp there, for frames at 4.5 and 5.5 are nearer than any in training
+# were, and accuracy falls: `T` may change, but a network that is to be tested at other strides should see some of them in training.
+#
+# ## Maps cost nothing in accuracy
+#
+# Whoever asks for the maps gets the same logits, bit by bit: the weights are computed beside the fast path, not in place of it.
+
+# %%
+mini = load_config("params/mini.yaml")
+torch.manual_seed(0)
+model = build_model(mini.model, 14).eval()
+nn.init.normal_(model.tsa.out.weight, std=0.1)  # so that TSA does something
+x = torch.randn(2, 8, 3, 48, 48)
+with torch.inference_mode():
+    plain = model(x)
+    logits, maps = model(x, return_maps=True)
+print("the same bits:", torch.equal(plain, logits))
+
+# %% [markdown]
+# ## Shape walk
+#
+# The small network above, two clips of eight frames of 48 x 48 pixels:
+
+# %%
+for name in (
+    "channel_gate",
+    "spatial_map",
+    "temporal_attention",
+    "frame_embeddings",
+    "clip_embedding",
+):
+    print(f"{name:>20}: {tuple(getattr(maps, name).shape)}")
+
+# %% [markdown]
+# | step | shape | at `params/ssv2.yaml`, one clip |
+# |---|---|---|
+# | map from the 3STU, $y$ | (B T, C, h, w) | (8, 2048, 7, 7) |
+# | mean and maximum over places | (B T, C) twice | (8, 2048) twice |
+# | channel gate $g$ (2d.1) | (B T, C) | (8, 2048), through 64 |
+# | mean and maximum over channels | (B T, 2, h, w) | (8, 2, 7, 7) |
+# | spatial gate $s$ (2d.2) | (B T, h, w) | (8, 7, 7) |
+# | tokens $x$ (2d.4) | (B, T, C) | (1, 8, 2048) |
+# | position code $p$ (2d.5) | (B, T, d) | (1, 8, 128) |
+# | $q, k, v$ (2d.6) | (B, heads, T, d / heads) | (1, 4, 8, 32) each |
+# | weights $A$ (2d.7) | (B, heads, T, T) | (1, 4, 8, 8) |
+# | frame embeddings $z$ (2d.8) | (B, T, C) | (1, 8, 2048) |
+#
+# ## What it costs
+#
+# Multiply-adds and parameters for one clip of Something-Something V2's recipe, ResNet-50 at 8 x 224 x 224, beside the backbone:
+
+# %%
+costs = recipe_cost(load_config("params/ssv2.yaml"), 174)
+parts = {name: costs[name] for name in ("backbone", "sca", "tsa")}
+display(Markdown(markdown_table(parts)))
+
+# %% [markdown]
+# The arithmetic is next to nothing. The count leaves out what SCA really spends: it reads and writes the whole map several times (two pools, two
+# products), 3.2 MB a pass for this clip in float32, and memory traffic is time. TSA works on `T` tokens, so its parameters weigh more than its work; $A$ has
+# $T^2$ entries a head, which at 8 to 64 frames is small beside everything else.
+#
+# ## Which frame asks?
+#
+# Slide over the frame that asks. The bars are its row of $A$, what it reads. In these clips nearly every frame, whatever it shows, reads the same one. In JupyterLab, choose the clip, and
+# look at the network before its training as well: it reads all frames about alike.
+
+
+# %% tags=["nbval-ignore-output"]
+torch.manual_seed(0)
+untrained = attention(Stage(use_tsa=True), clips, t8)
+
+
+def draw_query(query, clip, network):
+    which = chosen[int(clip) - 1]
+    weights = A8 if network == "trained" else untrained
+    return query_figure(
+        clips[which].clamp(0, 1),
+        weights[which],
+        t8,
+        query,
+        f"frame at t = {query} asks; the event is at t = {event[which]}",
+    )
+
+
+explore(
+    draw_query,
+    controls={
+        "query": list(range(8)),
+        "clip": ["1", "2", "3"],
+        "network": ["trained", "untrained"],
+    },
+    slide="query",
+    alt="Eight frames of a clip, the asking one in a box, and a bar below "
+    "each for the weight with which it is read.",
+    start={"query": 2, "clip": "2"},
+)
+
+# %% [markdown]
+# ## Summary
+#
+# - A mean keeps $1/n$ of what one place in one frame knows. Attention is a weighted mean, its weights computed from the clip.
+# - SCA multiplies each frame's map by a channel gate, then a spatial gate. Gates are not shares: they lie between 0 and 1 and do not sum to 1.
+# - TSA lets each frame read from the others; its rows do sum to 1. Without the position code it is blind to order, with it `T` and the times are free.
+# - On clips whose event is known, the trained weights are on the event's frame. Weights and gates are still evidence to be tested, not explanations.
+# - Both modules start close to harmless (TSA exactly as the identity) and cost under a thousandth of the backbone's multiply-adds.
+#
+# ## Exercises
+#
+# **1.** In the hand-set example, raise one cell of channel 0 to 3. What happens to channel 0's gate, and why does its mean not matter?
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# other = spot.clone()
+# other[0, 0, 6, 0] = 3.0
+# with torch.no_grad():
+#     print(by_hand(other)[1])
+# ```
+# Its gate rises from 0.02 to one half: the maximum is 1 above the cut at 2, and $4 \cdot 1 - 4 = 0$. The mean, about 0.1, is below the cut. A mean would have to rise above 2
+# over the whole channel.
+#
+# </details>
+#
+# **2.** Give the trained `net` a clip in which two frames are lit equally bright. Where do the weights go, and what is the clip called?
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# clip = chosen[0]
+# double = clips[clip : clip + 1].clone()
+# double[0, 7] = clips[chosen[1], event[chosen[1]]]
+# double[0, 7] *= double[0, event[clip]].max() / double[0, 7].max()
+# print(attention(net, double, t8)[0].mean(0))
+# print(net(double, t8[None]).softmax(1))
+# ```
+# The softmax has to share: the two bright frames get nearly all of the weight between them, split by whatever small difference is left. The class was not defined for
+# such a clip; look at the probabilities.
+#
+# </details>
+#
+# **3.** *A gate that points by darkening.* Each map has four spots, one in each of four class channels, at four places; a marker in channel 6 lies on one of them, and the
+# class is that spot's channel. The mean alone is at chance. Train SCA with a linear layer. Where is the spatial gate at the marked place: above or below the rest?
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# def marked(n, generator):
+#     classes = torch.randint(4, (n,), generator=generator)
+#     maps = 0.3 * torch.randn(n, 8, 49, generator=generator)
+#     cells = torch.rand(n, 49, generator=generator).argsort(1)[:, :4]
+#     for k in range(4):
+#         maps[torch.arange(n), k, cells[:, k]] += 3
+#     place = cells[torch.arange(n), classes]
+#     maps[torch.arange(n), 6, place] += 6
+#     return maps.relu().unflatten(2, (7, 7)), classes, place
+#
+# for seed in range(3):
+#     generator = torch.Generator().manual_seed(seed)
+#     torch.manual_seed(seed)
+#     sca = SpatialChannelAttention(AttentionConfig(sca_reduction=1, sca_kernel=3), 8)
+#     linear = nn.Linear(8, 4)
+#     both = nn.ModuleList([sca, linear])
+#     adam = torch.optim.Adam(both.parameters(), lr=1e-2)
+#     for _ in range(800):
+#         y, classes, _ = marked(64, generator)
+#         loss = F.cross_entropy(linear(10 * sca(y)[0].mean((2, 3))), classes)
+#         adam.zero_grad(); loss.backward(); adam.step()
+#     y, classes, place = marked(2000, generator)
+#     with torch.no_grad():
+#         out, _, s = sca(y)
+#         right = (linear(10 * out.mean((2, 3))).argmax(1) == classes).float().mean()
+#     s = s.flatten(1)
+#     print(seed, right, s[torch.arange(2000), place].mean() / s.mean())
+# ```
+# With seeds 0, 1 and 2 the gate at the marked place was 0.04, 1.9 and 0.06 times its mean over places: dark, bright, dark. All three were right in 74 to 79 % of clips. A gate that is dark at the marked place solves the task as well as one that is bright there: the class's channel then has less in its mean
+# than the others, and a linear layer reads that just as easily.
+#
+# </details>
+#
+# ## Quiz
+#
+# **All eight frames of a clip are shuffled, and their times stay 0 to 7. Without the position code, what changes in TSA's output?**
+#
+# <details><summary>a) Nothing at all</summary>
+#
+# Not quite: each embedding moves with its frame. Their mean, and so the logits, stay the same.
+#
+# </details>
+#
+# <details><summary>b) The embeddings are permuted as the frames were; the clip embedding stays</summary>
+#
+# Yes: self-attention without positions is permutation equivariant, and the mean after it makes the whole invariant.
+#
+# </details>
+#
+# <details><summary>c) The weights no longer sum to 1</summary>
+#
+# No: a softmax row sums to 1 whatever it is given.
+#
+# </details>
+#
+# **A spatial gate is 0.5 over the whole frame, except for a dark hole at the hand. What follows?**
+#
+# <details><summary>a) The network ignores the hand</summary>
+#
+# It may, or it may read the class off what the hole takes away. The map alone cannot decide; cover the hand and see.
+#
+# </details>
+#
+# <details><summary>b) The convolution answers to the hand; whether the hand matters takes another test</summary>
+#
+# Yes. One half is what an empty neighbourhood gets, since there is no bias; the hole shows a strong negative answer.
+#
+# </details>
+#
+# <details><summary>c) Half of the attention is spent on the background</summary>
+#
+# No: gates are not shares of anything. Only the rows of $A$ sum to 1.
+#
+# </details>
+#
+# **Why can a module trained at T = 8 be run at T = 16?**
+#
+# <details><summary>a) Its position code is computed from the times, and no weight has T in its shape</summary>
+#
+# Yes. That it *runs* does not promise that it is as good: times closer than any in training blurred the weights above.
+#
+# </details>
+#
+# <details><summary>b) It was trained on random T</summary>
+#
+# No: the networks above saw eight frames only.
+#
+# </details>
+#
+# <details><summary>c) The sixteen frames are averaged to eight first</summary>
+#
+# No: sixteen tokens attend to sixteen tokens.
+#
+# </details>
+#
+# ## Next
+#
+# Chapter 2e takes the mean of the frame embeddings, names the class, and asks what else than the class the loss should ask for.
+#
+# **References.** Vaswani et al., *Attention Is All You Need*, NeurIPS 2017. Woo et al., *CBAM: Convolutional Block Attention Module*, ECCV 2018. Hu et al.,
+# *Squeeze-and-Excitation Networks*, CVPR 2018. Wang et al., *Non-local Neural Networks*, CVPR 2018. Jain and Wallace, *Attention is not Explanation*, NAACL 2019.
