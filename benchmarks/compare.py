@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--overrides", default="", help='for all methods, such as "train.precision=bf16"')
     args = parser.parse_args()
     # One thread a run, and no loader processes beside it: then its processor seconds are all it has cost.
-    common = f"{args.overrides} data.workers=0 eval.tsn_baseline=false eval.order_tests=false"
+    common = f"{args.overrides} data.workers=0 eval.tsn_baseline=false"
     prepare(load_config(args.params, common))
     args.out.mkdir(parents=True, exist_ok=True)
     epochs = matched_epochs(args.params, common, args.out / "epochs.json")
