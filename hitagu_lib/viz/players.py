@@ -96,14 +96,15 @@ def _data_uri(picture: Image.Image) -> str:
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-# The pictures stay white in a dark theme; all else takes the page's colours, the caption too, which themes like to make pale. The
+# The pictures stay white in a dark theme; all else takes the page's colours and letters, the caption too, which themes make pale. The
 # controls are hidden until the script has taken hold of them. No ids: each script finds its own player as its parent, so that any number
 # fit on a page, even of the same content. `data-lm-suppress-shortcuts` keeps JupyterLab from taking keys away from what has the focus.
 _PAGE = Template("""\
 <div class="hitagu-player" role="group" aria-label="Player: $LABEL" style="max-width: 728px; padding: 4px">
 <figure style="margin: 0">
 <img src="$PICTURE" alt="$ALT" style="display: block; max-width: 100%; height: auto; background: white">
-<figcaption aria-live="polite" style="margin: 0.4em 0; min-height: 1.5em; color: inherit; text-align: left">$CAPTION</figcaption>
+<figcaption aria-live="polite"
+ style="margin: 0.4em 0; min-height: 1.5em; font: inherit; color: inherit; text-align: left">$CAPTION</figcaption>
 </figure>
 <div class="hitagu-player-controls" hidden>
 <div style="display: flex; flex-wrap: wrap; align-items: center; gap: 0.6em">
