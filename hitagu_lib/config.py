@@ -23,6 +23,13 @@ import yaml
 from hitagu_lib.errors import ConfigError
 
 STAGES = ("layer1", "layer2", "layer3", "layer4")
+GRIDS = {
+    "stem": 0,
+    "layer1": 0,
+    "layer2": 1,
+    "layer3": 2,
+    "layer4": 3,
+}  # map -> how often its grid is halved after the stem
 READS = ("map", "forward", "backward")  # what MDE's trunk reads of a tap
 GATES = ("channel", "spatial")  # SCA's
 SECTIONS = ("data", "model", "train", "eval")
@@ -69,7 +76,7 @@ class BackboneConfig:
 @dataclass(frozen=True)
 class MDEConfig:
     enabled: bool = True
-    taps: tuple[str, ...] = _option(("layer2", "layer3", "layer4"), choices=STAGES)  # stages whose maps are differenced
+    taps: tuple[str, ...] = _option(("layer2", "layer3", "layer4"), choices=tuple(GRIDS))  # whose maps are differenced
     reduced: int = _option(32, low=1)  # channels of r, the map that is differenced
     difference_kernel: int = _option(3, choices=(1, 3))  # side of K, learned; 1: no K, plain differences
     shift_radius: int = _option(
@@ -341,7 +348,7 @@ def _check_together(config: Config, source: str) -> None:
             f"{source}: data.image_size: found {data.image_size}; expected at most data.short_side = {data.short_side}"
         )
     for stage in model.mde.taps if model.mde.enabled else ():
-        if STAGES.index(stage) > STAGES.index(model.backbone.cut):
+        if GRIDS[stage] > GRIDS[model.backbone.cut]:
             raise ConfigError(
                 f"{source}: model.mde.taps: found {stage}, beyond model.backbone.cut = {model.backbone.cut}"
             )

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from plain import assert_same, batch_norm, bf16_errors, conv, depthwise, relu, sigmoid, softmax, wake
 from torch import Tensor
 
-from hitagu_lib.config import STAGES, MDEConfig
+from hitagu_lib.config import GRIDS, MDEConfig
 from hitagu_lib.models.mde import MDE, FrameReducer, MotionDifference, MotionTrunk, ResidualBlock, ShiftMatch
 
 
@@ -105,7 +105,7 @@ def written_out(mde: MDE, cfg: MDEConfig, maps: dict[str, Tensor], T: int) -> tu
         if cfg.shift_radius:
             read.append(shift_weights(clips, trunk.match.kappa, cfg.shift_radius).flatten(0, 1))
         m = m + read_out(trunk, read)
-        energy = energy + energies(clips, 2 ** (STAGES.index("layer2") - STAGES.index(stage)))
+        energy = energy + energies(clips, 2 ** (GRIDS["layer2"] - GRIDS[stage]))
     top = maps[cfg.taps[-1]]
     a = energy / (energy + 0.1) * (2 * sigmoid(conv(m, mde.W_a.weight)) - 1) if cfg.gate else None
     e = conv(m, mde.W_e.weight) if cfg.embedding else 0
@@ -282,10 +282,10 @@ def test_a_moving_dot_is_found_where_it_went(dy: int, dx: int) -> None:
 
 @pytest.mark.parametrize("trunk_blocks", [0, 2])
 def test_the_grid_of_a_tap_comes_down_to_the_top_maps(trunk_blocks: int) -> None:
-    cfg = MDEConfig(taps=("layer1", "layer2", "layer3", "layer4"), reduced=2, width=4, trunk_blocks=trunk_blocks)
-    channels = {"layer1": 3, "layer2": 4, "layer3": 5, "layer4": 6}
+    cfg = MDEConfig(taps=tuple(GRIDS), reduced=2, width=4, trunk_blocks=trunk_blocks)
+    channels = {"stem": 2, "layer1": 3, "layer2": 4, "layer3": 5, "layer4": 6}
     mde = MDE(cfg, channels, "layer4").eval()
-    for sizes in ([(56, 56), (28, 28), (14, 14), (7, 7)], [(13, 11), (7, 6), (4, 3), (2, 2)]):
+    for sizes in ([(56, 56), (56, 56), (28, 28), (14, 14), (7, 7)], [(13, 11), (13, 11), (7, 6), (4, 3), (2, 2)]):
         maps = {stage: torch.randn(4, c, *size) for (stage, c), size in zip(channels.items(), sizes, strict=True)}
         out, gate = mde(maps["layer4"], mde.reduce(maps), 2)
         assert out.shape == gate.shape == (4, 6, *sizes[-1])

@@ -44,7 +44,7 @@ class LoadedWeights:
 class TruncatedResNet(nn.Module):
     """torchvision's ResNet (He et al. 2016) up to and including stage `cfg.cut`.
 
-    forward: (N, 3, H, W) -> {stage: (N, channels[stage], H / stride, W / stride)} for every stage kept.
+    forward: (N, 3, H, W) -> {name: (N, channels[name], H / stride, W / stride)} for "stem" and every stage kept.
 
     Weights (`cfg.weights`): None for random ones, a name in torchvision's weights enum, or a .pt or .pth file as `load_backbone` takes
     it. What was loaded is in `loaded` and in the log. Raises WeightsError where they cannot be had or do not fit.
@@ -55,7 +55,8 @@ class TruncatedResNet(nn.Module):
         resnet = torchvision.models.get_model(cfg.name, weights=None)
         self.stem = nn.Sequential(resnet.conv1, resnet.bn1, resnet.relu, resnet.maxpool)
         self.stages = nn.ModuleDict({stage: getattr(resnet, stage) for stage in STAGES[: STAGES.index(cfg.cut) + 1]})
-        self.channels = {stage: _out_channels(blocks) for stage, blocks in self.stages.items()}
+        parts = {"stem": self.stem, **self.stages}
+        self.channels = {name: _out_channels(part) for name, part in parts.items()}
         self.cut = cfg.cut
         self.frozen_bn = cfg.frozen_bn
         for part in [self.stem, *self.stages.values()][: cfg.frozen_stages]:
@@ -75,7 +76,7 @@ class TruncatedResNet(nn.Module):
 
     def forward(self, frames: Tensor) -> dict[str, Tensor]:
         x = self.stem(frames)
-        maps = {}
+        maps = {"stem": x}
         for stage, blocks in self.stages.items():
             x = blocks(x)
             maps[stage] = x

@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hitagu_lib.config import STAGES, MDEConfig
+from hitagu_lib.config import GRIDS, MDEConfig
 
 _HALF_ENERGY = (
     0.1  # the motion energy at which the gate is half open; r has unit variance, so that a change of 1 is a large one
@@ -171,8 +171,7 @@ class MDE(nn.Module):
         super().__init__()
         self.taps: Sequence[str] = cfg.taps
         self.reducers = nn.ModuleList(FrameReducer(channels[stage], cfg.reduced) for stage in cfg.taps)
-        # Each ResNet stage after layer1 halves the grid once more.
-        self.halvings = [STAGES.index(cut) - STAGES.index(stage) for stage in cfg.taps]
+        self.halvings = [GRIDS[cut] - GRIDS[stage] for stage in cfg.taps]
         self.trunks = nn.ModuleList(MotionTrunk(cfg, halvings) for halvings in self.halvings)
         self.W_e = _zero_projection(cfg.width, channels[cut]) if cfg.embedding else None
         self.W_a = _zero_projection(cfg.width, channels[cut]) if cfg.gate else None
