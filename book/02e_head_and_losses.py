@@ -579,7 +579,7 @@ explore(
     },
     slide="weight",
     alt="The toy's embedding in the plane, smaller as the weight of the "
-    "center loss grows, and the distances of pairs of one class and of two.",
+    "center loss grows, and distances of pairs of one class and of two.",
     start={"weight": 0.1},
 )
 
