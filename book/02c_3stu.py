@@ -195,8 +195,8 @@ print(f"3STU, from a pause of 16 to one of 32: {fall:.1f} times fainter")
 
 # %% [markdown]
 # With 4 blocks (the mini data's ResNet-18, cut after `layer2`, has as many) the order is gone *exactly* once the pause is 8 frames long, and
-# no training can bring it back, because nothing in the network sees both events. With 16 blocks (ResNet-50) that limit lies at a pause of 32
-# frames, and at random weights the trace is lost in rounding before it.
+# no training can bring it back, because nothing in the network sees both events. (At these random weights it is gone at 7 already.) With 16
+# blocks (ResNet-50) that limit lies at a pause of 32 frames, and at random weights the trace is lost in rounding before it.
 #
 # A memory has no such edge. The order's trace in the 3STU gets fainter with the pause, by half about every 7 frames, as its slow gates
 # forget; and it is there at 64 frames. At short pauses, TSM's trace is the stronger one by far.
@@ -248,7 +248,7 @@ print("upper edges:", [round(edge, 2) for edge in edges[1:]])
 # %% [markdown]
 # The axis of half-lives is far from even: half of all gate values remember for less than a step, and the step from 0.96 to 0.98 is worth 17
 # more. That is the second reason for bands: a single sigmoid has to saturate before it remembers for long, and a saturated sigmoid hardly
-# learns; here, the long state remembers for 7 steps with its sigmoid in the middle.
+# learns; here, the long state has a half-life of nearly 7 steps with its sigmoid in the middle.
 #
 # What moves the edges is $\gamma$. Adding to a row widens that row's share and squeezes all others:
 

@@ -189,19 +189,21 @@ def load_config(file: str | Path, overrides: str = "") -> Config:
 
 
 def resolve(mapping: Mapping[str, Any], overrides: str = "", source: str = "params") -> Config:
-    """Defaults < the file that `base:` names < `mapping` < `overrides`.
+    """Defaults < the file that `base:` names, upon that file's own base and so on < `mapping` < `overrides`.
 
     `mapping` holds the keys of a params file: `base`, `run`, `data`, `model`, `train`, `eval`.
     """
     mapping = dict(mapping)
-    base = mapping.pop("base", None)
-    if base is not None:
+    bases: list[str] = []
+    while (base := mapping.pop("base", None)) is not None:
+        names_it = bases[-1] if bases else source
         if not isinstance(base, str):
-            raise ConfigError(f"{source}: base is {base!r}; expected the path of a params file, or null")
-        parent = read_params(base)
-        if parent.pop("base", None) is not None:
-            raise ConfigError(f"{source}: base {base} has a base itself; expected one level")
-        mapping = _merged(parent, mapping)
+            raise ConfigError(f"{names_it}: base is {base!r}; expected the path of a params file, or null")
+        if base in bases:
+            circle = " -> ".join([*bases[bases.index(base) :], base])
+            raise ConfigError(f"{names_it}: base is {base}, which rests on this file: {circle}; expected an end")
+        bases.append(base)
+        mapping = _merged(read_params(base), mapping)  # and with the base that the file names, if any
     for item in shlex.split(overrides):
         key, equals, text = item.partition("=")
         if not equals or not key:

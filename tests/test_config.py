@@ -1,5 +1,6 @@
 """Parameters: every key known, typed and ranged; layers merge key by key; bad files name file and line."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,37 @@ def test_layers_merge_key_by_key(tmp_path: Path) -> None:
     cfg = resolve({"base": str(base), "train": {"lr": 0.25}}, "model.mde.width=12 train.seed=7")
     assert (cfg.train.epochs, cfg.train.lr, cfg.train.seed) == (3, 0.25, 7)
     assert (cfg.model.mde.reduced, cfg.model.mde.width) == (8, 12)
+
+
+def test_a_base_may_have_a_base_itself_the_nearer_file_on_top(tmp_path: Path) -> None:
+    far, middle, near = (tmp_path / f"{name}.yaml" for name in ("far", "middle", "near"))
+    far.write_text("base: null\ntrain: {epochs: 1, batch_size: 1, lr: 0.1, warmup_epochs: 1}\n")
+    middle.write_text(f"base: {far}\ntrain: {{epochs: 2, batch_size: 2, lr: 0.2}}\n")
+    near.write_text(f"base: {middle}\ntrain: {{epochs: 3, batch_size: 3}}\n")
+    train = resolve({"base": str(near), "train": {"epochs": 4}}).train
+    assert (train.epochs, train.batch_size, train.lr, train.warmup_epochs) == (4, 3, 0.2, 1)
+    assert load_config(near, "train.epochs=5").train.epochs == 5
+
+
+@pytest.mark.parametrize(
+    ("bases", "message"),
+    [
+        ({"a": "a"}, "a: base is a, which rests on this file: a -> a; expected an end"),
+        ({"a": "b", "b": "c", "c": "b"}, "c: base is b, which rests on this file: b -> c -> b; expected an end"),
+        ({"a": "b", "b": "c", "c": "a"}, "a: base is b, which rests on this file: b -> c -> a -> b; expected an end"),
+        ({"a": "b", "b": "[c]"}, "b: base is ['c']; expected the path of a params file, or null"),
+        ({"a": "b", "b": "c"}, "c: no such params file"),
+    ],
+    ids=str,
+)
+def test_bases_that_go_round_or_lead_nowhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bases: dict[str, str], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, base in bases.items():
+        (tmp_path / name).write_text(f"base: {base}\n")
+    with pytest.raises(ConfigError, match=f"^{re.escape(message)}"):
+        load_config("a")
 
 
 def test_overrides_read_lists_numbers_and_booleans() -> None:
