@@ -34,7 +34,8 @@ def shift_weights(r: Tensor, kappa: Tensor, radius: int) -> Tensor:
     *_, h, w = r.shape
     reach = range(-radius, radius + 1)
     clips = []
-    for clip in r / r.square().sum(2, keepdim=True).sqrt():
+    q = r - sum(r[..., i, j] for i in range(h) for j in range(w))[..., None, None] / (h * w)
+    for clip in q / q.square().sum(2, keepdim=True).sqrt():
         frames = []
         for now, after in zip(clip, [*clip[1:], clip[-1]], strict=True):
             scores = []

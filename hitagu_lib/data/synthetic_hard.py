@@ -2,7 +2,7 @@
 
     draw_hard_scene(kind, rng, width, height) -> Scene
 
-Five kinds of event are motions as mini has them, shorter and among clutter. In the other two, things of two colours are shown one after
+Four kinds of event are motions as mini has them, shorter and among clutter. In the other three, things of two colours are shown one after
 the other, with a long pause between them: the two classes of such a pair differ in which came first, and nothing shorter than
 the pause tells. Being shown is the same backwards, so that the rule of `synthetic_scenes` holds: played backwards, each class
 is exactly its partner.
@@ -25,11 +25,10 @@ COLOURS: dict[str, Colour] = {
     "green": (40, 165, 70),
     "yellow": (250, 220, 50),
 }
-SHOWN = (("red", "blue"), ("green", "yellow"))
+SHOWN = (("red", "blue"), ("green", "yellow"), ("red", "green"))
 
 HARD_PAIRS: tuple[tuple[str, str], ...] = (
     ("Pushing something from left to right", "Pushing something from right to left"),
-    ("Moving something up", "Moving something down"),
     ("Approaching something with your camera", "Moving away from something with your camera"),
     ("Turning the camera left while filming something", "Turning the camera right while filming something"),
     ("Turning the camera upwards while filming something", "Turning the camera downwards while filming something"),
@@ -55,11 +54,6 @@ def _progress(rng: np.random.Generator, frames: int) -> Floats:
 def _push(s: Stage) -> Drawn:
     x = s.u(-6, 6) + s.u(32, 42) * (s.p - 0.5)
     return [s.thing(s.u(8, 10), x, s.u(-16, 16))], Camera()
-
-
-def _lift(s: Stage) -> Drawn:
-    y = s.u(-6, 6) - s.u(28, 38) * (s.p - 0.5)
-    return [s.thing(s.u(8, 10), s.u(-18, 18), y)], Camera()
 
 
 def _approach(s: Stage) -> Drawn:
@@ -100,7 +94,7 @@ def _shown(s: Stage, body: Colour, start: float, length: float) -> Thing:
 
 
 EVENTS: tuple[Callable[[Stage], Drawn], ...] = (
-    *(_push, _lift, _approach, _turn_left, _turn_up),
+    *(_push, _approach, _turn_left, _turn_up),
     *(partial(_show, c) for c in SHOWN),
 )
 """One for each of HARD_PAIRS, in their order."""

@@ -3,7 +3,7 @@
     tapped map F^s --W_r, BN--> r (N, R, h_s, w_s)                 per frame: part of encode_frames
                                 |
           d+_t = K r_{t+1} - r_t,  d-_t = r_t - K r_{t-1}          how much has changed, forwards and backwards
-          w^delta_t = softmax_delta(kappa cos(r_t(p), r_{t+1}(p + delta)))      which shift makes the difference least
+          w^delta_t = softmax_delta(kappa cos(q_t(p), q_{t+1}(p + delta)))      which shift makes the difference least, q = r - mean_p r
                                 |
           m = sum over taps of trunk([r ; d+ ; d- ; w])  (N, M, h, w) on the top map's grid
                                 |
@@ -68,9 +68,10 @@ class MotionDifference(nn.Module):
 class ShiftMatch(nn.Module):
     """w of one tap, where each position has gone by the next frame: r (B, T, R, h, w) -> (B, T, S, h, w), S = (2 radius + 1)^2.
 
-    For unit vectors kappa cos(a, b) = kappa - kappa/2 |a - b|^2, so w is a softmin of the squared difference under each shift. Shifts run
-    row by row from (-radius, -radius); beyond the map's edge the similarity is 0. The last frame is matched with itself.
-    The weights sum to 2 radius + 1, which gives them a root mean square of 1 where one shift wins.
+    What all positions of a frame have in common, its mean, is taken away first: it would make any two alike (zero-mean normalised
+    cross-correlation). For unit vectors kappa cos(a, b) = kappa - kappa/2 |a - b|^2, so w is a softmin of the squared difference under
+    each shift. Shifts run row by row from (-radius, -radius); beyond the map's edge the similarity is 0. The last frame is matched
+    with itself. The weights sum to 2 radius + 1, which gives them a root mean square of 1 where one shift wins.
     """
 
     def __init__(self, radius: int) -> None:
@@ -81,7 +82,7 @@ class ShiftMatch(nn.Module):
     def forward(self, r: Tensor) -> Tensor:
         B, T, _, h, w = r.shape
         side = 2 * self.radius + 1
-        now = F.normalize(r, dim=2).movedim(2, -1)  # (B, T, h, w, R)
+        now = F.normalize(r - r.mean((3, 4), keepdim=True), dim=2).movedim(2, -1)  # (B, T, h, w, R)
         after = F.pad(torch.cat([now[:, 1:], now[:, -1:]], dim=1), [0, 0, *[self.radius] * 4])
         # A row against a row is a matrix product, of which a band is wanted: far faster than one product a shift.
         band = torch.arange(w, device=r.device)[:, None] + torch.arange(side, device=r.device)  # (w, side)
