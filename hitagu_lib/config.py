@@ -79,9 +79,8 @@ class MDEConfig:
     taps: tuple[str, ...] = _option(("layer2", "layer3", "layer4"), choices=tuple(GRIDS))  # whose maps are differenced
     reduced: int = _option(32, low=1)  # channels of r, the map that is differenced
     difference_kernel: int = _option(3, choices=(1, 3))  # side of K, learned; 1: no K, plain differences
-    shift_radius: int = _option(
-        2, low=0, high=8
-    )  # grid steps that a position is looked for in the next frame; 0: not at all
+    # grid steps that a position is looked for in the next frame; 0: not at all
+    shift_radius: int = _option(2, low=0, high=8)
     reads: tuple[str, ...] = _option(READS, choices=READS)  # what the trunk reads beside the shift match: r, d+, d-
     trunk_blocks: int = _option(2, low=0, high=8)  # at least; a block a halving of the grid. 0: a bare projection
     width: int = _option(64, low=1)  # channels of the trunk
@@ -97,9 +96,8 @@ class STUConfig:
     whole_frame: bool = True  # the states above the first are of the whole frame, not of each position
     bands: bool = True  # forget gates confined to disjoint bands
     elapsed_time: bool = True  # forget gates raised to the elapsed time
-    gates_see_state: bool = (
-        False  # forget gates that also see their own state one step ago, as a GRU's: sequential, the loop alone
-    )
+    # forget gates that also see their own state one step ago, as a GRU's: sequential, the loop alone
+    gates_see_state: bool = False
     # how the recurrence is computed, the result being the same; auto: what was measured to be fastest (benchmarks/stu.py)
     form: str = _option("auto", choices=("auto", "loop", "closed", "scan"))
 
@@ -143,9 +141,8 @@ class TrainConfig:
     center_lr: float = _option(0.5, low=0.0)  # the centres' own rate
     temporal_loss: bool = False
     lambda_temporal: float = _option(0.05, low=0.0)
-    precision: str = _option(
-        "auto", choices=("auto", "fp32", "bf16", "fp16")
-    )  # auto: bf16 on CUDA that has it, else fp32
+    # auto: bf16 on CUDA that has it, else fp32
+    precision: str = _option("auto", choices=("auto", "fp32", "bf16", "fp16"))
     seed: int = _option(0, low=0)
     eval_every: int = _option(1, low=1)  # epochs between validations; the last epoch always is
 
