@@ -271,10 +271,13 @@ print([collection(right, t) == collection(left, t) for t in range(5)])
 # %% [markdown]
 # ## Which way did it go? The shift weights
 #
-# Take the feature vector at position $p$ and look for it in the next frame, at $p$ and at all places up to $\rho$ grid steps away ($\rho = 2$: 25
-# shifts $\delta$). The more alike, the more weight:
+# Take the feature vector at position $p$, less what all positions of its frame have in common, $q_t(p) = r_t(p) - \mathrm{mean}_{p'}\, r_t(p')$, and look
+# for it in the next frame, at $p$ and at all places up to $\rho$ grid steps away ($\rho = 2$: 25 shifts $\delta$). The more alike, the more weight:
 #
-# $$ w^\delta_t(p) = (2\rho + 1)\ \mathrm{softmax}_\delta\big(\kappa \cos(r_t(p),\ r_{t+1}(p + \delta))\big), \qquad r_{T+1} := r_T \tag{2b.4} $$
+# $$ w^\delta_t(p) = (2\rho + 1)\ \mathrm{softmax}_\delta\big(\kappa \cos(q_t(p),\ q_{t+1}(p + \delta))\big), \qquad q_{T+1} := q_T \tag{2b.4} $$
+#
+# The mean goes because a large common part makes any two vectors alike: all cosines are then near 1, and no shift wins. (A cosine of what is left
+# is known as zero-mean normalised cross-correlation.)
 #
 # $\kappa$ is learned and starts at 10. Beyond the map's edge the cosine counts as 0. For unit vectors $\cos(a, b) = 1 - \frac12 |a - b|^2$, so $w$ says
 # *which shift would make the difference least*: it continues equations 2b.2 and 2b.3 from one shift, none, to 25. Each position has weights that sum to
@@ -300,12 +303,13 @@ def shift_weights(clip, module=match):
 
 
 r = neighbourhoods(right)
+q = r - r.mean((2, 3), keepdim=True)
 w = shift_weights(right)
 
 t, y, x = 2, 8, 8  # the middle frame, where the dot is at the centre
 cosines = torch.stack(
     [
-        F.cosine_similarity(r[t, :, y, x], r[t + 1, :, y + dy, x + dx], 0)
+        F.cosine_similarity(q[t, :, y, x], q[t + 1, :, y + dy, x + dx], 0)
         for dy in range(-2, 3)
         for dx in range(-2, 3)
     ]
@@ -530,9 +534,9 @@ print("trunk on differences solves it:", trunk > 0.95)
 # The gate is meant to say where something moves. The trunk reads $r$ and $w$ as well as the differences, and could open it where nothing does; so a
 # mask $g$ is laid over it, made from the *motion energy* $E$, in which nothing is learned but the reduced map itself. Of one tap:
 #
-# $$ E_t(p) = \max_{q\ \text{at and beside}\ p} \frac1R \Big( |r_{t+1}(q) - r_t(q)|^2 + |r_t(q) - r_{t-1}(q)|^2 \Big) $$
+# $$ E_t(p) = \max_{p'\ \text{at and beside}\ p} \frac1R \Big( |r_{t+1}(p') - r_t(p')|^2 + |r_t(p') - r_{t-1}(p')|^2 \Big) $$
 #
-# with squared lengths over the $R$ channels, the largest over 3x3 positions $q$, and no $K$; the first frame has the first term alone and the last one
+# with squared lengths over the $R$ channels, the largest over 3x3 positions $p'$, and no $K$; the first frame has the first term alone and the last one
 # the second. Down to the top map's grid it is averaged, and the taps are summed. Then
 #
 # $$ a_t = g_t \odot \big( 2\,\sigma(W_a m_t) - 1 \big), \qquad g_t = \frac{E_t}{E_t + 0.1} \tag{2b.6} $$
