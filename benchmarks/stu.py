@@ -6,9 +6,9 @@
 
 Like with like, in two halves. Both work on the same (clips x positions, T, D) and return as much:
 
-    memory    z -> read: the 3STU between W_in and W_o (gates, candidates, three states a level, mix), beside nn.GRU(D, D), positions as its
-              batch. The row that model.md's budget is about. Also beside nn.GRU(D, D, num_layers=3), which holds as many numbers in its
-              states as the 3STU does.
+    memory    z -> read: the 3STU between W_in and W_o (gates, candidates, three states, mix), beside nn.GRU(D, D), positions as its
+              batch. The row that the budget is about. Also beside nn.GRU(D, D, num_layers=3), a cascade of three as well, at each
+              position.
     module    u -> y, C channels in and out: the whole 3STU in its shipped form, beside W_in, BatchNorm, nn.GRU(D, D), W_o and the
               sum: the GRU in its place.
 

@@ -36,6 +36,19 @@ def test_the_probe_reads_each_state_alone(gate: float, forget: list[float], elap
     torch.testing.assert_close(states, by_hand(u, t, forget, elapsed_time))
 
 
+@torch.no_grad()
+def test_the_probes_longer_states_are_of_the_whole_frame() -> None:
+    """On two positions: h1 stays where it is, h2 and h3 are what the mean of both h1 makes of them, at both."""
+    unit, forget = probe_unit(EDGES), EDGES
+    u = torch.zeros(1, 2, 1, 1, 2, dtype=torch.float64)
+    u[0, 0, 0, 0, 0] = 1
+    y, _ = unit(u, torch.arange(2.0, dtype=torch.float64)[None])
+    left = (1 - forget[0]) * math.tanh(1)  # h1 at the first position; at the second it is 0
+    mid = (1 - forget[1]) * math.tanh(left / 2)
+    long = (1 - forget[2]) * math.tanh(mid)
+    assert (y - u)[0, 0, 0, 0].tolist() == pytest.approx([(left + mid + long) / 3, (mid + long) / 3])
+
+
 def test_reading_leaves_the_unit_as_it_was() -> None:
     unit = probe_unit(EDGES)
     before = {name: value.clone() for name, value in unit.state_dict().items()}

@@ -69,6 +69,7 @@ class ThreeStateTemporalUnit(nn.Module):
     def forget_gates(self, z: Tensor, dt: Tensor) -> Tensor:
         """(2c.3, 2c.4) z (B, T, D, h, w), dt (B, T) elapsed reference strides -> f (B, T, K, D, h, w) in [0, 1].
 
+        Those of a level of the whole frame see z's mean over positions and are repeated at every position.
         With bands and dt = 1, 0 < f^1 < f^2 < f^3 < 1 holds strictly in floating point too, whatever the weights. For other dt > 0
         the order stays, strict as long as f^dt does not round to 0 or 1. Gates that see the state have no value apart from it:
         raises RuntimeError.

@@ -23,9 +23,10 @@ def probe_unit(
 ) -> ThreeStateTemporalUnit:
     """A 3STU of one channel in float64 whose weights are set by hand, so that nothing but its memory is seen.
 
-    z = u, c1 = tanh(z), c2 = tanh(h1), c3 = tanh(h2), y = u + the mean of the states; the forget gates do not hang on the input: each
-    stands at the share `gate` of its band, 0 < gate <= 1, where 1 is the band's upper edge. edges: the bands' upper edges, 3 numbers
-    rising between 0 and 1; None: as a fresh unit has them. Raises ValueError on other edges or gates.
+    z = u, c1 = tanh(z), c2 = tanh(mean of h1), c3 = tanh(h2), y = u + the mean of the states, h2 and h3 being of the whole frame; the
+    forget gates do not hang on the input: each stands at the share `gate` of its band, 0 < gate <= 1, where 1 is the band's upper
+    edge. edges: the bands' upper edges, 3 numbers rising between 0 and 1; None: as a fresh unit has them. Raises ValueError on other
+    edges or gates.
     """
     unit = ThreeStateTemporalUnit(STUConfig(width=1, elapsed_time=elapsed_time), 1).double().eval()
     ends = unit.band_edges()[:, 0].tolist() if edges is None else [0.0, *edges]
@@ -48,7 +49,7 @@ def probe_unit(
 
 @torch.no_grad()
 def read_states(unit: ThreeStateTemporalUnit, u: Tensor, t: Tensor) -> Tensor:
-    """The states of a `probe_unit`, driven by u (T,) at times t (T,): (3, T).
+    """The states of a `probe_unit`, driven by u (T,) at times t (T,), a map of one position: (3, T).
 
     Each is read from the unit's own output, by a state mix that is turned to it alone: then y - u is that state.
     """
