@@ -228,12 +228,12 @@ for f in (0.25, 0.5, 0.84, 0.96, 0.99):
 # ## A memory of what?
 #
 # Where does a state live? On a map of $P$ positions, the first idea is one memory at each, with the same weights everywhere. But then nothing
-# that happens at one position is ever known at another, however long the memories are. (The backbone's and MDE's convolutions carry it a few
-# cells far, not across a frame.) Somebody lifts a cup on the left, and later a door opens on the right: which came first?
+# that happens at one position is ever known at another, however long the memories are. (The convolutions before
+# the unit carry something of it to the cells around, how far depends on the backbone.) Somebody lifts a cup on the left, and later a door opens on the right: which came first?
 #
 # So only the short memory is kept at each position. The mid and the long one are memories of the **whole frame**: what they take in is the
 # *mean* over positions. What a position reads, it chooses by what happens there, now. An event here can so meet what the frame remembers
-# of an event elsewhere. `model.stu.whole_frame: false` keeps all three at each position, as this chapter's first version did.
+# of an event elsewhere. `model.stu.whole_frame: false` keeps all three at each position.
 #
 # Watch it. On a 4 x 6 map, event A happens on the left in frame 1 and event B on the right in frame 6. How far does A move the unit's output
 # in B's frame, at each position? That is the output for both events minus the output for B alone:
@@ -737,7 +737,7 @@ display(Markdown("\n".join(lines)))
 # In float32 the loop takes 1.21, 1.09 and 1.07 times as long as one `nn.GRU` of its width at 8, 16 and 64 frames, in bfloat16 1.24, 1.13 and
 # 1.09 times. The budget that we set ourselves, no slower than one GRU, is **missed** on the CPU, by 7 to 24 %. The matrix products are not why: the unit
 # has 5 $D^2$ multiply-adds a position where the GRU has 6 $D^2$ (with all memories at each position it had 9 $D^2$, and took about twice as long as the
-# GRU). But the GRU is one kernel, and here gates, mix and steps are some hundred small operations. As whole modules, with $W_{in}$ and
+# GRU). But the GRU is one kernel, and here gates, mix and steps are hundreds of small operations, backward included. As whole modules, with $W_{in}$ and
 # $W_o$ around both, it is 0.94 to 1.14 times. Next to a GRU of three layers, a cascade of three as well, it takes less than half of the time.
 
 # %% [markdown]
