@@ -35,7 +35,7 @@ def shift_weights(r: Tensor, kappa: Tensor, radius: int) -> Tensor:
     reach = range(-radius, radius + 1)
     clips = []
     q = r - sum(r[..., i, j] for i in range(h) for j in range(w))[..., None, None] / (h * w)
-    for clip in q / q.square().sum(2, keepdim=True).sqrt():
+    for clip in q / q.square().sum(2, keepdim=True).sqrt().clamp_min(1e-3):
         frames = []
         for now, after in zip(clip, [*clip[1:], clip[-1]], strict=True):
             scores = []
@@ -290,6 +290,17 @@ def test_the_grid_of_a_tap_comes_down_to_the_top_maps(trunk_blocks: int) -> None
         maps = {stage: torch.randn(4, c, *size) for (stage, c), size in zip(channels.items(), sizes, strict=True)}
         out, gate = mde(maps["layer4"], mde.reduce(maps), 2)
         assert out.shape == gate.shape == (4, 6, *sizes[-1])
+
+
+@pytest.mark.equation("2b.4")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_on_even_ground_all_shifts_weigh_the_same(dtype: torch.dtype) -> None:
+    """Whatever its level: what a rounded mean leaves of it is no direction."""
+    r = torch.full((1, 3, 4, 6, 6), 5.3, dtype=dtype)
+    r[:, :, :, 2, 3] += torch.tensor([1.0, -1, 2, 0.5], dtype=dtype)  # one mark, so that the mean is not the ground
+    r[:, :, :, 5, 5] -= torch.tensor([1.0, -1, 2, 0.5], dtype=dtype)  # and its opposite, so that it is
+    w = ShiftMatch(1).to(dtype)(r)
+    torch.testing.assert_close(w[..., 0, 0], torch.full_like(w[..., 0, 0], 3 / 9), atol=0.02, rtol=0)
 
 
 def test_normalising_keeps_zero_vectors_finite() -> None:

@@ -82,7 +82,8 @@ class ShiftMatch(nn.Module):
     def forward(self, r: Tensor) -> Tensor:
         B, T, _, h, w = r.shape
         side = 2 * self.radius + 1
-        now = F.normalize(r - r.mean((3, 4), keepdim=True), dim=2).movedim(2, -1)  # (B, T, h, w, R)
+        # r has unit variance; what is shorter than eps is rounding, on even ground, and is not blown up.
+        now = F.normalize(r - r.mean((3, 4), keepdim=True), dim=2, eps=1e-3).movedim(2, -1)  # (B, T, h, w, R)
         after = F.pad(torch.cat([now[:, 1:], now[:, -1:]], dim=1), [0, 0, *[self.radius] * 4])
         # A row against a row is a matrix product, of which a band is wanted: far faster than one product a shift.
         band = torch.arange(w, device=r.device)[:, None] + torch.arange(side, device=r.device)  # (w, side)
