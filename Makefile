@@ -78,7 +78,7 @@ train: $(READY)  ## make the mini data, train HiTAGU-Net on it, say what was rea
 	$(BIN)/papermill --log-output --no-progress-bar book/03_train.ipynb outputs/mini/03_train.ipynb
 	@$(BIN)/python -c "$$REACHED"
 
-test: lint types unit notebooks book  ## everything below, as CI runs it
+test: lint types unit notebooks book  ## lint, types, unit, notebooks and book, as CI runs it
 
 lint: $(READY)  ## ruff: lint and format, over the library, the tests and the notebooks' text
 	$(BIN)/ruff check .

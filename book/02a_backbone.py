@@ -260,8 +260,9 @@ display(Markdown("\n".join(table)))
 # %% [markdown]
 # At 224 pixels the cut after `layer4` leaves 7 x 7 positions, enough to say roughly where something moves. At the mini data's 48 pixels the
 # same cut would leave 2 x 2, so `params/mini.yaml` cuts after `layer2`, where 6 x 6 remain. Motion is finer than either: something that moves by
-# four pixels between frames crosses half a cell of `layer2` and an eighth of a cell of `layer4`. That is why MDE (chapter 2b) taps lower
-# stages as well, which `model.mde.taps` names. Their maps are at hand: every stage up to the cut is computed anyway.
+# four pixels between frames crosses half a cell of `layer2` and an eighth of a cell of `layer4`. That is why MDE (chapter 2b) taps finer maps
+# as well, which `model.mde.taps` names: lower stages, or the stem, whose grid is `layer1`'s. They are at hand: every map up to the cut is
+# computed anyway.
 #
 # A cut also sets the price. Eight frames of 224 x 224 through ResNet-50, cut after each stage:
 
@@ -418,7 +419,8 @@ for stage, moved in changes["tsm"].items():
 # %% [markdown]
 # ### Explore
 #
-# Choose the frame that is blanked, and the stage. Above, the clip; below, where its maps change: under the plain ResNet, and under TSM.
+# Choose the frame that is blanked, and the stage (in JupyterLab; the built page slides over the frame, at `layer1`). Above, the clip; below,
+# where its maps change: under the plain ResNet, and under TSM.
 
 
 # %%
@@ -516,7 +518,8 @@ print(load_backbone(shorter, longer.state_dict(), "a longer one"))
 #
 # One clip of 8 x 224 x 224 and 174 classes, ResNet-50 cut after `layer4`, as in `params/ssv2.yaml`: HiTAGU-Net's modules, then the totals of
 # it and the baselines. Counted are the multiply-adds of convolutions, linear layers and matrix products, not the work of a few operations a
-# value, such as BatchNorm's. `hitagu report model --params params/ssv2.yaml` prints the same.
+# value, such as BatchNorm's. `hitagu report model --params params/ssv2.yaml` prints HiTAGU-Net's rows; with `--overrides model.temporal=tsm`, a
+# baseline's.
 
 # %%
 costs = budget(full, 174)
@@ -595,7 +598,8 @@ print(" within 34.5 GFLOPs and 28 M parameters")
 # for model in (mini.model, cfg.model):
 #     print(model_cost(shape_model(model, 14), T, 48)["total"])
 # ```
-# The map shrinks to 3 x 3. Train it, if you like, with `-p overrides "run=outputs/cut3 model.backbone.cut=layer3"` as in chapter 3.
+# The map shrinks to 3 x 3. Train it, if you like, with
+# `-p overrides "run=outputs/cut3 model.backbone.cut=layer3 model.mde.taps=[layer1,layer2]"` as in chapter 3.
 #
 # </details>
 #
