@@ -152,6 +152,13 @@ class EvalConfig:
     batch_size: int = _option(16, low=1)
     order_tests: bool = False  # also with frames shuffled and reversed
     tsn_baseline: bool = False  # also train TSN by the same recipe
+    # what `hitagu evaluate` looks at of a video: hitagu_lib/data/views.py
+    protocol: str = _option("single", choices=("single", "multi", "tsm_twice"))
+    clips: int | None = _option(None, low=1)  # a video; null: the protocol's own number
+    crops: int | None = _option(None, low=1)  # a frame; null: the protocol's own number
+    crop_size: int | None = _option(None, low=8)  # null: data.image_size for one crop, data.short_side for several
+    average: str = _option("probabilities", choices=("probabilities", "logits"))  # of a video's views
+    frames_at_once: int = _option(64, low=1)  # in the network at a time: bounds the memory, changes no score
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ ORDERS = ("forward", "shuffled", "reversed")
 
 @dataclass(frozen=True)
 class Scores:
-    """Logits of N clips, in the order of the list."""
+    """Logits of N clips, or the scores of N videos, in the order of the list."""
 
     rows: Tensor  # int64 (N,), index in the list
     labels: Tensor  # int64 (N,)
@@ -32,6 +32,12 @@ class Scores:
         """The share of clips whose label is among the k highest logits."""
         classes = self.logits.shape[1]
         return float(multiclass_accuracy(self.logits, self.labels, classes, average="micro", top_k=min(k, classes)))
+
+    def mean_class_accuracy(self) -> float:
+        """The mean over classes of the share of their clips that is named correctly; classes without clips are left out."""
+        classes = self.logits.shape[1]
+        shares = multiclass_accuracy(self.logits, self.labels, classes, average="none")
+        return float(shares[self.labels.bincount(minlength=classes) > 0].mean())
 
     @property
     def predicted(self) -> Tensor:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +42,13 @@ def load_model(checkpoint: str | Path) -> tuple[ClipModel, Config, list[str]]:
 
 def read_source(source: str | Path, cfg: DataConfig) -> tuple[Tensor, Tensor]:
     """One clip from a video file or a frame folder, sampled and cropped as in validation: uint8 (T, 3, S, S), t (T,)."""
+    with frame_folder(source, cfg.short_side) as (folder, num_frames):
+        return read_clip(folder, num_frames, cfg)
+
+
+@contextmanager
+def frame_folder(source: str | Path, short_side: int) -> Iterator[tuple[Path, int]]:
+    """A frame folder and how many frames it has: `source` itself, or a video file's frames, there for as long as the context lasts."""
     source = Path(source)
     if source.is_dir():
         num_frames = sum(1 for _ in source.glob("[0-9]" * 6 + ".jpg"))
@@ -47,10 +56,11 @@ def read_source(source: str | Path, cfg: DataConfig) -> tuple[Tensor, Tensor]:
             raise ClipError(
                 f"{source}: found no frames named 000001.jpg, 000002.jpg, ...; expected a frame folder or a video file"
             )
-        return read_clip(source, num_frames, cfg)
+        yield source, num_frames
+        return
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "frames"
-        return read_clip(folder, extract_video(source, folder, short_side=cfg.short_side), cfg)
+        yield folder, extract_video(source, folder, short_side=short_side)
 
 
 @torch.inference_mode()

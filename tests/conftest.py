@@ -55,3 +55,23 @@ def tiny_cfg(tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
             "eval": {"tsn_baseline": False},
         }
     )
+
+
+@pytest.fixture
+def untrained(tiny_cfg: Config) -> Path:
+    """A checkpoint of `tiny_cfg`'s run whose weights are drawn at random, those that start at zero too."""
+    import torch
+
+    from hitagu_lib import build_model
+    from hitagu_lib.data.dataset import open_lists
+
+    classes = list(open_lists(tiny_cfg.data)[0].classes)
+    torch.manual_seed(0)
+    model = build_model(tiny_cfg.model, len(classes))
+    for parameter in model.parameters():
+        if parameter.ndim > 1 and not parameter.any():
+            torch.nn.init.normal_(parameter, std=0.1)
+    file = Path(tiny_cfg.run) / "checkpoints" / "last.pt"
+    file.parent.mkdir(parents=True)
+    torch.save({"params": tiny_cfg.to_mapping(), "classes": classes, "model": model.state_dict()}, file)
+    return file

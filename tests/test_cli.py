@@ -13,6 +13,7 @@ import pytest
 from hitagu_lib import __version__
 from hitagu_lib.cli import main
 from hitagu_lib.data.ffmpeg import ffmpeg_path
+from hitagu_lib.runs import load_checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -129,6 +130,9 @@ def test_what_the_user_can_mend_is_one_message_and_exit_code_2(
         (["index", "--root", "f", "--out", "o.csv", "--no-decode"], "--no-decode and --workers are for --check"),
         (["index", "--root", "f", "--check", "o.csv", "--relative-to", "f"], "--relative-to is for --out"),
         (["prepare", "maxi"], "invalid choice: 'maxi'"),
+        (["evaluate"], "the following arguments are required: --checkpoint"),
+        (["evaluate", "--checkpoint", "c.pt", "--protocol", "all"], "invalid choice: 'all'"),
+        (["evaluate", "--checkpoint", "c.pt", "--clips", "0"], "found '0', expected a whole number of at least 1"),
         (["report"], "the following arguments are required: WHAT"),
         (["report", "model", "--classes", "0"], "found '0', expected a whole number of at least 1"),
         ([], "required: COMMAND"),
@@ -180,6 +184,49 @@ def test_report_model_needs_no_data_and_no_weights(
     assert [line.split()[0] for line in lines[5:8]] == ["backbone", "head", "total"]
     assert main([*command, "--overrides", "model.temporal=tns"]) == 2
     assert "did you mean tsn?" in capsys.readouterr().err
+
+
+def test_evaluate_a_list(untrained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["evaluate", "--checkpoint", str(untrained), "--protocol", "multi", "--clips", "3", "--average", "logits"]
+    assert main(command) == 0
+    folder = untrained.parents[1] / "evaluate-multi"
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[0] == f"{folder}: 28 videos, multi, 3 x 3 views, mean of logits"
+    report = json.loads((folder / "report.json").read_text())
+    assert shown[1] == f"  {report['top1']:6.1%}  top1"
+    assert (report["views"]["clips"], report["views"]["crops"], report["average"]) == (3, 3, "logits")
+    assert report["checkpoint"] == str(untrained)
+
+    assert main(["evaluate", "--checkpoint", str(untrained), "--crops", "3"]) == 2
+    assert "eval.crops: found 3; expected 1" in capsys.readouterr().err
+    params = tmp_path / "other.yaml"
+    listed = Path(report["list"]).read_text().splitlines()[:2]
+    (tmp_path / "val.csv").write_text("\n".join([*listed, "gone/v1,0,30", ""]))
+    params.write_text(
+        f"base: {untrained.parents[1] / 'params.yaml'}\ndata: {{val_list: {tmp_path / 'val.csv'}, on_bad_clip: skip}}\n"
+    )
+    (untrained.parents[1] / "params.yaml").write_text(json.dumps(load_checkpoint(untrained)["params"]))
+    skipping = ["evaluate", "--checkpoint", str(untrained), "--params", str(params), "--out", str(tmp_path / "out")]
+    assert main(skipping) == 1, "data failed, each named"
+    said = capsys.readouterr()
+    assert said.out.startswith(f"{tmp_path / 'out'}: 2 videos, single, 1 x 1 views, mean of probabilities")
+    assert f"{tmp_path / 'val.csv'}:3: " in said.err and "1 of 3 videos could not be read and are left out" in said.err
+
+
+def test_evaluate_one_video(
+    untrained: Path, tiny_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = next((tiny_data / "frames" / "val").glob("*/*"))
+    command = ["evaluate", "--checkpoint", str(untrained), "--video", str(folder)]
+    assert main([*command, "--protocol", "tsm_twice"]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[0] == f"{folder}: tsm_twice, 2 x 3 views, mean of probabilities" and len(shown) == 6
+    assert not list(untrained.parents[1].glob("evaluate-*")), "nothing is written unless --out says where"
+    video = make_video(tmp_path / "v.mp4", frames=6)
+    assert main([*command[:-1], str(video), "--out", str(tmp_path / "out")]) == 0
+    assert json.loads((tmp_path / "out" / "report.json").read_text())["num_frames"] == 6
+    assert main([*command[:-1], str(tmp_path / "none.mp4")]) == 2
+    assert "none.mp4" in capsys.readouterr().err
 
 
 def test_real_videos(shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -15,18 +15,25 @@ from hitagu_lib.errors import ClipError
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-def read_frames(folder: Path, indices: Sequence[int]) -> Tensor:
+def read_frames(
+    folder: Path, indices: Sequence[int], change: Callable[[Tensor], Tensor] = lambda frame: frame
+) -> Tensor:
     """The frames `indices` (from 0) of a frame folder: uint8 (T, 3, H, W). A frame asked for twice is decoded once.
 
+    `change` is applied to each frame (3, H, W) as it is decoded: resized there, many large frames need little memory.
     Raises ClipError naming the file that is missing, damaged, or of another size than the rest.
     """
-    decoded = {i: _read_frame(folder / f"{i + 1:06d}.jpg") for i in sorted(set(map(int, indices)))}
-    first = next(iter(decoded))
-    for i, frame in decoded.items():
-        if frame.shape != decoded[first].shape:
+    decoded: dict[int, Tensor] = {}
+    first, expected = -1, ""
+    for i in sorted(set(map(int, indices))):
+        frame = _read_frame(folder / f"{i + 1:06d}.jpg")
+        if not decoded:
+            first, expected = i, _size(frame)
+        if _size(frame) != expected:
             raise ClipError(
-                f"{folder / f'{i + 1:06d}.jpg'}: found {_size(frame)}; expected {_size(decoded[first])} as frame {first + 1:06d}"
+                f"{folder / f'{i + 1:06d}.jpg'}: found {_size(frame)}; expected {expected} as frame {first + 1:06d}"
             )
+        decoded[i] = change(frame)
     return torch.stack([decoded[int(i)] for i in indices])
 
 

@@ -20,11 +20,16 @@ def random_crop(frames: Tensor, size: int, min_scale: float, rng: np.random.Gene
 
 def centre_crop(frames: Tensor, size: int, short_side: int) -> Tensor:
     """The short side resized to `short_side`, then the central size x size: (T, 3, H, W) -> (T, 3, size, size)."""
-    H, W = frames.shape[-2:]
-    scale = short_side / min(H, W)
-    frames = _resized(frames, round(H * scale), round(W * scale))
+    frames = scale_short_side(frames, short_side)
     top, left = (frames.shape[-2] - size) // 2, (frames.shape[-1] - size) // 2
     return frames[..., top : top + size, left : left + size]
+
+
+def scale_short_side(frames: Tensor, short_side: int) -> Tensor:
+    """(..., 3, H, W) -> the same with its shorter side resized to `short_side`, its shape kept."""
+    H, W = frames.shape[-2:]
+    scale = short_side / min(H, W)
+    return _resized(frames, round(H * scale), round(W * scale))
 
 
 def mirror(frames: Tensor) -> Tensor:

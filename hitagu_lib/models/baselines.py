@@ -56,6 +56,8 @@ class TSM(TSN):
     Its backbone sees several frames, so the frames are encoded as whole clips: `encode_frames` is not defined for one frame alone.
     """
 
+    shares_frames = False
+
     def __init__(self, cfg: ModelConfig, num_classes: int) -> None:
         super().__init__(cfg, num_classes)
         self.shifts = []

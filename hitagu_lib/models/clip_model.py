@@ -36,6 +36,7 @@ class ClipModel(nn.Module):
     """
 
     width: int  # D, channels of the frame and clip embeddings
+    shares_frames = True  # `encode_frames` is there, so that views of a video can share the features of a frame
 
     def encode_frames(self, frames: Tensor) -> FrameFeatures:
         """frames (N, 3, H, W) -> their features; no frame's features depend on another frame."""

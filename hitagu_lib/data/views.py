@@ -1,0 +1,180 @@
+"""Which clips and which crops of a video an evaluation looks at, and reading them. A view is one clip under one crop.
+
+    single      1 clip by segments, 1 crop in the middle
+    multi       clips evenly spread, sampled as `data.sampling` says; 10 clips x 3 crops of dense windows (Kinetics), 2 x 3 of segments
+                (Something-Something)
+    tsm_twice   2 clips, the centres and the first frames of the segments, x 3 crops
+
+Nothing is drawn at random. Frames are counted from 0; N frames a video, T a clip, C clips. Where the published code differs, and from ours:
+
+Clips of segments. TSN and TSM (ops/dataset.py) take frame int(N/2T + i N/T) for i < T, the centres: `single`, and the first clip of
+`tsm_twice`; with --twice_sample also int(i N/T). TDN, which reads 5 frames at each place, has N - 4 for N, and frame 0 T times where
+N <= T + 4. We let a short video's frames repeat in order. Several clips of segments under `multi` are ours: `segment_clips`.
+
+Clips of windows start at c room / (C - 1), c < C. MMAction2 (SampleFrames, test_mode) counts room = N - 1 - (T - 1) stride, so that the
+last clip ends with the video: our rule, but it rounds where we round down. TSM has room = N - 64, so that with T = 8 the last frame is
+N - 8. SlowFast (get_start_end_idx) starts at c room / C, so that the last window ends room / C early. TDN starts at random. In a video
+shorter than a window MMAction2, TSM and TDN go on from its first frame; SlowFast and we repeat its last.
+
+Crops. SlowFast (uniform_crop) and MMAction2 (ThreeCrop) take squares as high as the short side is after scaling, 256 of 256, at the start,
+the middle and the end of the long side. SlowFast rounds the middle up, we down; MMAction2 ends a pixel early where the room is odd. With
+one crop TSM takes the central 224 of 256.
+
+The average. SlowFast and MMAction2 (average_clips: prob) average probabilities, TSM (test_models.py) logits: `eval.average`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hitagu_lib.config import DataConfig, EvalConfig
+from hitagu_lib.data.frames import read_frames
+from hitagu_lib.data.sampling import Indices, clip_times, dense_indices, segment_indices
+from hitagu_lib.data.transforms import scale_short_side
+from hitagu_lib.errors import ConfigError
+
+_OWN = {
+    ("single", "segment"): (1, 1),
+    ("multi", "dense"): (10, 3),
+    ("multi", "segment"): (2, 3),
+    ("tsm_twice", "segment"): (2, 3),
+}
+"""(protocol, sampling) -> clips and crops where nothing else is asked for."""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What is looked at of every video."""
+
+    name: str
+    sampling: str  # "segment" or "dense", of the clips
+    clips: int
+    crops: int
+    crop_size: int  # side of a crop, after the short side is resized to `short_side`
+    short_side: int
+    num_frames: int  # T
+    dense_span: int
+    ref_stride: float
+
+    @property
+    def views(self) -> int:
+        return self.clips * self.crops
+
+    def clip_indices(self, num_frames: int) -> Indices:
+        """The frames of each clip of a video of `num_frames`: (clips, T)."""
+        N, T = num_frames, self.num_frames
+        if self.name == "tsm_twice":
+            return np.stack([segment_indices(N, T), np.arange(T) * N // T])
+        if self.sampling == "segment":
+            return segment_clips(N, T, self.clips)
+        return dense_clips(N, T, self.dense_span, self.clips)
+
+
+def protocol(data: DataConfig, cfg: EvalConfig) -> Protocol:
+    """What `eval.protocol` means for these data, with `eval.clips`, `eval.crops` and `eval.crop_size` in place of its own numbers.
+
+    Raises ConfigError for a number of clips or crops that would make it another protocol, or crops larger than the frame.
+    """
+    sampling = data.sampling if cfg.protocol == "multi" else "segment"
+    clips, crops = _OWN[cfg.protocol, sampling]
+    for key, asked, fixed in (
+        ("clips", cfg.clips, clips if cfg.protocol != "multi" else None),
+        ("crops", cfg.crops, crops if cfg.protocol == "single" else None),
+    ):
+        if fixed is not None and asked not in (None, fixed):
+            raise ConfigError(
+                f"eval.{key}: found {asked}; expected {fixed}, or eval.protocol: multi instead of {cfg.protocol}"
+            )
+    clips, crops = cfg.clips or clips, cfg.crops or crops
+    size = cfg.crop_size or (data.image_size if crops == 1 else data.short_side)
+    if size > data.short_side:
+        raise ConfigError(f"eval.crop_size: found {size}; expected at most data.short_side = {data.short_side}")
+    return Protocol(
+        cfg.protocol, sampling, clips, crops, size, data.short_side, data.num_frames, data.dense_span, data.ref_stride
+    )
+
+
+def segment_clips(num_frames: int, T: int, clips: int) -> Indices:
+    """`clips` clips of one frame from each of T segments, the same way into each: (clips, T).
+
+    Clip c takes frame floor(i N/T + c/(C - 1) (N/T - 1)) for i < T: the first clip the first frame of each segment, the last clip the last
+    one, so that it ends with the video. One clip takes the centres. In a video of N <= T frames all clips are the same.
+    """
+    N, C = num_frames, clips
+    if C == 1:
+        return segment_indices(N, T)[None]
+    i, c = np.arange(T)[None], np.arange(C)[:, None]
+    return (i * N * (C - 1) + c * max(0, N - T)) // (T * (C - 1))  # the same in whole numbers: no rounding
+
+
+def dense_clips(num_frames: int, T: int, span: int, clips: int) -> Indices:
+    """`clips` windows of T frames, frame i at floor(i span / T) within its window: (clips, T).
+
+    Clip c starts at floor(c room / (C - 1)), room = max(0, N - 1 - floor((T - 1) span / T)), so that the last one ends with the video.
+    One clip is validation's, in the middle. A video shorter than a window repeats its last frame, and all clips are the same.
+    """
+    if clips == 1:
+        return dense_indices(num_frames, T, span)[None]
+    within = np.arange(T) * span // T
+    starts = np.arange(clips) * max(0, num_frames - 1 - within[-1]) // (clips - 1)
+    return np.minimum(starts[:, None] + within, num_frames - 1)
+
+
+def crop_corners(height: int, width: int, size: int, crops: int) -> list[tuple[int, int]]:
+    """(top, left) of `crops` squares, evenly spread along the longer side, in the middle of the shorter one.
+
+    Crop m stands at floor(m room / (M - 1)), room = side - size: for three crops left, middle, right, or in an upright frame top, middle,
+    bottom. One crop stands in the middle, at floor(room / 2).
+    """
+    top, left = (height - size) // 2, (width - size) // 2
+    if crops == 1:
+        return [(top, left)]
+    room = max(height, width) - size
+    places = [m * room // (crops - 1) for m in range(crops)]
+    return [(place, left) for place in places] if height > width else [(top, place) for place in places]
+
+
+@dataclass(frozen=True)
+class Views:
+    """The V = clips x crops views of one video, clip by clip. Pictures, which are crops of frames, have numbers: crop x n + frame."""
+
+    frames: Tensor  # uint8 (n, 3, H, W), each frame that a clip asks for once, resized
+    corners: list[tuple[int, int]]  # (top, left) of the crops, each once
+    size: int  # side of the crops
+    index: Indices  # (V, T), the pictures of each view
+    t: Tensor  # float32 (V, T), in reference strides
+
+    def pictures(self, numbers: Indices) -> Tensor:
+        """uint8 (len(numbers), 3, S, S)"""
+        crops, frames = np.divmod(numbers, len(self.frames))
+        corners = [(int(frame), *self.corners[crop]) for crop, frame in zip(crops, frames, strict=True)]
+        S = self.size
+        return torch.stack([self.frames[i, :, top : top + S, left : left + S] for i, top, left in corners])
+
+
+def read_views(folder: Path, num_frames: int, protocol: Protocol) -> Views:
+    """The views of a frame folder. Only the frames that are asked for are decoded, each once.
+
+    Raises ClipError naming the file that is missing, damaged, or of another size than the rest.
+    """
+    clips = protocol.clip_indices(num_frames)  # (C, T)
+    asked = np.unique(clips).tolist()
+    frames = read_frames(folder, asked, partial(scale_short_side, short_side=protocol.short_side))
+    return arrange(frames, clips, protocol)
+
+
+def arrange(frames: Tensor, clips: Indices, protocol: Protocol) -> Views:
+    """The views of frames (n, 3, H, W), which are those that `clips` (C, T) asks for, in the video's order, resized."""
+    _, where = np.unique(clips, return_inverse=True)
+    places = crop_corners(frames.shape[2], frames.shape[3], protocol.crop_size, protocol.crops)
+    corners = list(dict.fromkeys(places))  # in a square frame all crops of its full height are one
+    crop = np.array([corners.index(place) for place in places])
+    index = crop[:, None] * len(frames) + where.reshape(len(clips), 1, -1)  # (C, M, T)
+    t = torch.from_numpy(clip_times(clips, protocol.ref_stride)).repeat_interleave(protocol.crops, 0)
+    return Views(frames, corners, protocol.crop_size, index.reshape(protocol.views, -1), t)
