@@ -104,7 +104,9 @@ _ = ax.legend(fontsize=7, loc="lower left")
 # SCA looks at one frame's map $y$ of shape $(C, h, w)$ and multiplies it by two gates. The **channel gate** asks *what*: every channel is described
 # by its mean and by its maximum over the places, and one small bottleneck $M$ reads both.
 #
-# $$g_c = \sigma\big(M(\operatorname{mean}_{ij} y)_c + M(\operatorname{max}_{ij} y)_c\big), \qquad M(v) = W_2 \operatorname{relu}(W_1 v + b_1) + b_2 \tag{2d.1}$$
+# $$g_c = \sigma\big(M(\operatorname{mean}_{ij} y)_c + M(\operatorname{max}_{ij} y)_c\big) \tag{2d.1}$$
+#
+# with $M(v) = W_2 \operatorname{relu}(W_1 v + b_1) + b_2$.
 #
 # The **spatial gate** asks *where*, on the map that the channel gate has already weighed: every place is described by its mean and its maximum over
 # the channels, and one convolution $K$ (7 x 7; 3 x 3 on small maps) reads the neighbourhood.
@@ -197,12 +199,12 @@ for ax in [*axes[0], *axes[1, 1:]]:
 # Three things to take along:
 #
 # - The order matters. Had the spatial gate come first, it would have taken its maximum over the clutter as well.
-# - The convolution has no bias, as in CBAM: a place with nothing around it gets $\sigma(0) = 1/2$, not 0. A gate is a volume knob; it does not sum to 1.
+# - The convolution has no bias, as in CBAM's equation (its published code puts a BatchNorm there): a place with nothing around it gets $\sigma(0) = 1/2$, not 0. A gate is a volume knob; it does not sum to 1.
 # - Both gates are functions of one frame. What distinguishes *this frame from the others* they cannot see.
 #
 # ## Temporal Self-Attention
 #
-# The gated maps are averaged over places, which is now a weighted mean. Each frame becomes one **token** of `C` numbers:
+# The gated maps are averaged over places: by the gates, a weighted mean now, though its weights need not sum to 1. Each frame becomes one **token** of `C` numbers:
 #
 # $$x_t = \frac{1}{hw} \sum_{ij} y'_{t,ij} \tag{2d.4}$$
 #

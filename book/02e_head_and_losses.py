@@ -175,7 +175,7 @@ histogram(right, clip, labels)
 
 # %% [markdown]
 # The classes are told apart, and still each is a streak, some long and some short: cross-entropy asks only that the right logit be the highest, and by how much. Moving outwards lowers it further, so clips
-# drift outwards, each as far as it got. In one pair of pairs of fifteen, distance misleads.
+# drift outwards, each as far as it got. Set a pair of one class beside a pair of two: in one case of fifteen, it is the first that lies farther apart, and distance misleads.
 #
 # ## The head
 #

@@ -373,7 +373,8 @@ figure.savefig(f"{cfg.run}/result.png", dpi=110)
 #
 # ## Next
 #
-# The next chapters, on evaluation with many clips and on what the modules look at, read the run that this one has made.
+# Chapter 6 compares methods on runs like this one, over several seeds. Chapters on evaluation with many clips and on what the modules look at
+# are to follow.
 #
 # **References.** Wang et al., *Temporal Segment Networks*, ECCV 2016. Lin et al., *TSM*, ICCV 2019. Wen et al., *A Discriminative Feature
 # Learning Approach for Deep Face Recognition* (center loss), ECCV 2016. Loshchilov and Hutter, *SGDR*, ICLR 2017. Goyal et al., *The
