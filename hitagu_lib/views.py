@@ -41,7 +41,7 @@ from hitagu_lib.train import make_accelerator, prepare_data
 
 @torch.inference_mode()
 def score_views(model: ClipModel, videos: Sequence[Views], frames_at_once: int = 64) -> list[Tensor]:
-    """The logits of every view, float32 (V, K) for each video. All views of all videos have the same T and size.
+    """The logits of every view, float32 (V, K) for each video, by a model in evaluation mode. All views have the same T and size.
 
     Each distinct picture is encoded once, each distinct view goes once through the temporal half: as `score_views_plainly` within float
     rounding. No more than `frames_at_once` pictures are in the network at a time, in either half, and no more than that, or than one view
