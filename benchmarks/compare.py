@@ -13,7 +13,6 @@ given again at any time; each run's small files are in <out>/<method>-seed<seed>
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import os
 import shutil
@@ -23,18 +22,11 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
+from hitagu_lib.comparison import METHODS, folder_name, kinds_table, methods_table, read_runs
 from hitagu_lib.config import Config, load_config
 from hitagu_lib.files import write_atomic
 
-METHODS = {
-    "HiTAGU-Net": "",
-    "without 3STU": "model.stu.enabled=false",
-    "TSM": "model.temporal=tsm",
-    "GRU": "model.temporal=gru",
-    "TSN": "model.temporal=tsn",
-}
 SMALL = ("params.yaml", "provenance.json", "metrics.jsonl", "summary.json", "val_classes.csv")
 
 
@@ -58,7 +50,7 @@ def main() -> None:
 
     def job(key: tuple[int, str]) -> None:
         seed, method = key
-        name = f"{method.lower().replace(' ', '-')}-seed{seed}"
+        name = folder_name(method, seed)
         run = f"{load_config(args.params).run}-compare/{name}"
         overrides = f"{common} {METHODS[method]} run={run} train.seed={seed} train.epochs={epochs[method]}"
         command = [sys.executable, "-m", "hitagu_lib.train", "--params", str(args.params), "--overrides", overrides]
@@ -122,53 +114,9 @@ def matched_epochs(params: Path, common: str, file: Path, steps: int = 4, rounds
 
 def write_table(out: Path) -> None:
     """<out>/compare.md: a method a row, mean and standard deviation over seeds, from the published files."""
-    lines = [
-        "| method | seeds | validation top-1, mean ± sd (%) | each seed (%) | epochs | training, processor seconds |",
-        "|---|---:|---:|---|---:|---:|",
-    ]
-    for method, runs in published(out).items():
-        top1 = [100 * run["val_top1"] for run in runs]
-        seconds = statistics.mean(run["train_cpu_seconds"] for run in runs)
-        each = ", ".join(f"{value:.1f}" for value in top1)
-        lines.append(f"| {method} | {len(runs)} | {spread(top1)} | {each} | {runs[0]['epochs']} | {seconds:.0f} |")
-    groups = {group: rows for group, rows in by_kind(out).items() if rows}
-    if len(groups) > 1:
-        lines += ["", f"| top-1 (%) on | {' | '.join(published(out))} |", "|---|" + "---:|" * len(published(out))]
-        lines += [
-            f"| {group} | {' | '.join(spread(rows[m]) for m in published(out))} |" for group, rows in groups.items()
-        ]
-    write_atomic(out / "compare.md", [f"{line}\n" for line in lines])
-
-
-def published(out: Path) -> dict[str, list[dict[str, Any]]]:
-    """Method -> the summaries of its seeds, for methods with any."""
-    found = {}
-    for method in METHODS:
-        files = sorted(out.glob(f"{method.lower().replace(' ', '-')}-seed*/summary.json"))
-        if files:
-            found[method] = [json.loads(file.read_text(encoding="utf-8")) for file in files]
-    return found
-
-
-def by_kind(out: Path) -> dict[str, dict[str, list[float]]]:
-    """Kind of class -> method -> top-1 of each seed on those classes: what happens at once, and what has a pause in it."""
-    kinds: dict[str, dict[str, list[float]]] = {"one motion": {}, "two events and a pause": {}}
-    for method in published(out):
-        for file in sorted(out.glob(f"{method.lower().replace(' ', '-')}-seed*/val_classes.csv")):
-            counts = {kind: [0, 0] for kind in kinds}
-            with file.open(encoding="utf-8", newline="") as rows:
-                for row in csv.DictReader(rows):
-                    kind = "two events and a pause" if ", then " in row["label"] else "one motion"
-                    counts[kind][0] += int(row["correct"])
-                    counts[kind][1] += int(row["clips"])
-            for kind, (correct, clips) in counts.items():
-                if clips:
-                    kinds[kind].setdefault(method, []).append(100 * correct / clips)
-    return kinds
-
-
-def spread(values: list[float]) -> str:
-    return f"{statistics.mean(values):.1f} ± {statistics.stdev(values):.1f}" if len(values) > 1 else f"{values[0]:.1f}"
+    runs = read_runs(out)
+    kinds = kinds_table(runs)
+    write_atomic(out / "compare.md", [f"{line}\n" for line in [*methods_table(runs), *([""] if kinds else []), *kinds]])
 
 
 if __name__ == "__main__":
