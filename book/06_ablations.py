@@ -15,10 +15,6 @@
 # ---
 
 # %% [markdown]
-# # 3 Training
-#
-
-# %% [markdown]
 # # 6 Is it worth having? Comparisons and ablations
 #
 # Three modules were put on top of a backbone, and each costs something. Whether they are worth it is a question about numbers, and numbers

@@ -1,13 +1,22 @@
 """What several test files need: the real inputs, where they are, and a tiny mini data set made once a session."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import pytest
 
 from hitagu_lib.config import Config, resolve
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True)
+def no_figure_left_open() -> Iterator[None]:
+    """Tests that count open figures start from none."""
+    yield
+    plt.close("all")
 
 
 @pytest.fixture(scope="session")

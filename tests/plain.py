@@ -77,7 +77,7 @@ def relu(x: Tensor) -> Tensor:
 
 
 def resnet(backbone: TruncatedResNet, frames: Tensor, shift: Callable[[Tensor], Tensor] = lambda x: x) -> list[Tensor]:
-    """The stages' maps of ResNet-18 (He et al. 2016); `shift` acts on what each residual branch reads."""
+    """The stem's and the stages' maps of ResNet-18 (He et al. 2016); `shift` acts on what each residual branch reads."""
 
     def weight(part: nn.Module) -> Tensor:
         (only,) = part.parameters()  # a convolution, alone or behind a TemporalShift
@@ -85,7 +85,7 @@ def resnet(backbone: TruncatedResNet, frames: Tensor, shift: Callable[[Tensor], 
 
     conv1, bn1, _, _ = backbone.stem
     x = max_pool(relu(batch_norm(conv(frames, weight(conv1), 2), bn1)))
-    maps = []
+    maps = [x]
     for stage in backbone.stages.values():
         for block in stage:
             y = relu(batch_norm(conv(shift(x), weight(block.conv1), block.stride), block.bn1))
