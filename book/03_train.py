@@ -31,7 +31,7 @@
 # **You will be able to** train HiTAGU-Net from a params file, change single values, read a run's folder, go on after an interruption, and
 # say how much of a model's accuracy is owed to the *order* of the frames.
 #
-# **Prerequisites**: basic PyTorch. **Time** with the mini data on two CPU cores: six minutes, of which two are the
+# **Prerequisites**: basic PyTorch. **Time** with the mini data on two CPU cores: five minutes, of which one and a half are the
 # baseline's; not measured on a GPU yet. **Memory**: 2 GiB.
 
 # %% [markdown]
