@@ -6,8 +6,9 @@ Every method has the recipe's data, resolution, augmentation, batch size and sch
 the number of epochs: a method whose step is cheaper trains for more of them, so that all take the time that HiTAGU-Net takes. Steps are
 timed first, by turns, in processor seconds of one thread, and the epochs written to <out>/epochs.json; delete it to time again.
 
-Each run is a process of its own with one thread. A finished run is not repeated and one that was stopped goes on, so the command can be
-given again at any time; each run's small files are in <out>/<method>-seed<seed>/ as soon as it ends, and <out>/compare.md is written anew.
+Each run is a process of its own with one thread. A published run is not repeated and one that was stopped goes on, so the command can be
+given again at any time, with the same overrides; each run's small files are in <out>/<method>-seed<seed>/ as soon as it ends, and
+<out>/compare.md is written anew.
 """
 
 from __future__ import annotations
@@ -23,11 +24,9 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from hitagu_lib.comparison import METHODS, folder_name, kinds_table, methods_table, read_runs
+from hitagu_lib.comparison import METHODS, PUBLISHED, folder_name, is_published, kinds_table, methods_table, read_runs
 from hitagu_lib.config import Config, load_config
 from hitagu_lib.files import write_atomic
-
-SMALL = ("params.yaml", "provenance.json", "metrics.jsonl", "summary.json", "val_classes.csv")
 
 
 def main() -> None:
@@ -53,11 +52,13 @@ def main() -> None:
         name = folder_name(method, seed)
         run = f"{load_config(args.params).run}-compare/{name}"
         overrides = f"{common} {METHODS[method]} run={run} train.seed={seed} train.epochs={epochs[method]}"
+        published = args.out / name
+        if is_published(published, load_config(args.params, overrides)):
+            return
         command = [sys.executable, "-m", "hitagu_lib.train", "--params", str(args.params), "--overrides", overrides]
         subprocess.run(command, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL)
-        published = args.out / name
         published.mkdir(parents=True, exist_ok=True)
-        for file in SMALL:
+        for file in PUBLISHED:
             shutil.copyfile(Path(run) / file, published / file)
         write_table(args.out)
 

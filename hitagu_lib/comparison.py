@@ -16,7 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hitagu_lib.config import Config, load_config
 from hitagu_lib.errors import ConfigError
+from hitagu_lib.runs import changed_params
 
 METHODS = {
     "HiTAGU-Net": "",
@@ -26,6 +28,9 @@ METHODS = {
     "TSN": "model.temporal=tsn",
 }
 """Method, as tables name it -> what of the recipe it changes. The first is the one whose training time all take."""
+
+PUBLISHED = ("params.yaml", "provenance.json", "metrics.jsonl", "summary.json", "val_classes.csv")
+"""The files of a run that are kept."""
 
 KINDS = ("one motion", "two events and a pause")
 
@@ -75,6 +80,23 @@ def read_runs(out: str | Path) -> list[PublishedRun]:
                 found.append(PublishedRun(method, read["seed"], folder, read, _read_classes(classes)))
         runs += sorted(found, key=lambda run: run.seed)
     return runs
+
+
+def is_published(folder: Path, cfg: Config) -> bool:
+    """Whether `folder` holds the finished run that `cfg` describes; keys that are newer than the run count as their defaults.
+
+    Raises ConfigError where it holds a run with other parameters.
+    """
+    if not all((folder / name).exists() for name in PUBLISHED):
+        return False
+    there = load_config(folder / "params.yaml").to_yaml()
+    if changed := changed_params(there, cfg.to_yaml(), "published"):
+        raise ConfigError(
+            f"{folder}: this run was made with other parameters:\n"
+            + "\n".join(changed)
+            + "\nRemove it, or choose another --out"
+        )
+    return True
 
 
 def _read_summary(file: Path) -> dict[str, Any]:

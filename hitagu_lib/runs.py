@@ -54,12 +54,7 @@ class Run:
         write_atomic(self.params, [cfg.to_yaml()])
 
     def _check_same_params(self) -> None:
-        old, new = self.params.read_text(encoding="utf-8").splitlines(), self.cfg.to_yaml().splitlines()
-        changed = [
-            line
-            for line in difflib.unified_diff(old, new, "the run's", "asked for", lineterm="", n=0)
-            if line[:2] != "@@"
-        ]
+        changed = changed_params(self.params.read_text(encoding="utf-8"), self.cfg.to_yaml(), "the run's")
         if changed:
             raise ConfigError(
                 f"{self.params}: this run was started with other parameters:\n"
@@ -106,6 +101,12 @@ class Run:
         aside = self.checkpoint(f".{name}.{os.getpid()}")
         torch.save(state, aside)
         os.replace(aside, self.checkpoint(name))
+
+
+def changed_params(old: str, new: str, whose: str) -> list[str]:
+    """The lines in which two resolved parameters, as YAML, differ: those of `whose`, then those asked for."""
+    lines = difflib.unified_diff(old.splitlines(), new.splitlines(), whose, "asked for", lineterm="", n=0)
+    return [line for line in lines if line[:2] != "@@"]
 
 
 def load_checkpoint(file: str | Path) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from hitagu_lib.comparison import (
     by_method,
     classes_table,
     folder_name,
+    is_published,
     kind_of,
     kinds_table,
     methods_table,
@@ -72,6 +73,20 @@ def test_runs_are_read_in_the_order_of_methods_then_seeds(out: Path) -> None:
 def test_a_run_that_is_still_being_copied_is_left_out(out: Path, missing: str) -> None:
     (out / "tsm-seed1" / missing).unlink()
     assert [run.seed for run in read_runs(out) if run.method == "TSM"] == [0]
+
+
+def test_a_published_run_is_not_made_again_and_other_parameters_are_refused(out: Path) -> None:
+    folder = out / "tsm-seed0"
+    cfg = load_config(ROOT / "params/mini.yaml", "model.temporal=tsm")
+    assert not is_published(folder, cfg), "its parameters and provenance are missing"
+    (folder / "provenance.json").write_text("{}")
+    older = cfg.to_mapping()
+    del older["eval"]["average"]  # as a run from before there was such a key
+    (folder / "params.yaml").write_text(json.dumps(older))
+    assert is_published(folder, cfg), "keys newer than the run count as their defaults"
+    other = load_config(ROOT / "params/mini.yaml", "model.temporal=tsm train.epochs=9")
+    with pytest.raises(ConfigError, match=r"(?s)tsm-seed0: .*other parameters:.*-  epochs: 4\n\+  epochs: 9"):
+        is_published(folder, other)
 
 
 def test_a_folder_that_is_not_there_has_no_runs(tmp_path: Path) -> None:
