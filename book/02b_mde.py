@@ -347,7 +347,8 @@ for motion in [(0, 0), (0, 1), (1, 1), (-2, 2), (0, 0.5), (0, 3), (0, 4)]:
 # - **Beyond the radius** $w$ does not say "I do not know". At three cells a frame it names the nearest thing that looks alike, here the dot's flank,
 #   two cells to the right: the direction is right, the distance is not. At four cells nothing alike is in reach and the weight is spread thinly.
 #
-# What one grid step is in pixels depends on the tap: 4 for `layer1`, 8 for `layer2`, 16, 32. Hence two steps are 8 pixels a frame at `layer1`.
+# What one grid step is in pixels depends on the tap: 4 for the stem and `layer1`, 8 for `layer2`, 16, 32. Hence two steps are 8 pixels a frame at
+# `layer1`.
 #
 # Where the weights know little, and where much: a square that moves by one cell down and one to the right.
 
@@ -717,6 +718,9 @@ for i, ax in enumerate(axes):
 # %% [markdown]
 # On the finest grid the dot moves a whole step and $w$ can name it; on the coarsest it moves an eighth of one. The price is cost: a finer
 # grid has more positions. The deeper stages see more context and know more of *what* moves; MDE can tap several.
+#
+# The stem lies on `layer1`'s grid, before any residual block, and each of its cells sees 11 pixels instead of 43: sharper, and what a texture that
+# moves with the camera needs. The recipes for the synthetic sets tap it: chapter 6 tells what the trials with `layer1` and with the stem gave.
 #
 # What the project's throw-away trials have told, and no more than that (12 synthetic classes, 64 px, 8 frames, ResNet-18, two CPU cores, one
 # seed, 240 validation clips): differences on a coarse top map alone sat at chance for two epochs, and with a finer tap (`layer1`) learning started
