@@ -205,7 +205,7 @@ print(f"3STU, from a pause of 16 to one of 32: {fall:.1f} times fainter")
 # forget; and it is there at 64 frames. At short pauses, TSM's trace is the stronger one by far.
 #
 # Two fair remarks. Random weights show what *can* be seen, not what training makes of it. And a memory is not the only cure: attention over
-# all frames with a position code, which comes next in the pipeline, can do it too. Chapter 6 measures what each is worth.
+# all frames with a position code, which comes next in the pipeline, can do it too. Chapter 6 asks what each is worth.
 
 # %% [markdown]
 # ## One state
