@@ -24,9 +24,13 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import torch
+
 from hitagu_lib.comparison import METHODS, PUBLISHED, folder_name, is_published, kinds_table, methods_table, read_runs
-from hitagu_lib.config import Config, load_config
+from hitagu_lib.config import load_config
+from hitagu_lib.data.dataset import ClipDataset, make_loader, open_lists
 from hitagu_lib.files import write_atomic
+from hitagu_lib.train import Learner, make_accelerator, prepare_data
 
 
 def main() -> None:
@@ -42,7 +46,7 @@ def main() -> None:
     args = parser.parse_args()
     # One thread a run, and no loader processes beside it: then its processor seconds are all it has cost.
     common = f"{args.overrides} data.workers=0 eval.tsn_baseline=false"
-    prepare(load_config(args.params, common))
+    prepare_data(load_config(args.params, common), progress=True)
     args.out.mkdir(parents=True, exist_ok=True)
     epochs = matched_epochs(args.params, common, args.out / "epochs.json")
     jobs = [(seed, method) for seed in args.seeds for method in args.methods]
@@ -67,21 +71,10 @@ def main() -> None:
     print((args.out / "compare.md").read_text(encoding="utf-8"))
 
 
-def prepare(cfg: Config) -> None:
-    from hitagu_lib.train import prepare_data
-
-    prepare_data(cfg, progress=True)
-
-
 def matched_epochs(params: Path, common: str, file: Path, steps: int = 4, rounds: int = 5) -> dict[str, int]:
     """Epochs a method for the training time that the first one takes; from `file`, or timed and written there."""
     if file.exists():
         return {method: cost["epochs"] for method, cost in json.loads(file.read_text(encoding="utf-8")).items()}
-    import torch
-
-    from hitagu_lib.data.dataset import ClipDataset, make_loader, open_lists
-    from hitagu_lib.train import Learner, make_accelerator
-
     torch.set_num_threads(1)
     learners = {}
     for method, overrides in METHODS.items():

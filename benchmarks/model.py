@@ -16,14 +16,9 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import os
-import platform
 import random
-import shlex
-import statistics
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,8 +28,8 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.timing import clocked, conditions, device_name, median, publish
 from hitagu_lib.config import ModelConfig, load_config
-from hitagu_lib.files import write_atomic
 from hitagu_lib.models import build_model
 from hitagu_lib.models.backbone import TruncatedResNet
 from hitagu_lib.models.cost import Cost, budget
@@ -81,7 +76,7 @@ def main(argv: list[str] | None = None) -> None:
     torch.backends.cudnn.benchmark = True  # sizes stay the same: let cuDNN choose
 
     cfg = load_config(args.params, f"{args.overrides} model.backbone.weights=null")
-    where = surroundings(_device_name(args.device)) | {"load_average": [os.getloadavg()[0]]}
+    where = surroundings(device_name(args.device)) | {"load_average": [os.getloadavg()[0]]}
     shape = (args.batch, cfg.data.num_frames, 3, cfg.data.image_size, cfg.data.image_size)
     networks = _networks(cfg.model, args.classes)
     contestants = {name: Contestant(network, args, shape) for name, network in networks.items()}
@@ -94,11 +89,8 @@ def main(argv: list[str] | None = None) -> None:
     setting = [args.dtype, args.layout, f"batch{args.batch}"] + ["compiled"] * args.compile
     lines = report(samples, costs, where, f"{args.params}, {clip}, {', '.join(setting)}", args.rounds, args.device)
     out = (args.out or Path("outputs/published/model") / args.device) / "-".join(setting)
-    out.parent.mkdir(parents=True, exist_ok=True)
     result = {"clips": clip, "setting": setting, "rounds": args.rounds, "where": where, "milliseconds": samples}
-    write_atomic(out.with_suffix(".md"), [f"{line}\n" for line in lines])
-    write_atomic(out.with_suffix(".json"), [json.dumps(result, indent=1) + "\n"])
-    print("\n".join(lines))
+    publish(out, lines, result)
 
 
 def _networks(cfg: ModelConfig, classes: int) -> dict[str, nn.Module]:
@@ -152,28 +144,11 @@ def measure(contestants: dict[str, Contestant], rounds: int, warmup: int, device
         for kind in KINDS:
             order.shuffle(names)
             for name in names:
-                times = _time(contestants[name].ready(kind), device)
+                times = clocked(contestants[name].ready(kind), device)
                 if turn >= 0:
                     for clock, milliseconds in times.items():
                         samples[kind][name][clock].append(round(milliseconds, 3))
     return samples
-
-
-def _time(step: Callable[[], None], device: str) -> dict[str, float]:
-    """Milliseconds of one step by the wall's and the process's clock."""
-    if device == "cuda":
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        torch.cuda.synchronize()
-        cpu = time.process_time()
-        start.record()
-        step()
-        end.record()
-        cpu = time.process_time() - cpu  # what it took to launch the kernels
-        torch.cuda.synchronize()
-        return {"wall": start.elapsed_time(end), "CPU": 1e3 * cpu}
-    wall, cpu = time.perf_counter(), time.process_time()
-    step()
-    return {"wall": 1e3 * (time.perf_counter() - wall), "CPU": 1e3 * (time.process_time() - cpu)}
 
 
 def report(
@@ -195,34 +170,15 @@ def report(
             cells = [name, f"{costs[name].gflops:.2f}", f"{costs[name].params_millions:.2f}"]
             for clock in clocks:
                 ratios = [a / b for a, b in zip(own[clock], by_network[BARE][clock], strict=True)]
-                cells += [_median(own[clock], 1), "1" if name == BARE else _median(ratios, 3)]
+                cells += [median(own[clock], 1), "1" if name == BARE else median(ratios, 3)]
             lines.append(f"| {' | '.join(cells)} |")
-    versions = ", ".join(f"{name} {where['packages'][name]}" for name in ("torch", "torchvision"))
-    threads = "" if device == "cuda" else f", {where['cpu_threads']} thread{'s' * (where['cpu_threads'] != 1)}"
-    busy = " and ".join(f"{load:.1f}" for load in where["load_average"])
     return [
         *lines,
         "",
         f"Median of {rounds} rounds, quartiles in brackets; ratios are taken within a round.",
         "GFLOPs: 10^9 multiply-adds of one clip's forward.",
-        f"{where['device']}{threads}; {versions}; {where['started'][:10]}; commit {where['git_commit']}; load average before and "
-        f"after: {busy} (with this run's own).",
-        "",
-        f"`python benchmarks/{shlex.join(where['command'])}`",
+        *conditions(where, device),
     ]
-
-
-def _median(values: list[float], digits: int) -> str:
-    low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
-    return f"{middle:.{digits}f} ({low:.{digits}f}–{high:.{digits}f})"
-
-
-def _device_name(device: str) -> str:
-    if device == "cuda":
-        return torch.cuda.get_device_name()
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 if __name__ == "__main__":

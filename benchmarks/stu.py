@@ -22,10 +22,8 @@ Writes <out>/<setting>.md and .json (every sample, and where it was measured).
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import random
-import shlex
 import statistics
 import sys
 from collections.abc import Callable
@@ -37,18 +35,15 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from model import _device_name, _median, _time
-
+from benchmarks.timing import clocked, conditions, device_name, median, publish
 from hitagu_lib.config import STUConfig
-from hitagu_lib.files import write_atomic
 from hitagu_lib.models.stu import ThreeStateTemporalUnit
 from hitagu_lib.runs import surroundings
 
 FORMS = ("loop", "closed", "scan")
 GRU, DEEP, GRU_MODULE = "nn.GRU, D to D", "nn.GRU, 3 layers of D", "W_in, BN, nn.GRU, W_o"
-Samples = dict[
-    int, dict[str, dict[str, list[float]]]
-]  # T -> contestant -> clock -> milliseconds, one a round; one alone if too slow
+# T -> contestant -> clock -> milliseconds, one a round; one alone if too slow
+Samples = dict[int, dict[str, dict[str, list[float]]]]
 
 
 class GRUUnit(nn.Module):
@@ -97,18 +92,15 @@ def main() -> None:
     if args.threads:
         torch.set_num_threads(args.threads)
 
-    where = surroundings(_device_name(args.device)) | {"load_average": [os.getloadavg()[0]]}
+    where = surroundings(device_name(args.device)) | {"load_average": [os.getloadavg()[0]]}
     samples: Samples = {T: measure(contestants(T, args), args) for T in args.frames}
     where["load_average"].append(os.getloadavg()[0])
 
     setting = [args.dtype, f"clips{args.clips}", f"side{args.side}", f"width{args.width}"] + ["compiled"] * args.compile
     lines = report(samples, where, args)
     out = (args.out or Path("outputs/published/stu") / args.device) / "-".join(setting)
-    out.parent.mkdir(parents=True, exist_ok=True)
     result = {"setting": setting, "channels": args.channels, "rounds": args.rounds, "where": where}
-    write_atomic(out.with_suffix(".md"), [f"{line}\n" for line in lines])
-    write_atomic(out.with_suffix(".json"), [json.dumps(result | {"milliseconds": samples}, indent=1) + "\n"])
-    print("\n".join(lines))
+    publish(out, lines, result | {"milliseconds": samples})
 
 
 def contestants(T: int, args: argparse.Namespace) -> dict[str, Callable[[], None]]:
@@ -153,14 +145,14 @@ def measure(steps: dict[str, Callable[[], None]], args: argparse.Namespace) -> d
     order, names = random.Random(0), list(steps)
     samples: dict[str, dict[str, list[float]]] = {name: {"wall": [], "CPU": []} for name in steps}
     for name in list(names):
-        times = _time(steps[name], args.device)
+        times = clocked(steps[name], args.device)
         if args.device == "cpu" and times["CPU"] > 1e3 * args.slow:
             samples[name] = {clock: [round(milliseconds, 3)] for clock, milliseconds in times.items()}
             names.remove(name)
     for turn in range(1 - args.warmup, args.rounds):
         order.shuffle(names)
         for name in names:
-            times = _time(steps[name], args.device)
+            times = clocked(steps[name], args.device)
             if turn >= 0:
                 for clock, milliseconds in times.items():
                     samples[name][clock].append(round(milliseconds, 3))
@@ -189,10 +181,8 @@ def report(samples: Samples, where: dict[str, Any], args: argparse.Namespace) ->
                 continue
             for clock in clocks:
                 ratios = [a / b for a, b in zip(own[clock], peer[clock], strict=True)]
-                cells += [_median(own[clock], 1), "1" if own is peer else _median(ratios, 2)]
+                cells += [median(own[clock], 1), "1" if own is peer else median(ratios, 2)]
             lines.append(f"| {' | '.join(cells)} |")
-    busy = " and ".join(f"{load:.1f}" for load in where["load_average"])
-    threads = "" if args.device == "cuda" else f", threads: {where['cpu_threads']}"
     best = {
         T: min(FORMS, key=lambda form: statistics.median(by_name[f"3STU memory, {form}"][clocks[-1]]))
         for T, by_name in samples.items()
@@ -202,10 +192,7 @@ def report(samples: Samples, where: dict[str, Any], args: argparse.Namespace) ->
         "",
         "Fastest form: " + ", ".join(f"{form} at T = {T}" for T, form in best.items()) + ".",
         f"Median of {args.rounds} rounds, quartiles in brackets; ratios are taken within a round.",
-        f"{where['device']}{threads}; torch {where['packages']['torch']}; {where['started'][:10]}; commit {where['git_commit']}; "
-        f"load average before and after: {busy} (with this run's own).",
-        "",
-        f"`python benchmarks/{shlex.join(where['command'])}`",
+        *conditions(where, args.device),
     ]
 
 

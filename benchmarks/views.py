@@ -18,10 +18,8 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import os
 import random
-import shlex
 import sys
 import threading
 from collections.abc import Callable
@@ -34,11 +32,9 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from model import _device_name, _median, _time
-
+from benchmarks.timing import clocked, conditions, device_name, median, publish
 from hitagu_lib.config import Config, load_config
 from hitagu_lib.data.views import Views, arrange, protocol
-from hitagu_lib.files import write_atomic
 from hitagu_lib.models import ClipModel, build_model
 from hitagu_lib.runs import surroundings
 from hitagu_lib.views import score_views, score_views_plainly
@@ -73,7 +69,7 @@ def main() -> None:
 
     overrides = f"eval.protocol=multi eval.clips={args.clips} eval.crops={args.crops} model.backbone.weights=null"
     cfg = load_config(args.params, f"{args.overrides} {overrides}")
-    where = surroundings(_device_name(args.device)) | {"load_average": [os.getloadavg()[0]]}
+    where = surroundings(device_name(args.device)) | {"load_average": [os.getloadavg()[0]]}
     torch.manual_seed(0)
     model = build_model(cfg.model, args.classes).eval()
     for parameter in model.parameters():  # what starts at zero would hide a difference
@@ -93,9 +89,7 @@ def main() -> None:
     lines = report(results, where, cfg, size, args)
     out = (args.out or Path("outputs/published/views") / args.device) / "-".join(setting)
     result = {"setting": setting, "rounds": args.rounds, "frames_at_once": args.frames_at_once, "where": where}
-    write_atomic(out.with_suffix(".md"), [f"{line}\n" for line in lines])
-    write_atomic(out.with_suffix(".json"), [json.dumps(result | {"results": results}, indent=1) + "\n"])
-    print("\n".join(lines))
+    publish(out, lines, result | {"results": results})
 
 
 def a_video(cfg: Config, length: int, sampling: str, T: int) -> tuple[Views, int]:
@@ -124,7 +118,7 @@ def measure(model: ClipModel, views: Views, distinct: int, args: argparse.Namesp
     for _ in range(args.rounds):
         order.shuffle(names)
         for name in names:
-            for clock, milliseconds in _time(step(name), args.device).items():
+            for clock, milliseconds in clocked(step(name), args.device).items():
                 samples[name][clock].append(round(milliseconds, 3))
     plain, shared = logits["plain loop"], logits["shared"]
     return {
@@ -191,21 +185,16 @@ def report(
         plain, shared = (result["milliseconds"][way] for way in WAYS)
         cells = [f"{result['length']} frames, {result['sampling']}", str(result["T"])]
         cells += [f"{result['frames_asked']} / {result['frames_distinct']}", str(result["views_distinct"])]
-        cells += [_median(way[clock], 0) for clock in clocks for way in (plain, shared)]
-        cells += [_median([a / b for a, b in zip(plain[clock], shared[clock], strict=True)], 2) for clock in clocks]
+        cells += [median(way[clock], 0) for clock in clocks for way in (plain, shared)]
+        cells += [median([a / b for a, b in zip(plain[clock], shared[clock], strict=True)], 2) for clock in clocks]
         cells += [f"{result['megabytes'][way]:.0f}" for way in WAYS]
         cells += [f"{result['largest_difference']:.0e} ({result['largest_logit']:.1f})"]
         lines.append(f"| {' | '.join(cells)} |")
-    busy = " and ".join(f"{load:.1f}" for load in where["load_average"])
-    threads = "" if args.device == "cuda" else f", threads: {where['cpu_threads']}"
     return [
         *lines,
         "",
         f"Median of {args.rounds} rounds, quartiles in brackets; ratios are taken within a round. Memory: one pass.",
-        f"{where['device']}{threads}; torch {where['packages']['torch']}; {where['started'][:10]}; commit {where['git_commit']}; "
-        f"load average before and after: {busy} (with this run's own).",
-        "",
-        f"`python benchmarks/{shlex.join(where['command'])}`",
+        *conditions(where, args.device),
     ]
 
 
