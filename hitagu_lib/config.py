@@ -63,6 +63,11 @@ class DataConfig:
     on_bad_clip: str = _option("error", choices=("error", "skip"))
     workers: int = _option(4, low=0, high=256)  # loader processes
 
+    @property
+    def classes_file(self) -> Path:
+        """Where the labels stand."""
+        return Path(self.classes) if self.classes else Path(self.train_list).with_name("classes.txt")
+
 
 @dataclass(frozen=True)
 class BackboneConfig:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,6 +22,7 @@ from hitagu_lib import __version__
 from hitagu_lib.config import Config
 from hitagu_lib.data.frames import MEAN, STD
 from hitagu_lib.errors import ExportError
+from hitagu_lib.files import replacing
 from hitagu_lib.models import ClipModel
 from hitagu_lib.predict import load_model
 
@@ -62,20 +62,17 @@ def export_model(model: ClipModel, cfg: Config, classes: Sequence[str], out: str
         "std": json.dumps(STD),
     }
     shape = cfg.data.num_frames, cfg.data.image_size
-    out.parent.mkdir(parents=True, exist_ok=True)
-    aside = out.with_name(f".{os.getpid()}.{out.name}")
     was_training = model.training
     model.eval()
     try:
-        write(trace(model, *shape), aside, metadata)
-        difference = _difference(model, read(aside), *shape)
-        if not difference <= TOLERANCE:  # NaN is no agreement
-            raise ExportError(
-                f"{out}: not written: its logits differ from the module's by {difference:.1e}; expected {TOLERANCE:.0e} at most"
-            )
-        os.replace(aside, out)
+        with replacing(out) as aside:
+            write(trace(model, *shape), aside, metadata)
+            difference = _difference(model, read(aside), *shape)
+            if not difference <= TOLERANCE:  # NaN is no agreement
+                raise ExportError(
+                    f"{out}: not written: its logits differ from the module's by {difference:.1e}; expected {TOLERANCE:.0e} at most"
+                )
     finally:
-        aside.unlink(missing_ok=True)
         model.train(was_training)
     return difference
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 from hitagu_lib.config import Config
@@ -21,7 +20,7 @@ def count_classes(cfg: Config, given: int | None = None) -> tuple[int, str]:
     """
     if given is not None:
         return given, "as given"
-    file = Path(cfg.data.classes) if cfg.data.classes else Path(cfg.data.train_list).with_name("classes.txt")
+    file = cfg.data.classes_file
     if file.exists():
         return len(read_classes(file)), f"the lines of {file}"
     return ASSUMED_CLASSES, f"assumed, Something-Something V2's number; {file} is not there, --classes sets another"

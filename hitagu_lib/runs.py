@@ -13,13 +13,10 @@ Every file but the log and the metrics' last line is written aside and renamed: 
 
 from __future__ import annotations
 
-import csv
 import difflib
 import hashlib
 import importlib.metadata
-import io
 import json
-import os
 import platform
 import subprocess
 import sys
@@ -33,7 +30,7 @@ import torch
 from hitagu_lib import __version__
 from hitagu_lib.config import Config
 from hitagu_lib.errors import ConfigError, WeightsError
-from hitagu_lib.files import write_atomic
+from hitagu_lib.files import quoted, replacing, write_atomic
 
 PACKAGES = ("torch", "torchvision", "accelerate", "torchmetrics", "numpy", "pillow")
 
@@ -70,11 +67,8 @@ class Run:
         write_atomic(self._summary, [json.dumps(summary, indent=2) + "\n"])
 
     def write_classes(self, labels: Sequence[str], clips: Sequence[int], correct: Sequence[int]) -> None:
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["label", "clips", "correct"])
-        writer.writerows(zip(labels, clips, correct, strict=True))
-        write_atomic(self.folder / "val_classes.csv", [text.getvalue()])
+        rows = (f"{quoted(label)},{n},{right}\n" for label, n, right in zip(labels, clips, correct, strict=True))
+        write_atomic(self.folder / "val_classes.csv", ["label,clips,correct\n", *rows])
 
     def metrics(self) -> list[dict[str, Any]]:
         """What `log_metrics` wrote, a line an epoch."""
@@ -98,9 +92,8 @@ class Run:
         return self._checkpoints / f"{name}.pt"
 
     def save_checkpoint(self, name: str, state: dict[str, Any]) -> None:
-        aside = self.checkpoint(f".{name}.{os.getpid()}")
-        torch.save(state, aside)
-        os.replace(aside, self.checkpoint(name))
+        with replacing(self.checkpoint(name)) as aside:
+            torch.save(state, aside)
 
 
 def changed_params(old: str, new: str, whose: str) -> list[str]:

@@ -8,10 +8,7 @@ its views are computed one after another.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -20,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
@@ -32,7 +30,7 @@ from hitagu_lib.data.sampling import Indices
 from hitagu_lib.data.views import Protocol, Views, protocol, read_views
 from hitagu_lib.errors import ClipError, ConfigError
 from hitagu_lib.evaluate import Scores
-from hitagu_lib.files import write_atomic
+from hitagu_lib.files import quoted, replacing, write_atomic
 from hitagu_lib.models import ClipModel, FrameFeatures
 from hitagu_lib.predict import frame_folder, load_model
 from hitagu_lib.runs import surroundings
@@ -209,16 +207,14 @@ def evaluate(
     """
     started = time.perf_counter()
     plan = protocol(cfg.data, cfg.eval)
-    model, _, classes = load_model(checkpoint)
+    model, classes, accelerator = _load(cfg, checkpoint)
     check_paths(cfg.data)
     prepare_data(cfg, progress)
-    clips = read_list(Path(cfg.data.val_list), Path(cfg.data.root), _classes_file(cfg))
+    clips = read_list(Path(cfg.data.val_list), Path(cfg.data.root), cfg.data.classes_file)
     if list(clips.classes) != list(classes):
         raise ConfigError(
             f"{checkpoint}: found {_brief(classes)}; expected the classes of {cfg.data.val_list}, {_brief(clips.classes)}"
         )
-    accelerator = make_accelerator(cfg.train)
-    model = model.to(accelerator.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     with accelerator.autocast():
         found = score_list(model, clips, plan, cfg, progress)
     scores, listed, scored = found.scores, len(clips), len(found.scores.rows)
@@ -253,9 +249,7 @@ def evaluate_video(
 ) -> dict[str, Any]:
     """Rank the classes for one frame folder or video file by `eval.protocol`; with `out` also written to <out>/report.json."""
     plan = protocol(cfg.data, cfg.eval)
-    model, _, classes = load_model(checkpoint)
-    accelerator = make_accelerator(cfg.train)
-    model = model.to(accelerator.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model, classes, accelerator = _load(cfg, checkpoint)
     with frame_folder(source, plan.short_side) as (folder, num_frames):
         views = read_views(folder, num_frames, plan)
     with accelerator.autocast():
@@ -282,8 +276,12 @@ def default_folder(checkpoint: str | Path, name: str) -> Path:
     return (folder.parent if folder.name == "checkpoints" else folder) / f"evaluate-{name}"
 
 
-def _classes_file(cfg: Config) -> Path:
-    return Path(cfg.data.classes) if cfg.data.classes else Path(cfg.data.train_list).with_name("classes.txt")
+def _load(cfg: Config, checkpoint: str | Path) -> tuple[ClipModel, list[str], Accelerator]:
+    """The network of a checkpoint on the best device, its classes, and what runs it in the precision of `train`."""
+    accelerator = make_accelerator(cfg.train)
+    model, _, classes = load_model(checkpoint)
+    model = model.to(accelerator.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model, classes, accelerator
 
 
 def _brief(classes: Sequence[str]) -> str:
@@ -291,29 +289,21 @@ def _brief(classes: Sequence[str]) -> str:
 
 
 def _write_predictions(file: Path, clips: ClipList, scores: Scores) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["row", "path", "label", "predicted", "score"])
     best = scores.logits.max(1)
-    for row, label, score, predicted in zip(
-        scores.rows.tolist(), scores.labels.tolist(), best.values.tolist(), best.indices.tolist(), strict=True
-    ):
-        names = clips.classes[label], clips.classes[predicted]
-        writer.writerow([row, clips.path(row), *names, f"{score:.6g}"])
-    write_atomic(file, [text.getvalue()])
+    rows = zip(scores.rows.tolist(), scores.labels.tolist(), best.indices.tolist(), best.values.tolist(), strict=True)
+    lines = (
+        f"{row},{quoted(clips.path(row))},{quoted(clips.classes[label])},{quoted(clips.classes[predicted])},{score:.6g}\n"
+        for row, label, predicted, score in rows
+    )
+    write_atomic(file, ["row,path,label,predicted,score\n", *lines])
 
 
 def _write_scores(file: Path, found: Evaluation) -> None:
-    aside = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-    try:
-        with open(aside, "wb") as stream:
-            np.savez(
-                stream,
-                rows=found.scores.rows.numpy(),
-                labels=found.scores.labels.numpy(),
-                scores=found.scores.logits.numpy(),
-                view_logits=found.logits.numpy(),
-            )
-        os.replace(aside, file)
-    finally:
-        aside.unlink(missing_ok=True)
+    with replacing(file) as aside:
+        np.savez(
+            aside,
+            rows=found.scores.rows.numpy(),
+            labels=found.scores.labels.numpy(),
+            scores=found.scores.logits.numpy(),
+            view_logits=found.logits.numpy(),
+        )

@@ -1,4 +1,4 @@
-"""hitagu_lib/cli.py"""
+"""hitagu_lib/cli/"""
 
 from __future__ import annotations
 

@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hitagu_lib.data.index import count_folders, folded, prefix_below, scan_frames, unwritable, write_classes
-from hitagu_lib.data.lists import csv_rows, path_fault, quoted, read_classes
+from hitagu_lib.data.lists import csv_rows, path_fault, read_classes
 from hitagu_lib.errors import ListError
-from hitagu_lib.files import write_atomic
+from hitagu_lib.files import quoted, write_atomic
 
 _COLUMNS = ("youtube_id", "time_start", "time_end")
 _ROW = "label,youtube_id,time_start,time_end,split"

@@ -169,8 +169,7 @@ def open_lists(cfg: DataConfig) -> tuple[ClipList, ClipList]:
 
     Raises ListError where a list is not as it should be.
     """
-    classes = Path(cfg.classes) if cfg.classes else Path(cfg.train_list).with_name("classes.txt")
-    root = Path(cfg.root)
+    root, classes = Path(cfg.root), cfg.classes_file
     return read_list(Path(cfg.train_list), root, classes), read_list(Path(cfg.val_list), root, classes)
 
 

@@ -27,9 +27,9 @@ from typing import TextIO
 from tqdm.auto import tqdm
 
 from hitagu_lib.data.ffmpeg import RunError, Settings, ffmpeg_path, run_ffmpeg, stop_run
-from hitagu_lib.data.lists import quoted, usable_cores
+from hitagu_lib.data.lists import usable_cores
 from hitagu_lib.errors import ExtractError
-from hitagu_lib.files import write_atomic
+from hitagu_lib.files import quoted, write_atomic
 
 if sys.platform != "win32":
     import fcntl

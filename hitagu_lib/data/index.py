@@ -15,9 +15,9 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from hitagu_lib.data.lists import FRAME_NAME, count_frames, path_fault, quoted, read_classes
+from hitagu_lib.data.lists import FRAME_NAME, count_frames, path_fault, read_classes
 from hitagu_lib.errors import ListError
-from hitagu_lib.files import write_atomic
+from hitagu_lib.files import quoted, write_atomic
 
 _SHOWN = 10
 """How many of many faults a message spells out."""

@@ -219,11 +219,6 @@ def check_list(
     return sorted(problems, key=lambda problem: problem.line)
 
 
-def quoted(field: str) -> str:
-    """A CSV field, in quotes where it needs them."""
-    return '"' + field.replace('"', '""') + '"' if any(c in field for c in ',"\r\n') else field
-
-
 def usable_cores() -> int:
     """Cores that this process may use: under a scheduler often fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -187,9 +187,9 @@ class MDE(nn.Module):
         m = torch.stack([trunk(r, num_frames) for trunk, r in zip(self.trunks, reduced, strict=True)]).sum(0)
         out, gate = top, None
         if self.W_a:
-            clips = (r.unflatten(0, (-1, num_frames)) for r in reduced)
-            pairs = zip(clips, self.halvings, strict=True)
-            energy = torch.stack([motion_energy(r, halvings) for r, halvings in pairs]).sum(0)  # (N, 1, h, w)
+            taps = zip(reduced, self.halvings, strict=True)
+            energies = [motion_energy(r.unflatten(0, (-1, num_frames)), halvings) for r, halvings in taps]
+            energy = torch.stack(energies).sum(0)  # (N, 1, h, w)
             # tanh(x / 2) = 2 sigmoid(x) - 1
             gate = energy / (energy + _HALF_ENERGY) * torch.tanh(self.W_a(m) / 2)
             out = out + gate * top

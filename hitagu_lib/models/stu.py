@@ -25,9 +25,8 @@ from hitagu_lib.config import STUConfig
 
 # Upper edges of the fast, middle and slow band at the start, evenly spread half-lives: 1, 4 and 16 steps.
 _EDGES = (0.5, 0.84, 0.96)
-_GAMMA_SPAN = (
-    10.0  # a gamma further below its channel's largest counts as this far below: no band is narrower than e^-10 / 4
-)
+# A gamma further below its channel's largest counts as this far below: no band is narrower than e^-10 / 4.
+_GAMMA_SPAN = 10.0
 _LOG_FLOOR = 1e-20  # added to a forget gate before its logarithm is taken
 
 
@@ -77,8 +76,8 @@ class ThreeStateTemporalUnit(nn.Module):
         if self.U is not None:
             raise RuntimeError("with gates_see_state the gates depend on the states: they exist only inside forward")
         z = z.permute(0, 1, 3, 4, 2)
-        pre = self._gate_inputs(z)
-        gates = [self._gate(pre[k], k, self._steps(dt, z), self._bands(z)).expand_as(z) for k in range(self.states)]
+        steps, bands = self._steps(dt, z), self._bands(z)
+        gates = [self._gate(pre, k, steps, bands).expand_as(z) for k, pre in enumerate(self._gate_inputs(z))]
         return torch.stack(gates, dim=2).permute(0, 1, 2, 5, 3, 4)
 
     def forward(self, u: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:

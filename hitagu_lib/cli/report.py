@@ -1,0 +1,37 @@
+"""`hitagu report`."""
+
+from __future__ import annotations
+
+import argparse
+
+from hitagu_lib.cli.options import Commands, at_least_one
+
+
+def add_report(commands: Commands[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("report", help="tell what a recipe's model costs", description="Report on a recipe.")
+    reports = parser.add_subparsers(title="reports", metavar="WHAT", required=True)
+    model = reports.add_parser(
+        "model",
+        help="multiply-adds and parameters by module",
+        description="Multiply-adds for one view and parameters of the recipe's model, by module and in total. Needs neither data "
+        "nor weights nor a network.",
+    )
+    model.add_argument("--params", default="params/mini.yaml", metavar="FILE", help="(default: %(default)s)")
+    model.add_argument("--overrides", default="", metavar="TEXT", help='such as "model.temporal=tsm"')
+    model.add_argument(
+        "--classes", type=at_least_one, metavar="N",
+        help="number of classes (default: the lines of the recipe's classes.txt; where that is not there, 174)",
+    )  # fmt: skip
+    model.add_argument("--json", action="store_true", help="one JSON object: gflops, params_millions, modules, ...")
+    model.set_defaults(run=_report_model)
+
+
+def _report_model(args: argparse.Namespace) -> int:
+    import json
+
+    from hitagu_lib.config import load_config
+    from hitagu_lib.report import model_report, model_report_text
+
+    report = model_report(load_config(args.params, args.overrides), args.classes)
+    print(json.dumps(report, indent=2) if args.json else model_report_text(report))
+    return 0

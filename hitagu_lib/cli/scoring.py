@@ -1,0 +1,118 @@
+"""`hitagu evaluate | predict`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from hitagu_lib.cli.options import SHOWN, Commands, at_least_one
+from hitagu_lib.errors import HitaguError
+
+
+def add_evaluate(commands: Commands[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "evaluate",
+        help="score the validation videos, by one view or several each",
+        description="Score the videos of data.val_list, or one video, by a protocol: single (1 clip of segments, 1 crop), multi "
+        "(10 clips x 3 crops where data.sampling is dense, 2 x 3 where it is segment) or tsm_twice (2 x 3). Writes report.json, "
+        "predictions.csv and scores.npz. The network is the checkpoint's, the data and their T are the params'. The options from "
+        "--protocol to --average stand for overrides of eval.protocol and so on.",
+    )
+    parser.add_argument(
+        "--checkpoint", type=Path, required=True, metavar="FILE", help="such as outputs/mini/checkpoints/last.pt"
+    )
+    parser.add_argument("--params", metavar="FILE", help="(default: what the checkpoint was trained with)")
+    parser.add_argument("--overrides", default="", metavar="TEXT", help='such as "data.num_frames=16"')
+    parser.add_argument("--protocol", choices=["single", "multi", "tsm_twice"], help="(default: the params')")
+    parser.add_argument("--clips", type=at_least_one, metavar="N", help="clips a video (default: the protocol's)")
+    parser.add_argument("--crops", type=at_least_one, metavar="M", help="crops a frame (default: the protocol's)")
+    parser.add_argument("--average", choices=["probabilities", "logits"], help="of the views (default: the params')")
+    parser.add_argument(
+        "--video", type=Path, metavar="DIR", help="one folder of frames, or video file, instead of the list"
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR",
+        help="where to (default: evaluate-<protocol> in the run's folder; with --video only to the screen)",
+    )  # fmt: skip
+    parser.set_defaults(run=_evaluate)
+
+
+def _evaluate(args: argparse.Namespace) -> int:
+    from hitagu_lib.config import read_params, resolve
+    from hitagu_lib.runs import load_checkpoint
+    from hitagu_lib.views import default_folder, evaluate, evaluate_video
+
+    given = {key: getattr(args, key) for key in ("protocol", "clips", "crops", "average")}
+    overrides = " ".join(
+        [args.overrides, *(f"eval.{key}={value}" for key, value in given.items() if value is not None)]
+    )
+    params = read_params(args.params) if args.params else load_checkpoint(args.checkpoint)["params"]
+    cfg = resolve(params, overrides, source=str(args.params or args.checkpoint))
+    if args.video:
+        report = evaluate_video(cfg, args.checkpoint, args.video, args.out)
+        ranked = list(zip(report["scores"], report["labels"], strict=True))[:5]
+        views = report["views"]
+        print(
+            f"{args.video}: {report['protocol']}, {views['clips']} x {views['crops']} views, mean of {report['average']}"
+        )
+        print(*(f"  {score:9.4f}  {label}" for score, label in ranked), sep="\n")
+        return 0
+    report = evaluate(cfg, args.checkpoint, args.out, progress=True)
+    views = report["views"]
+    print(
+        f"{args.out or default_folder(args.checkpoint, report['protocol'])}: {report['videos_scored']} videos, "
+        f"{report['protocol']}, {views['clips']} x {views['crops']} views, mean of {report['average']}"
+    )
+    for name in ("top1", "top5", "mean_class_accuracy"):
+        print(f"  {report[name]:6.1%}  {name.replace('_', ' ')}")
+    if not report["videos_failed"]:
+        return 0
+    for failed in report["failed"][:SHOWN]:
+        print(failed, file=sys.stderr)
+    print(
+        f"hitagu: {report['videos_failed']} of {report['videos_listed']} videos could not be read and are left out; counted as "
+        f"wrong, top1 is {report['top1_of_listed']:.1%}",
+        file=sys.stderr,
+    )
+    return 1
+
+
+def add_predict(commands: Commands[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "predict",
+        help="rank the labels for videos",
+        description="Rank the labels for each video file or folder of frames: one clip, sampled and cropped as in validation.",
+    )
+    parser.add_argument("sources", nargs="+", type=Path, metavar="FILE", help="a video, or a folder of 000001.jpg ...")
+    parser.add_argument(
+        "--checkpoint", type=Path, required=True, metavar="FILE", help="such as outputs/mini/checkpoints/last.pt"
+    )
+    parser.add_argument(
+        "--top", type=at_least_one, default=5, metavar="N", help="labels to show (default: %(default)s)"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object a line, for each video")
+    parser.set_defaults(run=_predict)
+
+
+def _predict(args: argparse.Namespace) -> int:
+    import json
+
+    from hitagu_lib.predict import load_model, predict
+
+    model, cfg, classes = load_model(args.checkpoint)
+    failed = 0
+    for source in args.sources:
+        try:
+            prediction = predict(source, model, cfg.data, classes)
+        except HitaguError as error:
+            failed += 1
+            print(f"hitagu: {error}", file=sys.stderr)
+            continue
+        ranked = list(zip(prediction.labels, prediction.probabilities, strict=True))[: args.top]
+        if args.json:
+            best = [{"label": label, "probability": probability} for label, probability in ranked]
+            print(json.dumps({"source": str(source), "predictions": best}, ensure_ascii=False))
+        else:
+            print(source, *(f"  {probability:6.1%}  {label}" for label, probability in ranked), sep="\n")
+    return 1 if failed else 0

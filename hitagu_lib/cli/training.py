@@ -1,0 +1,30 @@
+"""`hitagu train`."""
+
+from __future__ import annotations
+
+import argparse
+
+from hitagu_lib.cli.options import Commands
+
+
+def add_train(commands: Commands[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "train",
+        help="train a network from a params file",
+        description="What book/03_train.ipynb runs, without its figures. A run that was stopped goes on from its last epoch.",
+    )
+    parser.add_argument("--params", default="params/mini.yaml", metavar="FILE", help="(default: %(default)s)")
+    parser.add_argument("--overrides", default="", metavar="TEXT", help='such as "train.epochs=2 train.lr=0.01"')
+    parser.set_defaults(run=_train)
+
+
+def _train(args: argparse.Namespace) -> int:
+    from accelerate import PartialState
+
+    from hitagu_lib.config import load_config
+    from hitagu_lib.train import train
+
+    summary = train(load_config(args.params, args.overrides), progress=True)
+    if PartialState().is_main_process:
+        print("\n".join(f"{key}: {value}" for key, value in summary.items()))
+    return 0
