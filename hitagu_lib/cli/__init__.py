@@ -1,4 +1,5 @@
-"""The command line: `hitagu prepare | extract | index | train | evaluate | predict | export | report`, also as `python -m hitagu_lib.cli`.
+"""The command line: `hitagu prepare | extract | index | train | evaluate | predict | export | report | checkpoints`, also as
+`python -m hitagu_lib.cli`.
 
 Each command is a pair of functions: `add_<command>` declares its options, `_<command>` does the work and returns the exit
 code. What is heavy is imported in the second one, so that `hitagu --help` answers at once.
@@ -14,6 +15,7 @@ import sys
 from collections.abc import Sequence
 
 from hitagu_lib import __version__
+from hitagu_lib.cli.checkpoints import add_checkpoints
 from hitagu_lib.cli.data import add_extract, add_index, add_prepare
 from hitagu_lib.cli.export import add_export
 from hitagu_lib.cli.report import add_report
@@ -30,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"hitagu-net {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for add in (
-        add_prepare, add_extract, add_index, add_train, add_evaluate, add_predict, add_export, add_report
+        add_prepare, add_extract, add_index, add_train, add_evaluate, add_predict, add_export, add_report, add_checkpoints
     ):  # fmt: skip
         add(commands)
     args = parser.parse_args(argv)
