@@ -1,4 +1,4 @@
-"""Scoring videos by several views each, every distinct picture encoded once: `hitagu evaluate`.
+"""Scoring videos by several views each, every distinct picture encoded once.
 
     views of a video --distinct pictures--> encode_frames --gathered, clip by clip--> temporal_head -> logits (V, K) -> their average (K,)
 
@@ -8,33 +8,16 @@ its views are computed one after another.
 
 from __future__ import annotations
 
-import json
-import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
-from tqdm.auto import tqdm
 
-from hitagu_lib.config import Config
-from hitagu_lib.data.dataset import check_paths
 from hitagu_lib.data.frames import normalise
-from hitagu_lib.data.lists import ClipList, read_list
 from hitagu_lib.data.sampling import Indices
-from hitagu_lib.data.views import Protocol, Views, protocol, read_views
-from hitagu_lib.errors import ClipError, ConfigError
-from hitagu_lib.evaluate import Scores
-from hitagu_lib.files import quoted, replacing, write_atomic
+from hitagu_lib.data.views import Views
 from hitagu_lib.models import ClipModel, FrameFeatures
-from hitagu_lib.predict import frame_folder, load_model
-from hitagu_lib.runs import surroundings
-from hitagu_lib.train import make_accelerator, prepare_data
 
 
 @torch.inference_mode()
@@ -133,177 +116,3 @@ def _join(parts: Sequence[FrameFeatures]) -> FrameFeatures:
 def average_views(logits: Tensor, how: str) -> Tensor:
     """One score a class from the logits of a video's views: (..., V, K) -> (..., K), means of "probabilities" or of "logits"."""
     return (torch.softmax(logits, dim=-1) if how == "probabilities" else logits).mean(-2)
-
-
-class ViewDataset(Dataset["tuple[int, Views | str]"]):
-    """(row, the views of that video), or where it cannot be read and `on_bad_clip` is skip, (row, what is wrong)."""
-
-    def __init__(self, clips: ClipList, protocol: Protocol, on_bad_clip: str) -> None:
-        self.clips, self.protocol, self.on_bad_clip = clips, protocol, on_bad_clip
-
-    def __len__(self) -> int:
-        return len(self.clips)
-
-    def __getitem__(self, row: int) -> tuple[int, Views | str]:
-        try:
-            return row, read_views(self.clips.frames_dir(row), int(self.clips.num_frames[row]), self.protocol)
-        except ClipError as error:
-            message = f"{self.clips.file}:{self.clips.row(row)}: {error}"
-            if self.on_bad_clip == "skip":
-                return row, message
-            raise ClipError(f"{message} (or leave such videos out, counted, with data.on_bad_clip=skip)") from error
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    scores: Scores  # of the videos that could be read, views averaged
-    logits: Tensor  # float32 (N, V, K), of each view
-    failed: list[str]  # videos that could not be read: what and why
-    frames_asked: int  # V x T a video
-    frames_encoded: int
-
-
-def score_list(model: ClipModel, clips: ClipList, plan: Protocol, cfg: Config, progress: bool = False) -> Evaluation:
-    """Score every video of a list by `data` (workers, on_bad_clip) and `eval` (average, frames_at_once) of `cfg`.
-
-    Raises ClipError naming the list's line where a video cannot be read, or with on_bad_clip: skip where none can be. The model is left in
-    evaluation mode.
-    """
-    model.eval()
-    at_once = cfg.eval.frames_at_once
-    dataset = ViewDataset(clips, plan, cfg.data.on_bad_clip)
-    videos_at_once = max(1, at_once // (plan.views * plan.num_frames))
-    loader: DataLoader[Any] = DataLoader(dataset, videos_at_once, num_workers=cfg.data.workers, collate_fn=list)
-    rows, logits, failed, encoded = [], [], [], 0
-    for batch in tqdm(loader, desc=f"scoring, {plan.name}", disable=not progress, leave=False):
-        good = [(row, views) for row, views in batch if not isinstance(views, str)]
-        failed += [views for _, views in batch if isinstance(views, str)]
-        if good:
-            rows += [row for row, _ in good]
-            logits += score_views(model, [views for _, views in good], at_once)
-            encoded += sum(len(np.unique(v.index)) if model.shares_frames else v.index.size for _, v in good)
-    if not rows:
-        raise ClipError(f"none of the {len(clips)} videos could be read; the first: {failed[0]}")
-    of_views = torch.stack(logits)
-    labels = torch.from_numpy(np.asarray(clips.labels)[rows].astype(np.int64))
-    scores = Scores(torch.tensor(rows), labels, average_views(of_views, cfg.eval.average))
-    return Evaluation(scores, of_views, failed, len(rows) * plan.views * plan.num_frames, encoded)
-
-
-def evaluate(
-    cfg: Config, checkpoint: str | Path, out: str | Path | None = None, progress: bool = False
-) -> dict[str, Any]:
-    """Score the videos of `data.val_list` by `eval.protocol`; write and return the report.
-
-    The network is the checkpoint's, the data, T among them, and the protocol are `cfg`'s. Written to `out` (else
-    <run folder>/evaluate-<protocol>/), each file whole or not at all, the report last:
-
-        predictions.csv   row,path,label,predicted,score a video; row is the index in the list, score the predicted class's
-        scores.npz        rows (N,), labels (N,), scores (N, K), view_logits (N, V, K), clip by clip: float32, N V K x 4 bytes
-        report.json       protocol, accuracy, counts, what failed, where and when
-
-    Accuracy is that of the videos that could be read, and beside it with those that could not counted as wrong ("..._of_listed").
-    Raises ConfigError where the checkpoint's classes are not the list's, ListError and ClipError where data are not as they should be.
-    """
-    started = time.perf_counter()
-    plan = protocol(cfg.data, cfg.eval)
-    model, classes, accelerator = _load(cfg, checkpoint)
-    check_paths(cfg.data)
-    prepare_data(cfg, progress)
-    clips = read_list(Path(cfg.data.val_list), Path(cfg.data.root), cfg.data.classes_file)
-    if list(clips.classes) != list(classes):
-        raise ConfigError(
-            f"{checkpoint}: found {_brief(classes)}; expected the classes of {cfg.data.val_list}, {_brief(clips.classes)}"
-        )
-    with accelerator.autocast():
-        found = score_list(model, clips, plan, cfg, progress)
-    scores, listed, scored = found.scores, len(clips), len(found.scores.rows)
-    accuracy = {"top1": scores.topk(1), "top5": scores.topk(5)}
-    report = {
-        "protocol": plan.name,
-        "views": asdict(plan),
-        "average": cfg.eval.average,
-        **accuracy,
-        "mean_class_accuracy": scores.mean_class_accuracy(),
-        **{f"{name}_of_listed": value * scored / listed for name, value in accuracy.items()},
-        "videos_listed": listed,
-        "videos_scored": scored,
-        "videos_failed": len(found.failed),
-        "failed": found.failed,
-        "frames_asked": found.frames_asked,
-        "frames_encoded": found.frames_encoded,
-        "seconds": round(time.perf_counter() - started, 1),
-        "list": cfg.data.val_list,
-        "checkpoint": str(checkpoint),
-        "where": surroundings(str(accelerator.device)) | {"precision": accelerator.mixed_precision},
-    }
-    folder = Path(out) if out is not None else default_folder(checkpoint, plan.name)
-    _write_predictions(folder / "predictions.csv", clips, scores)
-    _write_scores(folder / "scores.npz", found)
-    write_atomic(folder / "report.json", [json.dumps(report, indent=2, ensure_ascii=False) + "\n"])
-    return report
-
-
-def evaluate_video(
-    cfg: Config, checkpoint: str | Path, source: str | Path, out: str | Path | None = None
-) -> dict[str, Any]:
-    """Rank the classes for one frame folder or video file by `eval.protocol`; with `out` also written to <out>/report.json."""
-    plan = protocol(cfg.data, cfg.eval)
-    model, classes, accelerator = _load(cfg, checkpoint)
-    with frame_folder(source, plan.short_side) as (folder, num_frames):
-        views = read_views(folder, num_frames, plan)
-    with accelerator.autocast():
-        (logits,) = score_views(model, [views], cfg.eval.frames_at_once)
-    ranked = average_views(logits, cfg.eval.average).sort(descending=True)
-    report = {
-        "video": str(source),
-        "num_frames": num_frames,
-        "protocol": plan.name,
-        "views": asdict(plan),
-        "average": cfg.eval.average,
-        "labels": [classes[i] for i in ranked.indices.tolist()],
-        "scores": ranked.values.tolist(),
-        "checkpoint": str(checkpoint),
-    }
-    if out is not None:
-        write_atomic(Path(out) / "report.json", [json.dumps(report, indent=2, ensure_ascii=False) + "\n"])
-    return report
-
-
-def default_folder(checkpoint: str | Path, name: str) -> Path:
-    """Where an evaluation goes: beside the `checkpoints` folder of the run, or beside a checkpoint that was copied elsewhere."""
-    folder = Path(checkpoint).parent
-    return (folder.parent if folder.name == "checkpoints" else folder) / f"evaluate-{name}"
-
-
-def _load(cfg: Config, checkpoint: str | Path) -> tuple[ClipModel, list[str], Accelerator]:
-    """The network of a checkpoint on the best device, its classes, and what runs it in the precision of `train`."""
-    accelerator = make_accelerator(cfg.train)
-    model, _, classes = load_model(checkpoint)
-    model = model.to(accelerator.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return model, classes, accelerator
-
-
-def _brief(classes: Sequence[str]) -> str:
-    return f"{len(classes)} classes ({', '.join(map(repr, classes[:3]))}{', ...' if len(classes) > 3 else ''})"
-
-
-def _write_predictions(file: Path, clips: ClipList, scores: Scores) -> None:
-    best = scores.logits.max(1)
-    rows = zip(scores.rows.tolist(), scores.labels.tolist(), best.indices.tolist(), best.values.tolist(), strict=True)
-    lines = (
-        f"{row},{quoted(clips.path(row))},{quoted(clips.classes[label])},{quoted(clips.classes[predicted])},{score:.6g}\n"
-        for row, label, predicted, score in rows
-    )
-    write_atomic(file, ["row,path,label,predicted,score\n", *lines])
-
-
-def _write_scores(file: Path, found: Evaluation) -> None:
-    with replacing(file) as aside:
-        np.savez(
-            aside,
-            rows=found.scores.rows.numpy(),
-            labels=found.scores.labels.numpy(),
-            scores=found.scores.logits.numpy(),
-            view_logits=found.logits.numpy(),
-        )

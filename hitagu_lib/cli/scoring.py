@@ -40,8 +40,8 @@ def add_evaluate(commands: Commands[argparse.ArgumentParser]) -> None:
 
 def _evaluate(args: argparse.Namespace) -> int:
     from hitagu_lib.config import read_params, resolve
+    from hitagu_lib.evaluation import default_folder, evaluate, evaluate_video
     from hitagu_lib.runs import load_checkpoint
-    from hitagu_lib.views import default_folder, evaluate, evaluate_video
 
     given = {key: getattr(args, key) for key in ("protocol", "clips", "crops", "average")}
     overrides = " ".join(
