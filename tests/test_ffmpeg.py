@@ -16,7 +16,7 @@ from PIL import Image
 from samples import ffmpeg, hidden, make_video, sizes
 
 from hitagu_lib.data.extract import extract_video
-from hitagu_lib.data.ffmpeg import _each_frame_once, ffmpeg_path
+from hitagu_lib.data.ffmpeg import _each_frame_once, ffmpeg_path, frame_rate
 from hitagu_lib.errors import ExtractError
 
 posix = pytest.mark.skipif(os.name != "posix", reason="shell scripts are POSIX's")
@@ -158,7 +158,18 @@ def audio_only(file: Path) -> None:
 
 BROKEN: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "zero bytes": ("v.mp4", lambda f: f.write_bytes(b""), r"Invalid data found.*\(the file has 0 bytes\)"),
-    "no video at all": ("v.mp4", lambda f: f.write_text("hello " * 100), "Invalid data found"),
+    "no video at all": ("v.mp4", lambda f: f.write_bytes(b"\0no" * 100), "Invalid data found"),
+    "an error page": (
+        "v.mp4",
+        lambda f: f.write_text("<!DOCTYPE html>\n<p>ö" * 300),
+        "text, not a video: it begins with '<!DOCTYPE",
+    ),
+    "text": ("v.txt", lambda f: f.write_text("hello"), "text, not a video: it begins with 'hello'"),
+    "no index": (
+        "v.mp4",
+        lambda f: f.write_bytes(b"\0\0\0\x10ftypisom\0\0\0\0"),
+        "no whole MP4: cut short, or no video; ",
+    ),
     "no video stream": ("v.mp4", audio_only, "no video stream; "),
     "missing": ("v.mp4", lambda f: None, "cannot read this video: No such file"),
 }
@@ -178,7 +189,7 @@ def test_a_broken_video_fails_and_leaves_nothing(
 
 
 def test_the_reason_is_ffmpegs_own_last_line(tmp_path: Path) -> None:
-    (tmp_path / "v.mp4").write_bytes(b"x" * 500)
+    (tmp_path / "v.mp4").write_bytes(b"\0x" * 250)
     said = subprocess.run(
         [ffmpeg_path(), "-v", "error", "-i", tmp_path / "v.mp4", "-f", "null", "-"], capture_output=True, text=True
     )
@@ -285,3 +296,30 @@ def test_an_old_ffmpeg_is_asked_by_the_options_old_name(tmp_path: Path) -> None:
         (tmp_path / name).chmod(0o755)
     assert _each_frame_once(str(tmp_path / "old")) == ["-vsync", "0"]
     assert _each_frame_once(str(tmp_path / "new")) == ["-fps_mode", "passthrough"]
+
+
+# The rate
+
+
+@pytest.mark.parametrize(
+    ("name", "rate", "options", "stated"),
+    [
+        ("a.mp4", "25", [], 25),
+        ("a.mkv", "30000/1001", [], 29.97),
+        ("a.avi", "12.5", [], 12.5),
+        ("a.webm", "10", ["-c:v", "libvpx-vp9", "-cpu-used", "8", "-deadline", "realtime"], 10),
+        # What browsers record: 1k fps stated, ten frames a second by their times.
+        ("b.webm", "1000", ["-vf", "settb=1/1000,setpts=N*100", "-fps_mode", "passthrough", "-c:v", "libvpx-vp9"], 10),
+    ],
+)
+def test_the_rate_is_the_one_the_file_states(
+    tmp_path: Path, name: str, rate: str, options: list[str], stated: float
+) -> None:
+    ffmpeg("-f", "lavfi", "-i", f"testsrc2=size=64x48:rate={rate}", "-frames:v", "5", *options, tmp_path / name)
+    assert frame_rate(tmp_path / name) == pytest.approx(stated, rel=0.01)
+
+
+def test_what_has_no_pictures_states_no_rate(tmp_path: Path) -> None:
+    audio_only(tmp_path / "a.mp4")
+    (tmp_path / "b.mp4").write_bytes(b"\0no")
+    assert frame_rate(tmp_path / "a.mp4") is None and frame_rate(tmp_path / "b.mp4") is None

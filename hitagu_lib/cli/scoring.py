@@ -82,7 +82,8 @@ def add_predict(commands: Commands[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "predict",
         help="rank the labels for videos",
-        description="Rank the labels for each video file or folder of frames: one clip, sampled and cropped as in validation.",
+        description="Rank the labels for each video file, of any format that ffmpeg reads, or folder of frames: one clip, sampled and "
+        "cropped as in validation.",
     )
     parser.add_argument("sources", nargs="+", type=Path, metavar="FILE", help="a video, or a folder of 000001.jpg ...")
     parser.add_argument(
@@ -92,27 +93,94 @@ def add_predict(commands: Commands[argparse.ArgumentParser]) -> None:
         "--top", type=at_least_one, default=5, metavar="N", help="labels to show (default: %(default)s)"
     )
     parser.add_argument("--json", action="store_true", help="one JSON object a line, for each video")
-    parser.set_defaults(run=_predict)
+    parser.add_argument(
+        "--overlay", type=Path, metavar="OUT",
+        help="also write each video with the network's attention and its prediction so far drawn in: a file OUT.mp4 for one FILE, or a "
+        "folder OUT, in which they are called NAME.overlay.mp4",
+    )  # fmt: skip
+    parser.add_argument(
+        "--window", type=at_least_one, metavar="N",
+        help="with --overlay: the prediction rests on the last N frames so far (default: 1024, or data.dense_span where sampling is dense)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--fps", type=_rate, metavar="RATE",
+        help="with --overlay: frames a second (default: the video's own; of a folder of frames 25)",
+    )  # fmt: skip
+    parser.set_defaults(run=_predict, parser=parser)
 
 
 def _predict(args: argparse.Namespace) -> int:
     import json
 
+    import torch
+
     from hitagu_lib.predict import load_model, predict
 
+    if args.overlay is None and (args.window or args.fps):
+        args.parser.error("--window and --fps are for --overlay")
+    overlays = _overlay_files(args) if args.overlay else {}
     model, cfg, classes = load_model(args.checkpoint)
-    failed = 0
+    if (device := torch.accelerator.current_accelerator(check_available=True)) is not None:
+        model.to(device)
+    failed, attention = 0, True
     for source in args.sources:
         try:
             prediction = predict(source, model, cfg.data, classes)
+            ranked = list(zip(prediction.labels, prediction.probabilities, strict=True))[: args.top]
+            if args.json:
+                best = [{"label": label, "probability": probability} for label, probability in ranked]
+                print(json.dumps({"source": str(source), "predictions": best}, ensure_ascii=False))
+            else:
+                print(source, *(f"  {probability:6.1%}  {label}" for label, probability in ranked), sep="\n")
+            if overlays:
+                from hitagu_lib.viz.overlay import overlay_video
+
+                running = overlay_video(
+                    source, overlays[source], model, cfg.data, classes,
+                    window=args.window, fps=args.fps, frames_at_once=cfg.eval.frames_at_once, progress=True,
+                )  # fmt: skip
+                print(f"hitagu: wrote {overlays[source]}", file=sys.stderr)  # standard output is the predictions'
+                attention = running.spatial_map is not None or running.reads is not None
         except HitaguError as error:
             failed += 1
             print(f"hitagu: {error}", file=sys.stderr)
-            continue
-        ranked = list(zip(prediction.labels, prediction.probabilities, strict=True))[: args.top]
-        if args.json:
-            best = [{"label": label, "probability": probability} for label, probability in ranked]
-            print(json.dumps({"source": str(source), "predictions": best}, ensure_ascii=False))
-        else:
-            print(source, *(f"  {probability:6.1%}  {label}" for label, probability in ranked), sep="\n")
+    if not attention:
+        print(
+            f"hitagu: this network ({cfg.model.temporal}) has no attention to draw: its prediction alone",
+            file=sys.stderr,
+        )
     return 1 if failed else 0
+
+
+def _overlay_files(args: argparse.Namespace) -> dict[Path, Path]:
+    """Where each source's overlay goes; options that do not fit end as argparse ends them."""
+    from hitagu_lib.data.extract import VIDEO_SUFFIXES
+
+    out: Path = args.overlay
+    if out.suffix.lower() == ".mp4" and not out.is_dir():
+        if len(args.sources) > 1:
+            args.parser.error(f"--overlay {out}: one file for {len(args.sources)} videos; give a folder")
+        files = {args.sources[0]: out}
+    elif out.suffix.lower() in VIDEO_SUFFIXES and not out.is_dir():
+        args.parser.error(f"--overlay {out}: overlays are MP4; give a name that ends in .mp4, or a folder")
+    else:
+        files = {}
+        for source in args.sources:
+            name = source.resolve().name if source.is_dir() else source.stem
+            files[source] = out / f"{name}.overlay.mp4"
+            if len(set(files.values())) < len(files):
+                args.parser.error(f"--overlay {out}: {source} and another FILE would both become {files[source]}")
+    for source, file in files.items():
+        if file.exists() and any(file.samefile(other) for other in args.sources if other.exists()):
+            args.parser.error(f"--overlay {file}: would replace the video itself; give another name than {source}")
+    return files
+
+
+def _rate(text: str) -> float:
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = 0.0
+    if not 0 < rate <= 1000:
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected frames a second, above 0 to 1000")
+    return rate

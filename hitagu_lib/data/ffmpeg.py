@@ -14,6 +14,7 @@ can pass when cut short: MPEG-TS mostly; FLV, WMV, MPEG and fragmented MP4 now a
 
 from __future__ import annotations
 
+import codecs
 import math
 import os
 import re
@@ -78,6 +79,10 @@ def run_ffmpeg(video: Path, folder: Path, settings: Settings, run: str) -> int:
 
     run: a name under which `stop_run` finds this ffmpeg.
     """
+    if begins := _text_beginning(
+        video
+    ):  # ffmpeg says less, and would draw some text files as pictures of their letters
+        raise ExtractError(f"{video}: text, not a video: it begins with {begins!r}")
     ffmpeg = ffmpeg_path()
     filters = [] if settings.fps is None else [f"fps={settings.fps!r}"]
     if short := settings.short_side:
@@ -97,6 +102,8 @@ def run_ffmpeg(video: Path, folder: Path, settings: Settings, run: str) -> int:
         raise RunError(f"{folder.parent}: {reason}; make room, then run again: it goes on where it stopped")
     if "matches no streams" in said:
         reason = f"no video stream; {reason}"
+    if "moov atom not found" in said and video.stat().st_size:
+        reason = f"no whole MP4: cut short, or no video; {reason}"
     if code != 0 or any(words in said for words in _CUT_SHORT):
         raise ExtractError(f"{video}: {reason}" + (" (the file has 0 bytes)" if video.stat().st_size == 0 else ""))
     if missing := _missing_bytes(video):
@@ -165,6 +172,45 @@ def _each_frame_once(ffmpeg: str) -> list[str]:
         [ffmpeg, "-hide_banner", "-h", "long"], capture_output=True, stdin=subprocess.DEVNULL, check=False
     )
     return ["-fps_mode", "passthrough"] if b"-fps_mode" in known.stdout else ["-vsync", "0"]
+
+
+def frame_rate(video: Path) -> float | None:
+    """Frames a second, on average where they vary; None where the file tells none, or cannot be read.
+
+    What the file states, unless that is above 120: recorders that know no rate state 1000, the resolution of their times. The times
+    themselves tell then.
+    """
+    said = _asked("-i", str(video)).stderr
+    line = next((x for x in said.splitlines() if re.match(r" *Stream #.*: Video: ", x) and "attached pic" not in x), "")
+    found = re.search(r", ([0-9.]+)(k?) (?:fps|tbr)", line)
+    stated = float(found[1]) * (1000 if found[2] else 1) if found else 0.0
+    if 0 < stated <= 120:
+        return stated
+    of_times = ["-map", "0:V:0", "-c", "copy", "-f", "null", "-progress", "-", "-"]
+    told = _asked("-v", "error", "-i", str(video), *of_times).stdout
+    frames = re.findall(r"^frame=(\d+)", told, re.MULTILINE)
+    ends = re.findall(r"^out_time_us=(\d+)", told, re.MULTILINE)
+    if not frames or not ends or int(frames[-1]) < 2 or int(ends[-1]) == 0:
+        return None
+    return (int(frames[-1]) - 1) / (int(ends[-1]) / 1e6)
+
+
+def _asked(*options: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [ffmpeg_path(), "-nostdin", "-hide_banner", "-protocol_whitelist", "file,pipe", *options],
+        stdin=subprocess.DEVNULL, capture_output=True, check=False, text=True, encoding="utf-8", errors="replace",
+    )  # fmt: skip
+
+
+def _text_beginning(video: Path) -> str:
+    """The first words of a file that is text; empty where it is not, as videos are not, but for the header of raw .y4m."""
+    with open(video, "rb") as stream:
+        head = stream.read(4096)
+    # A character may have been cut in two at the end.
+    text = codecs.getincrementaldecoder("utf-8")(errors="surrogateescape").decode(head)
+    if head.startswith(b"YUV4MPEG2") or not all(c.isprintable() or c in "\t\n\r\f\ufeff" for c in text):
+        return ""
+    return " ".join(text[:200].split())[:40]
 
 
 def _missing_bytes(video: Path) -> int:

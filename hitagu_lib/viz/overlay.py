@@ -1,0 +1,165 @@
+"""A video with what a network makes of it drawn in: where it looks, which frames it reads, what it would say now.
+
+    +--------------------+
+    |  the video, with   |   orange: SCA's spatial gate, in the square that the network sees
+    |  the square        |
+    +--------------------+
+    |  | |  |   ||       |   the clip's frames along the video's length, as high as the weight with which this frame reads them (TSA)
+    |  three labels      |   the most probable now, a bar each
+    +--------------------+
+
+What "now" is stands in hitagu_lib/running.py. A network without these gates and weights (TSN, TSM, GRU, an ablation) has its prediction
+drawn alone.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+from tqdm.auto import tqdm
+
+from hitagu_lib.config import DataConfig
+from hitagu_lib.data.encode import video_writer
+from hitagu_lib.data.ffmpeg import frame_rate
+from hitagu_lib.models import ClipModel
+from hitagu_lib.predict import frame_folder
+from hitagu_lib.running import Running, predict_along
+
+SMALLEST, LARGEST = 240, 480
+"""The picture's shorter side: a smaller video is enlarged, so that the words can be read, a larger one scaled down."""
+FOLDER_FPS = 25.0
+"""A folder of frames tells no rate."""
+SHOWN = 3  # labels
+_LOOKS, _READS = (222, 143, 5), (213, 94, 0)  # seaborn's colorblind palette, as in the book's figures
+_BAR, _GROUND, _WORDS, _FAINT = (1, 115, 178), (24, 24, 28), (255, 255, 255), (150, 150, 155)
+
+
+def overlay_video(
+    source: str | Path,
+    out: str | Path,
+    model: ClipModel,
+    cfg: DataConfig,
+    classes: list[str],
+    *,
+    window: int | None = None,
+    fps: float | None = None,
+    frames_at_once: int = 64,
+    progress: bool = False,
+) -> Running:
+    """Write a video file or frame folder with the network's attention and running prediction drawn in, as H.264 MP4 without sound.
+
+    At the video's own rate (a folder's: FOLDER_FPS, or `fps`) and for its whole length; out is there whole or not at all. window and
+    frames_at_once are predict_along's. Raises ExtractError or ClipError for what cannot be read or written.
+    """
+    source = Path(source)
+    if fps is None:
+        fps = (None if source.is_dir() else frame_rate(source)) or FOLDER_FPS
+    with frame_folder(source, max(cfg.short_side, LARGEST)) as (folder, num_frames):
+        running = predict_along(
+            folder, num_frames, model, cfg, window=window, frames_at_once=frames_at_once, progress=progress
+        )
+        files = [folder / f"{number:06d}.jpg" for number in range(1, num_frames + 1)]
+        with Image.open(files[0]) as first:
+            drawn = Overlay(running, cfg, classes, first.size)
+        with video_writer(Path(out), drawn.width, drawn.height, fps) as write:
+            for n, file in enumerate(
+                tqdm(files, desc="drawing", unit="frame", disable=None if progress else True, leave=False)
+            ):
+                with Image.open(file) as picture:
+                    write(drawn.draw(n, picture))
+    return running
+
+
+class Overlay:
+    """Draws onto the frames of one video, which are `size` = (width, height) as they come."""
+
+    def __init__(self, running: Running, cfg: DataConfig, classes: list[str], size: tuple[int, int]) -> None:
+        self.running, self.classes = running, classes
+        short = min(max(min(size), SMALLEST), LARGEST)
+        scale = short / min(size)
+        self.picture = _even(size[0] * scale), _even(size[1] * scale)
+        self.row = round(12 + short / 30)
+        self.width, self.height = self.picture[0], _even(self.picture[1] + (SHOWN + 2.5) * self.row)
+        self.font = ImageFont.load_default(round(0.65 * self.row))
+        # The central square of the frame that the network sees: (left, top, side) in the picture's pixels.
+        side = min(round(short * cfg.image_size / cfg.short_side), *self.picture)
+        self.square = (self.picture[0] - side) // 2, (self.picture[1] - side) // 2, side
+        gate = running.spatial_map
+        # One scale for the whole video, so that a frame that is looked at less looks so.
+        self.scale = None if gate is None else (float(gate.min()), float(gate.max()))
+
+    def draw(self, n: int, frame: Image.Image) -> NDArray[np.uint8]:
+        """Frame n of the video, from 0, with everything drawn in: uint8 (height, width, 3)."""
+        picture = frame.convert("RGB").resize(self.picture, Image.Resampling.BICUBIC)
+        canvas = Image.new("RGB", (self.width, self.height), _GROUND)
+        canvas.paste(self._with_gate(n, picture))
+        draw = ImageDraw.Draw(canvas)
+        left, top, side = self.square
+        if (side, side) != self.picture:
+            draw.rectangle((left, top, left + side - 1, top + side - 1), outline=_FAINT)
+        y = self.picture[1] + self.row // 4
+        self._draw_reads(draw, n, y)
+        ranked = self.running.probabilities[n].topk(min(SHOWN, len(self.classes)))
+        for i, (probability, label) in enumerate(zip(ranked.values.tolist(), ranked.indices.tolist(), strict=True)):
+            self._draw_label(draw, y + (i + 1) * self.row, probability, self.classes[label])
+        if self.scale:
+            words = f"orange: where it looks, gate {self.scale[0]:.2f} to {self.scale[1]:.2f}"
+            self._write(draw, 4, y + (SHOWN + 1) * self.row, words, self.width - 8, _FAINT)
+        return np.asarray(canvas)
+
+    def _with_gate(self, n: int, picture: Image.Image) -> Image.Image:
+        if self.scale is None or self.scale[1] <= self.scale[0]:
+            return picture
+        assert self.running.spatial_map is not None
+        low, high = self.scale
+        strength = ((self.running.spatial_map[n] - low) / (high - low)).numpy()
+        left, top, side = self.square
+        mask = Image.fromarray((150 * strength).astype(np.uint8)).resize((side, side), Image.Resampling.BILINEAR)
+        picture.paste(Image.new("RGB", (side, side), _LOOKS), (left, top), mask)
+        return picture
+
+    def _draw_reads(self, draw: ImageDraw.ImageDraw, n: int, y: int) -> None:
+        """The video's length from left to right; how far it has come; a stroke for each frame of the clip."""
+        N = len(self.running.probabilities)
+        foot, tall, margin = y + self.row - 5, self.row - 6, 4
+
+        def place(frame: int) -> int:
+            return margin + round(frame / max(1, N - 1) * (self.width - 1 - 2 * margin))
+
+        draw.line((place(0), foot, place(N - 1), foot), fill=_FAINT)
+        draw.line((place(0), foot, place(n), foot), fill=_WORDS)
+        frames = self.running.clips[n].tolist()
+        weights = torch.ones(len(frames)) if self.running.reads is None else self.running.reads[n]
+        summed: dict[int, float] = {}  # at first a clip holds some frames several times
+        for frame, weight in zip(frames, weights.tolist(), strict=True):
+            summed[frame] = summed.get(frame, 0.0) + weight
+        most = max(summed.values())
+        for frame, weight in summed.items():
+            x = place(frame)
+            draw.rectangle((x, foot - round(tall * weight / most), x + 1, foot), fill=_READS)
+
+    def _draw_label(self, draw: ImageDraw.ImageDraw, y: int, probability: float, label: str) -> None:
+        draw.rectangle((4, y, 4 + round((self.width - 9) * probability), y + self.row - 3), fill=_BAR)
+        percent = f"{probability:.0%}"
+        beside = self.width - 6 - draw.textlength(percent, self.font)
+        draw.text((beside, y), percent, fill=_WORDS, font=self.font)
+        self._write(draw, 8, y, label, beside - 14, _WORDS)
+
+    def _write(
+        self, draw: ImageDraw.ImageDraw, x: int, y: int, words: str, room: float, colour: tuple[int, int, int]
+    ) -> None:
+        """One line, cut off with dots where there is no more room."""
+        words = " ".join(words.split())
+        if draw.textlength(words, self.font) > room:
+            while words and draw.textlength(words + "…", self.font) > room:
+                words = words[:-1]
+            words = words.rstrip() + "…"
+        draw.text((x, y), words, fill=colour, font=self.font)
+
+
+def _even(length: float) -> int:
+    return 2 * round(length / 2)
