@@ -30,7 +30,8 @@ from hitagu_lib.comparison import METHODS, PUBLISHED, folder_name, is_published,
 from hitagu_lib.config import load_config
 from hitagu_lib.data.dataset import ClipDataset, make_loader, open_lists
 from hitagu_lib.files import write_atomic
-from hitagu_lib.train import Learner, make_accelerator, prepare_data
+from hitagu_lib.learner import Learner, make_accelerator
+from hitagu_lib.train import prepare_data
 
 
 def main() -> None:

@@ -100,7 +100,7 @@ def train_toy(lambda_center=0.0, smoothing=0.0, seed=0, steps=400):
         criterion.zero_grad()
         loss.backward()
         adam.step()
-        if cfg.center_loss:  # as in hitagu_lib.train: their own rate
+        if cfg.center_loss:  # as in hitagu_lib.learner: their own rate
             with torch.no_grad():
                 centers = criterion.center.centers
                 centers -= cfg.center_lr * centers.grad / lambda_center
@@ -296,7 +296,7 @@ print("(2e.3) equals the library's")
 #
 # $$c_k \leftarrow c_k - \alpha\, \frac{n_k}{1 + n_k}\, (c_k - m_k), \qquad \alpha = 0.5.$$
 #
-# Here the centres are parameters under plain SGD at a rate of 0.5 (`train.center_lr`). `hitagu_lib.train` divides their gradient by $\lambda_{center}$, so that the weight governs only
+# Here the centres are parameters under plain SGD at a rate of 0.5 (`train.center_lr`). `hitagu_lib.learner` divides their gradient by $\lambda_{center}$, so that the weight governs only
 # what the network feels. The loss is a mean over the batch, which makes a step
 #
 # $$c_k \leftarrow c_k - 0.5\, \frac{n_k}{B}\, (c_k - m_k).$$
@@ -669,7 +669,7 @@ explore(
 #
 # <details><summary>a) It doubles</summary>
 #
-# It would, were it not for the division by $\lambda_{center}$ in `hitagu_lib.train`.
+# It would, were it not for the division by $\lambda_{center}$ in `hitagu_lib.learner`.
 #
 # </details>
 #

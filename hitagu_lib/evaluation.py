@@ -20,11 +20,12 @@ from hitagu_lib.data.views import protocol, read_views
 from hitagu_lib.errors import ConfigError
 from hitagu_lib.evaluate import Scores
 from hitagu_lib.files import quoted, replacing, write_atomic
+from hitagu_lib.learner import make_accelerator
 from hitagu_lib.models import ClipModel
 from hitagu_lib.predict import frame_folder, load_model
 from hitagu_lib.runs import surroundings
 from hitagu_lib.scoring import Evaluation, score_list
-from hitagu_lib.train import make_accelerator, prepare_data
+from hitagu_lib.train import prepare_data
 from hitagu_lib.views import average_views, score_views
 
 

@@ -14,8 +14,8 @@ from hitagu_lib.data.dataset import ClipDataset, make_loader, open_lists
 from hitagu_lib.errors import ClipError, ConfigError
 from hitagu_lib.evaluate import score_clips
 from hitagu_lib.evaluation import evaluate, evaluate_video
+from hitagu_lib.learner import make_accelerator
 from hitagu_lib.predict import load_model
-from hitagu_lib.train import make_accelerator
 
 
 def config(tiny: Config, **evaluation: object) -> Config:

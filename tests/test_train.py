@@ -15,6 +15,7 @@ import pytest
 import torch
 import yaml
 
+from hitagu_lib import learner
 from hitagu_lib import train as training
 from hitagu_lib.config import Config, TrainConfig
 from hitagu_lib.errors import ClipError, ConfigError, TrainingError
@@ -132,7 +133,7 @@ def test_parameters_may_be_mended_before_the_first_checkpoint(tiny_cfg: Config) 
 
 
 def test_a_loss_that_is_no_number_stops_and_says_where(tiny_cfg: Config, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "normalise", lambda frames: torch.full(frames.shape, math.nan))
+    monkeypatch.setattr(learner, "normalise", lambda frames: torch.full(frames.shape, math.nan))
     with pytest.raises(TrainingError, match=r"the loss is nan at step 0 .*rows of the training list: \[\d+"):
         training.fit(tiny_cfg)
     assert not (Path(tiny_cfg.run) / "summary.json").exists()
@@ -183,7 +184,7 @@ def test_the_baseline_runs_by_the_same_recipe_and_joins_the_summary(tiny_cfg: Co
 def test_the_schedule_warms_up_and_ends_near_zero() -> None:
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
     cfg = TrainConfig(epochs=10, warmup_epochs=2)
-    schedule = training.make_schedule(optimizer, cfg, steps_per_epoch=5)
+    schedule = learner.make_schedule(optimizer, cfg, steps_per_epoch=5)
     rates = []
     for _ in range(50):
         rates.append(optimizer.param_groups[0]["lr"])
@@ -198,7 +199,7 @@ def test_weight_decay_spares_biases_norms_and_band_edges(tiny_cfg: Config) -> No
     from hitagu_lib import build_model
 
     model = build_model(tiny_cfg.model, 4)
-    decayed, free = training.make_optimizer(model, tiny_cfg.train).param_groups
+    decayed, free = learner.make_optimizer(model, tiny_cfg.train).param_groups
     names = {id(p): name for name, p in model.named_parameters()}
     assert free["weight_decay"] == 0 and decayed["weight_decay"] == tiny_cfg.train.weight_decay
     assert "stu.gamma" in {names[id(p)] for p in free["params"]}
