@@ -1,0 +1,156 @@
+"""What extraction costs: frames a second of one core, and bytes a frame, on real clips.
+
+    python benchmarks/extraction.py --clips arm_wrestling.mp4 poking_166766.mp4 --enlarge 720
+
+Each clip is extracted as `hitagu extract` does it, by one ffmpeg of one thread, at short side 256, once for each of --quality (ffmpeg's
+-q:v, 2 is the default), round by round in an order drawn anew. Reported are medians with the quartiles beside them. The time is the
+processor's, ffmpeg's and this program's together, which other programs hardly change; the wall's stands in the .json. With --enlarge the
+first clip is also enlarged to that height and encoded anew (x264, preset medium, crf 23): what decoding costs at the size that videos have
+on the web, though not of a real one. Frames go to a temporary folder; nobody waits for the disk.
+
+Writes <out>.md and <out>.json (every sample, and where it was measured).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import re
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.timing import conditions, device_name, median, publish
+from hitagu_lib.data.extract import extract_video
+from hitagu_lib.data.ffmpeg import ffmpeg_path
+from hitagu_lib.runs import surroundings
+
+SHORT_SIDE = 256
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--clips", type=Path, nargs="+", required=True, metavar="FILE")
+    parser.add_argument("--enlarge", type=int, metavar="HEIGHT", help="the first clip once more, this high")
+    parser.add_argument("--quality", type=int, nargs="+", default=[2, 5], metavar="Q")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--out", type=Path, default=Path("outputs/published/extraction/cpu"))
+    args = parser.parse_args()
+    if args.rounds < 2:
+        parser.error("expected --rounds of at least 2")
+    torch.set_num_threads(1)
+    where = surroundings(device_name("cpu")) | {"ffmpeg": ffmpeg_version(), "load_average": [os.getloadavg()[0]]}
+    with tempfile.TemporaryDirectory() as scratch:
+        clips = {clip.name: clip for clip in args.clips}
+        if args.enlarge:
+            name = f"{args.clips[0].stem}, {args.enlarge} high"
+            clips[name] = enlarged(args.clips[0], args.enlarge, Path(scratch))
+        results = [
+            {"clip": name, "quality": quality, **stream(clip)}
+            for name, clip in clips.items()
+            for quality in args.quality
+        ]
+        order, samples = random.Random(0), list(results)
+        for turn in range(args.rounds + 1):
+            order.shuffle(samples)
+            for result in samples:
+                measure(clips[result["clip"]], result, Path(scratch) / "frames", keep=turn > 0)  # the first warms up
+    where["load_average"].append(os.getloadavg()[0])
+    publish(
+        args.out, report(results, where, args.rounds), {"short_side": SHORT_SIDE, "where": where, "results": results}
+    )
+
+
+def measure(clip: Path, result: dict[str, Any], folder: Path, keep: bool) -> None:
+    """One extraction: its seconds, the frames and their bytes, into `result`."""
+    cpu, wall = cpu_seconds(), time.perf_counter()
+    frames = extract_video(clip, folder, short_side=SHORT_SIDE, quality=result["quality"])
+    wall, cpu = time.perf_counter() - wall, cpu_seconds() - cpu
+    files = [file.stat() for file in folder.glob("*.jpg")]
+    result |= {
+        "frames": frames,
+        "bytes": sum(f.st_size for f in files),
+        "disk_bytes": sum(f.st_blocks * 512 for f in files),
+    }
+    for clock, seconds in (("cpu_seconds", cpu), ("wall_seconds", wall)):
+        result.setdefault(clock, []).extend([round(seconds, 4)] if keep else [])
+    shutil.rmtree(folder)
+
+
+def cpu_seconds() -> float:
+    """Of this process and of the children that it has waited for."""
+    usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
+def enlarged(clip: Path, height: int, folder: Path) -> Path:
+    out = folder / "enlarged.mp4"
+    encode = ["-vf", f"scale=-2:{height}:flags=bicubic", "-c:v", "libx264", "-preset", "medium", "-crf", "23", "-an"]
+    subprocess.run([ffmpeg_path(), "-nostdin", "-v", "error", "-i", str(clip), *encode, str(out)], check=True)
+    return out
+
+
+def stream(clip: Path) -> dict[str, Any]:
+    """What ffmpeg says of a file's video: codec, size in pixels, seconds; and the file's bytes."""
+    said = subprocess.run([ffmpeg_path(), "-hide_banner", "-i", str(clip)], capture_output=True, text=True).stderr
+    codec = re.search(r"Video: (\w+)", said)
+    size = re.search(r"Video: .*?, (\d+)x(\d+)", said)
+    length = re.search(r"Duration: (\d+):(\d+):([\d.]+)", said)
+    if not (codec and size and length):
+        raise SystemExit(f"{clip}: ffmpeg tells no codec, size or duration of a video:\n{said}")
+    hours, minutes, seconds = length.groups()
+    return {
+        "codec": codec[1],
+        "width": int(size[1]),
+        "height": int(size[2]),
+        "seconds": 3600 * int(hours) + 60 * int(minutes) + float(seconds),
+        "video_bytes": clip.stat().st_size,
+    }
+
+
+def ffmpeg_version() -> str:
+    said = subprocess.run([ffmpeg_path(), "-version"], capture_output=True, text=True, check=True).stdout
+    return said.split()[2]
+
+
+def report(results: list[dict[str, Any]], where: dict[str, Any], rounds: int) -> list[str]:
+    """The table, in Markdown, and under what conditions it was made."""
+    head = ["clip", "codec", "pixels", "seconds", "frames", "kB, video", "-q:v", "kB a frame", "kB a frame, on disk"]
+    head += ["frames a second of a core", "seconds of video a second of a core"]
+    lines = [
+        f"# Extraction at short side {SHORT_SIDE} (never enlarged)",
+        "",
+        f"| {' | '.join(head)} |",
+        "|---" * 3 + "|---:" * (len(head) - 3) + "|",
+    ]
+    for r in results:
+        cells = [r["clip"], r["codec"], f"{r['width']} x {r['height']}", f"{r['seconds']:.1f}", str(r["frames"])]
+        cells += [f"{r['video_bytes'] / 1e3:.0f}", str(r["quality"])]
+        cells += [f"{r[key] / r['frames'] / 1e3:.1f}" for key in ("bytes", "disk_bytes")]
+        cells += [
+            median([r[of] / s for s in r["cpu_seconds"]], digits) for of, digits in (("frames", 0), ("seconds", 1))
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    waited = statistics.median(w / c for r in results for w, c in zip(r["wall_seconds"], r["cpu_seconds"], strict=True))
+    return [
+        *lines,
+        "",
+        f"Median of {rounds} rounds, quartiles in brackets; processor time. By the wall's clock it took {waited:.2f} times as long "
+        f"(median), other programs being at work. kB: 1000 bytes. ffmpeg {where['ffmpeg']}.",
+        *conditions(where, "cpu"),
+    ]
+
+
+if __name__ == "__main__":
+    main()
