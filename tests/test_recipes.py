@@ -16,7 +16,7 @@ from PIL import Image
 
 from hitagu_lib.config import Config, load_config
 from hitagu_lib.data.dataset import ClipDataset, check_paths, make_loader, open_lists, swap_table
-from hitagu_lib.train import Learner, make_accelerator
+from hitagu_lib.learner import Learner, make_accelerator, make_schedule
 
 ROOT = Path(__file__).resolve().parents[1]
 MIRRORED = ((86, 87), (93, 94), (166, 167))  # of Something-Something V2's official labels
@@ -109,8 +109,6 @@ def test_a_recipe_builds_all_that_it_names_and_takes_two_steps(name: str, tmp_pa
 
 
 def test_the_rate_is_the_recipes_after_its_warm_up_and_ends_at_zero() -> None:
-    from hitagu_lib.train import make_schedule
-
     for name in ("k700", "ssv2"):
         cfg = load_config(ROOT / "params" / f"{name}.yaml").train
         optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=cfg.lr)
