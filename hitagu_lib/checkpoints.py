@@ -20,7 +20,7 @@ from tqdm.auto import tqdm
 
 from hitagu_lib.config import read_params
 from hitagu_lib.errors import ConfigError, WeightsError
-from hitagu_lib.files import replacing
+from hitagu_lib.files import file_sha256, replacing
 from hitagu_lib.runs import load_checkpoint
 
 NAMES = "params/checkpoints.yaml"
@@ -151,9 +151,3 @@ def _reason(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return f"the server was silent for {TIMEOUT:.0f} seconds"
     return str(error) or type(error).__name__
-
-
-def file_sha256(file: Path) -> str:
-    """Of a file's content, in hexadecimal digits."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -131,6 +131,9 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
+    init: str | None = None  # a checkpoint of this library to start from, in place of model.backbone.weights
+    # its classifier (and centres): keep, where the classes are the same, or replace by new ones
+    init_head: str = _option("keep", choices=("keep", "replace"))
     epochs: int = _option(50, low=1)
     batch_size: int = _option(8, low=1)  # clips a process and step
     lr: float = _option(0.01, low=0.0)  # peak learning rate

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -32,3 +33,9 @@ def write_atomic(file: Path, lines: Iterable[str]) -> None:
 def quoted(field: str) -> str:
     """A CSV field, in quotes where it needs them."""
     return '"' + field.replace('"', '""') + '"' if any(c in field for c in ',"\r\n') else field
+
+
+def file_sha256(file: Path) -> str:
+    """Of a file's content, in hexadecimal digits."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

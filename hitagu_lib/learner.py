@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 from collections.abc import Sequence
@@ -13,12 +14,13 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from hitagu_lib import __version__
-from hitagu_lib.config import Config, TrainConfig
+from hitagu_lib.config import Config, ModelConfig, TrainConfig
 from hitagu_lib.data.dataset import Batch, swap_table
 from hitagu_lib.data.frames import normalise
 from hitagu_lib.errors import TrainingError
 from hitagu_lib.losses import TotalLoss
 from hitagu_lib.models import build_model
+from hitagu_lib.starting import start_from
 
 
 class Learner:
@@ -26,7 +28,7 @@ class Learner:
 
     def __init__(self, cfg: Config, classes: Sequence[str], steps_per_epoch: int, accelerator: Accelerator) -> None:
         self.cfg, self.classes, self.accelerator = cfg, list(classes), accelerator
-        model = build_model(cfg.model, len(classes))
+        model = build_model(_without_weights(cfg.model) if cfg.train.init else cfg.model, len(classes))
         criterion = TotalLoss(cfg.train, len(classes), model.width)
         optimizer = make_optimizer(model, cfg.train)
         self.schedule = make_schedule(optimizer, cfg.train, steps_per_epoch)
@@ -43,6 +45,13 @@ class Learner:
         self.partner = torch.from_numpy(partner).to(accelerator.device)
         self.epoch, self.steps, self.best_top1 = 0, 0, -1.0
         self.seconds, self.cpu_seconds = 0.0, 0.0
+        self.started_from: dict[str, Any] | None = None
+
+    def start_from(self, file: str) -> None:
+        """Take the weights of another training's checkpoint, as `train.init_head` says; see hitagu_lib.starting."""
+        model, criterion = (self.accelerator.unwrap_model(part) for part in (self.model, self.criterion))
+        started = start_from(file, self.cfg.train.init_head, model, criterion, self.classes)
+        self.started_from = dataclasses.asdict(started)
 
     def step(self, batch: Batch) -> dict[str, float]:
         """One optimiser step; returns the loss and its terms, top-1 of the batch, gradient norm before clipping, learning rate.
@@ -103,6 +112,7 @@ class Learner:
             "cpu_seconds": self.cpu_seconds,
             "best_top1": self.best_top1,
             "rng": torch.get_rng_state(),
+            "started_from": self.started_from,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -111,7 +121,12 @@ class Learner:
         self.epoch, self.steps = state["epoch"], state["steps"]
         self.seconds, self.cpu_seconds = state["seconds"], state.get("cpu_seconds", 0.0)
         self.best_top1 = state["best_top1"]
+        self.started_from = state.get("started_from")
         torch.set_rng_state(state["rng"])
+
+
+def _without_weights(cfg: ModelConfig) -> ModelConfig:
+    return dataclasses.replace(cfg, backbone=dataclasses.replace(cfg.backbone, weights=None))
 
 
 def make_optimizer(model: nn.Module, cfg: TrainConfig) -> torch.optim.Optimizer:

@@ -21,11 +21,13 @@ import platform
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 
 from hitagu_lib import __version__
 from hitagu_lib.config import Config
@@ -83,9 +85,12 @@ class Run:
         kept = [line for line in self.metrics() if line["epoch"] < epoch]
         write_atomic(self._metrics, (json.dumps(line) + "\n" for line in kept))
 
-    def write_provenance(self, device: str, backbone_weights: dict[str, Any] | None = None) -> None:
-        """`backbone_weights`: what was loaded into the backbone, from where, and what was left; None where it began at random."""
-        where = provenance(self.cfg, device) | {"backbone_weights": backbone_weights}
+    def write_provenance(
+        self, device: str, backbone_weights: dict[str, Any] | None = None, started_from: dict[str, Any] | None = None
+    ) -> None:
+        """`backbone_weights`: what was loaded into the backbone, from where, and what was left; None where it began at random.
+        `started_from`: the same of the whole network, where `train.init` names a checkpoint."""
+        where = provenance(self.cfg, device) | {"backbone_weights": backbone_weights, "started_from": started_from}
         write_atomic(self.folder / "provenance.json", [json.dumps(where, indent=2) + "\n"])
 
     def checkpoint(self, name: str) -> Path:
@@ -97,7 +102,12 @@ class Run:
 
 
 def changed_params(old: str, new: str, whose: str) -> list[str]:
-    """The lines in which two resolved parameters, as YAML, differ: those of `whose`, then those asked for."""
+    """The lines in which two resolved parameters, as YAML, differ: those of `whose`, then those asked for.
+
+    Keys that came after `old` was written count with their defaults, which is what that run did.
+    """
+    with suppress(ConfigError):  # else a key that is no more, which the lines will show
+        old = Config.from_mapping(yaml.safe_load(old)).to_yaml()
     lines = difflib.unified_diff(old.splitlines(), new.splitlines(), whose, "asked for", lineterm="", n=0)
     return [line for line in lines if line[:2] != "@@"]
 

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
 from tqdm.auto import tqdm
 
-from hitagu_lib.config import Config
+from hitagu_lib.config import Config, ModelConfig
 from hitagu_lib.data.dataset import Batch, ClipDataset, check_paths, make_loader, open_lists, swap_table
 from hitagu_lib.evaluate import Scores, score_clips
 from hitagu_lib.learner import Learner, make_accelerator
@@ -42,7 +42,8 @@ def train(cfg: Config, on_epoch: OnEpoch | None = None, progress: bool = False) 
         baseline = dataclasses.replace(
             cfg,
             run=f"{cfg.run}/tsn",
-            model=dataclasses.replace(cfg.model, temporal="tsn"),
+            model=_tsn(cfg),
+            train=dataclasses.replace(cfg.train, init=None),
             eval=dataclasses.replace(cfg.eval, order_tests=False, tsn_baseline=False),
         )
         tsn = fit(baseline, None, progress)
@@ -50,6 +51,13 @@ def train(cfg: Config, on_epoch: OnEpoch | None = None, progress: bool = False) 
         if accelerator.is_main_process:
             Run(cfg).write_summary(summary)
     return summary
+
+
+def _tsn(cfg: Config) -> ModelConfig:
+    """TSN, which starts from the backbone that the model starts from."""
+    weights = cfg.train.init or cfg.model.backbone.weights
+    backbone = dataclasses.replace(cfg.model.backbone, weights=weights)
+    return dataclasses.replace(cfg.model, temporal="tsn", backbone=backbone)
 
 
 def prepare_data(cfg: Config, progress: bool = False) -> None:
@@ -89,12 +97,16 @@ def fit(cfg: Config, on_epoch: OnEpoch | None = None, progress: bool = False) ->
 
     if run.checkpoint("last").exists():
         learner.load_state_dict(load_checkpoint(run.checkpoint("last")))
+    elif cfg.train.init is not None:
+        learner.start_from(cfg.train.init)
     accelerator.wait_for_everyone()  # all have read what is there before anything is written
     bad_clips = run.folder / "bad_clips.txt"
     if main:
         run.forget_metrics_from(learner.epoch)
         weights = accelerator.unwrap_model(learner.model).backbone.loaded
-        run.write_provenance(_device_name(accelerator.device), weights and dataclasses.asdict(weights))
+        run.write_provenance(
+            _device_name(accelerator.device), weights and dataclasses.asdict(weights), learner.started_from
+        )
     with SummaryWriter(str(run.logs), purge_step=learner.steps) if main else nullcontext() as board:
         while learner.epoch < cfg.train.epochs:
             started, cpu_started = time.perf_counter(), time.process_time()

@@ -13,9 +13,10 @@ import pytest
 import torch
 
 from hitagu_lib import checkpoints
-from hitagu_lib.checkpoints import Published, fetch, file_sha256, read_names
+from hitagu_lib.checkpoints import Published, fetch, read_names
 from hitagu_lib.cli import main
 from hitagu_lib.errors import ConfigError, WeightsError
+from hitagu_lib.files import file_sha256
 from hitagu_lib.runs import load_checkpoint
 
 Answer = Callable[[BaseHTTPRequestHandler], None]

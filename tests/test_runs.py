@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from hitagu_lib.config import Config
 from hitagu_lib.errors import WeightsError
-from hitagu_lib.runs import load_checkpoint, project_root, read_metrics
+from hitagu_lib.runs import changed_params, load_checkpoint, project_root, read_metrics
 
 
 class Evil:
@@ -36,6 +37,18 @@ def test_checkpoints_that_are_none(tmp_path: Path) -> None:
     (tmp_path / "half.pt").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(WeightsError, match="cannot be read as a checkpoint"):
         load_checkpoint(tmp_path / "half.pt")
+
+
+def test_a_run_from_before_a_key_was_there_is_the_same_run() -> None:
+    now = Config().to_yaml()
+    before = "\n".join(line for line in now.splitlines() if "init_head:" not in line)
+    assert before != now.rstrip()
+    assert changed_params(before, now, "the run's") == []
+    assert changed_params(before, now.replace("init_head: keep", "init_head: replace"), "the run's")[2:] == [
+        "-  init_head: keep",
+        "+  init_head: replace",
+    ]
+    assert "-  gone: 3" in changed_params(now.replace("train:\n", "train:\n  gone: 3\n"), now, "the run's")
 
 
 def test_a_half_written_last_line_of_metrics_is_left_out(tmp_path: Path) -> None:
