@@ -1,4 +1,4 @@
-"""The command line: `hitagu prepare | extract | index | train | evaluate | predict | export | report | checkpoints`, also as
+"""The command line: `hitagu prepare | extract | index | split | train | evaluate | predict | export | report | checkpoints`, also as
 `python -m hitagu_lib.cli`.
 
 Each command is a pair of functions: `add_<command>` declares its options, `_<command>` does the work and returns the exit
@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 from hitagu_lib import __version__
 from hitagu_lib.cli.checkpoints import add_checkpoints
-from hitagu_lib.cli.data import add_extract, add_index, add_prepare
+from hitagu_lib.cli.data import add_extract, add_index, add_prepare, add_split
 from hitagu_lib.cli.export import add_export
 from hitagu_lib.cli.report import add_report
 from hitagu_lib.cli.scoring import add_evaluate, add_predict
@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"hitagu-net {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for add in (
-        add_prepare, add_extract, add_index, add_train, add_evaluate, add_predict, add_export, add_report, add_checkpoints
+        add_prepare, add_extract, add_index, add_split, add_train, add_evaluate, add_predict, add_export, add_report, add_checkpoints
     ):  # fmt: skip
         add(commands)
     args = parser.parse_args(argv)

@@ -1,4 +1,4 @@
-"""`hitagu prepare | extract | index`: from videos to lists of clips."""
+"""`hitagu prepare | extract | index | split`: from videos to lists of clips."""
 
 from __future__ import annotations
 
@@ -208,4 +208,62 @@ def _index_annotations(args: argparse.Namespace) -> int:
     print(
         f"hitagu: {len(report.unlisted)} of {total} clips not listed ({kinds}), see {report.manifest}", file=sys.stderr
     )
+    return 1
+
+
+def add_split(commands: Commands[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "split",
+        help="a folder of your own videos to frames, a training and a validation list",
+        description="Extract the videos VIDEOS/class/name.mp4 to OUT/frames and divide them into OUT/train.csv and OUT/val.csv, with the "
+        "labels in OUT/classes.txt. Clips that were cut from one source stay on one side; a clip's source is its name without the "
+        "numbers at its end (kitchen_001, kitchen_12_22 and kitchen-2 are of kitchen), and stands in OUT/sources.csv. A run that was "
+        "stopped goes on where it was; with another seed, share or rule only the lists are made anew.",
+    )
+    parser.add_argument(
+        "--videos", type=Path, required=True, metavar="VIDEOS", help="a folder with a subfolder a class"
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="OUT", help="where to, such as data/own")
+    parser.add_argument(
+        "--val-share", type=float, default=0.25, metavar="SHARE", help="of each class's clips (default: %(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same lists (default: %(default)s)")
+    rule = parser.add_mutually_exclusive_group()
+    rule.add_argument(
+        "--group", metavar="REGEX",
+        help="what the source is in a name without its ending: the first group, such as '(.*)_c[0-9]+'; '(.*)' makes each file its own",
+    )  # fmt: skip
+    rule.add_argument(
+        "--groups", type=Path, metavar="CSV", help="or a file that says it, with the columns video and source, as OUT/sources.csv"
+    )  # fmt: skip
+    parser.add_argument(
+        "--short-side", type=int, default=256, metavar="PIXELS",
+        help="scale the frames' shorter side down to this, never up; 0 keeps the size (default: %(default)s)",
+    )  # fmt: skip
+    add_workers(parser, "videos at a time")
+    parser.set_defaults(run=_split, parser=parser)
+
+
+def _split(args: argparse.Namespace) -> int:
+    from hitagu_lib.data.extract import MANIFEST
+    from hitagu_lib.data.folders import split_videos
+
+    if args.seed < 0:
+        args.parser.error(f"--seed: found {args.seed}, expected at least 0")
+    report = split_videos(
+        args.videos, args.out,
+        val_share=args.val_share, seed=args.seed, group=args.group, groups=args.groups,
+        short_side=args.short_side or None, workers=args.workers,
+    )  # fmt: skip
+    print(*report.table(), sep="\n")
+    print(
+        f"{args.out}: {len(report.train)} training and {len(report.val)} validation clips of {len(report.classes)} classes; "
+        f"{args.out / 'sources.csv'} says what was taken for one source"
+    )
+    if not report.failed:
+        return 0
+    for video, reason in report.failed[:SHOWN]:
+        print(f"{args.videos / video}: {reason}", file=sys.stderr)
+    manifest = args.out / "frames" / MANIFEST
+    print(f"hitagu: {len(report.failed)} videos failed and are in neither list, see {manifest}", file=sys.stderr)
     return 1

@@ -103,7 +103,7 @@ def extract_tree(
     root, out = Path(os.path.abspath(root)), Path(os.path.abspath(out))
     settings = Settings(short_side, fps, quality)
     ffmpeg_path()
-    targets = _targets(root, out, suffixes)
+    targets = find_videos(root, out, suffixes)
     for parent in {(out / target).parent for target in targets.values()}:
         _remove_leftovers(parent)
     run = uuid.uuid4().hex
@@ -139,7 +139,7 @@ def extract_tree(
     return ExtractReport(**counts, failed=sorted(failed))
 
 
-def _targets(root: Path, out: Path, suffixes: tuple[str, ...]) -> dict[str, str]:
+def find_videos(root: Path, out: Path, suffixes: tuple[str, ...]) -> dict[str, str]:
     """Video -> its frame folder, both relative, sorted. Hidden entries are passed over."""
     if not root.is_dir():
         raise ExtractError(f"{root}: no such folder, expected one with videos in it")

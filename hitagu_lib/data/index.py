@@ -58,7 +58,7 @@ def index_frames(
                     faults.append(f"{folder}: {fault}")
                 rows.append((path, index[name], count))
     if faults:
-        raise ListError(f"{out}: not written, since of the folders it would list these are not right:\n{_some(faults)}")
+        raise ListError(f"{out}: not written, since of the folders it would list these are not right:\n{some(faults)}")
     if not rows:
         raise ListError(f"{root}: found no video folders, expected <class>/<video>/000001.jpg in it")
     write_classes(out.with_name("classes.txt"), names)
@@ -134,7 +134,7 @@ def _classes_of(root: Path, found: Sequence[str], classes: Path | None) -> tuple
         hints = [f" (nearest: {match[0]!r})" if match else "" for match in near] + [""] * len(unknown[_SHOWN:])
         raise ListError(
             f"{root}: of its class folders {len(unknown)} are not among the {len(names)} classes of {classes}:\n"
-            + _some([f"{name!r}{hint}" for name, hint in zip(unknown, hints, strict=True)])
+            + some([f"{name!r}{hint}" for name, hint in zip(unknown, hints, strict=True)])
         )
     return names
 
@@ -162,7 +162,7 @@ def unwritable(name: str) -> str | None:
     return None
 
 
-def _some(faults: Sequence[str]) -> str:
+def some(faults: Sequence[str]) -> str:
     """The first faults, one an indented line, and how many more there are."""
     more = [f"... and {len(faults) - _SHOWN} more"] if len(faults) > _SHOWN else []
     return "\n".join(f"  {fault}" for fault in [*faults[:_SHOWN], *more])
