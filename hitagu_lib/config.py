@@ -158,7 +158,9 @@ class TrainConfig:
 @dataclass(frozen=True)
 class EvalConfig:
     batch_size: int = _option(16, low=1)
-    order_tests: bool = False  # also with frames shuffled and reversed
+    order_tests: bool = (
+        False  # also with frames shuffled and reversed, and `hitagu evaluate` with the middle frame alone
+    )
     tsn_baseline: bool = False  # also train TSN by the same recipe
     # what `hitagu evaluate` looks at of a video: hitagu_lib/data/views.py
     protocol: str = _option("single", choices=("single", "multi", "tsm_twice"))

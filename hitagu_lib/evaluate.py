@@ -1,7 +1,8 @@
-"""Scoring a model on a list: one clip a video, its frames in order, shuffled or reversed."""
+"""Scoring a model on a list, one clip a video as validation does; and the orders in which the order tests show frames."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,9 +16,12 @@ from tqdm.auto import tqdm
 
 from hitagu_lib.data.dataset import Batch
 from hitagu_lib.data.frames import normalise
+from hitagu_lib.data.sampling import Indices
+from hitagu_lib.data.views import Views
 from hitagu_lib.models.clip_model import reversed_times
 
-ORDERS = ("forward", "shuffled", "reversed")
+ORDERS = ("forward", "shuffled", "reversed", "frozen")
+"""In order; in a random one; played backwards, and the times with it; the middle frame in every place."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,11 @@ class Scores:
         classes = self.logits.shape[1]
         shares = multiclass_accuracy(self.logits, self.labels, classes, average="none")
         return float(shares[self.labels.bincount(minlength=classes) > 0].mean())
+
+    def right(self, k: int) -> Tensor:
+        """bool (N,): whether the label is among the k highest logits."""
+        best = self.predicted[:, None] if k == 1 else self.logits.topk(min(k, self.logits.shape[1])).indices
+        return (best == self.labels[:, None]).any(1)
 
     @property
     def predicted(self) -> Tensor:
@@ -89,12 +98,32 @@ def score_clips(
     return Scores(*(part.cpu() for part in parts))
 
 
-def reorder(frames: Tensor, t: Tensor, order: str, rows: Sequence[int], seed: int = 0) -> tuple[Tensor, Tensor]:
-    """frames (B, T, ...), t (B, T) -> the same clips forward, shuffled (times stay as sampled) or played backwards."""
-    if order == "reversed":
-        return frames.flip(1), reversed_times(t)
+def frame_order(order: str, T: int, rng: np.random.Generator) -> Indices:
+    """Which frame of a clip of T stands in each place: (T,). Only "shuffled" draws."""
     if order == "shuffled":
-        T = frames.shape[1]
-        mixed = torch.from_numpy(np.stack([np.random.default_rng((seed, row)).permutation(T) for row in rows]))
-        return frames[torch.arange(len(rows))[:, None], mixed], t
-    return frames, t
+        return rng.permutation(T)
+    if order == "reversed":
+        return np.arange(T)[::-1]
+    return np.full(T, T // 2) if order == "frozen" else np.arange(T)
+
+
+def reorder(frames: Tensor, t: Tensor, order: str, rows: Sequence[int], seed: int = 0) -> tuple[Tensor, Tensor]:
+    """frames (B, T, ...), t (B, T) -> the same clips in one of `ORDERS`; `rows` are what shuffling is drawn from."""
+    if order == "forward":
+        return frames, t
+    T = frames.shape[1]
+    places = np.stack([frame_order(order, T, np.random.default_rng((seed, row))) for row in rows])
+    mixed = frames[torch.arange(len(rows))[:, None], torch.from_numpy(places)]
+    return mixed, reversed_times(t) if order == "reversed" else t
+
+
+def reorder_views(views: Views, order: str, crops: int, row: int, seed: int = 0) -> Views:
+    """The views of a video with the frames of each clip in one of `ORDERS`, of the same pictures: nothing is to be encoded again.
+
+    Clip c is shuffled by the c-th permutation drawn from (seed, row), so the one clip of `single` as `reorder` does it; its crops alike.
+    """
+    V, T = views.index.shape
+    rng = np.random.default_rng((seed, row))
+    places = np.stack([frame_order(order, T, rng) for _ in range(V // crops)]).repeat(crops, axis=0)
+    index = np.take_along_axis(views.index, places, axis=1)
+    return dataclasses.replace(views, index=index, t=reversed_times(views.t) if order == "reversed" else views.t)

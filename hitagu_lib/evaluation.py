@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Sequence
@@ -9,20 +10,23 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 
+from hitagu_lib import __version__
 from hitagu_lib.config import Config
-from hitagu_lib.data.dataset import check_paths
-from hitagu_lib.data.lists import ClipList, read_list
-from hitagu_lib.data.views import protocol, read_views
+from hitagu_lib.data.dataset import check_paths, swap_table
+from hitagu_lib.data.lists import read_list
+from hitagu_lib.data.sampling import Indices
+from hitagu_lib.data.views import Protocol, protocol, read_views
 from hitagu_lib.errors import ConfigError
-from hitagu_lib.evaluate import Scores
-from hitagu_lib.files import quoted, replacing, write_atomic
+from hitagu_lib.files import write_atomic
 from hitagu_lib.learner import make_accelerator
+from hitagu_lib.metrics import LEVEL, RESAMPLES, accuracies, accuracy_by_views, calibration
 from hitagu_lib.models import ClipModel
+from hitagu_lib.partial import PartialScores, open_folder
 from hitagu_lib.predict import frame_folder, load_model
+from hitagu_lib.results import write_results
 from hitagu_lib.runs import surroundings
 from hitagu_lib.scoring import Evaluation, score_list
 from hitagu_lib.train import prepare_data
@@ -34,53 +38,99 @@ def evaluate(
 ) -> dict[str, Any]:
     """Score the videos of `data.val_list` by `eval.protocol`; write and return the report.
 
-    The network is the checkpoint's, the data, T among them, and the protocol are `cfg`'s. Written to `out` (else
-    <run folder>/evaluate-<protocol>/), each file whole or not at all, the report last:
-
-        predictions.csv   row,path,label,predicted,score a video; row is the index in the list, score the predicted class's
-        scores.npz        rows (N,), labels (N,), scores (N, K), view_logits (N, V, K), clip by clip: float32, N V K x 4 bytes
-        report.json       protocol, accuracy, counts, what failed, where and when
+    The network is the checkpoint's, the data, T among them, and the protocol are `cfg`'s. The files that are written to `out` (else
+    <run folder>/evaluate-<protocol>/) are listed in hitagu_lib/results.py; the report is the last. An evaluation that was stopped goes on
+    where it stopped. Under torchrun every process scores its share; the files are those that one process writes.
 
     Accuracy is that of the videos that could be read, and beside it with those that could not counted as wrong ("..._of_listed").
+    Calibration is of probabilities: of the mean of the views' with `eval.average: probabilities`, with `logits` of the softmax of the mean.
     Raises ConfigError where the checkpoint's classes are not the list's, ListError and ClipError where data are not as they should be.
     """
     started = time.perf_counter()
     plan = protocol(cfg.data, cfg.eval)
     model, classes, accelerator = _load(cfg, checkpoint)
     check_paths(cfg.data)
-    prepare_data(cfg, progress)
+    with accelerator.main_process_first():
+        prepare_data(cfg, progress)
     clips = read_list(Path(cfg.data.val_list), Path(cfg.data.root), cfg.data.classes_file)
     if list(clips.classes) != list(classes):
         raise ConfigError(
             f"{checkpoint}: found {_brief(classes)}; expected the classes of {cfg.data.val_list}, {_brief(clips.classes)}"
         )
+    partner = swap_table(classes, cfg.data.reverse_swaps, "data.reverse_swaps")
+    folder = Path(out) if out is not None else default_folder(checkpoint, plan.name)
+    if accelerator.is_main_process:
+        open_folder(folder / "partial", _settings(cfg, checkpoint, accelerator))
+    accelerator.wait_for_everyone()
+    partial = PartialScores(folder / "partial", accelerator.process_index)
+    accelerator.wait_for_everyone()  # all have seen what is there before anything is added
     with accelerator.autocast():
-        found = score_list(model, clips, plan, cfg, progress)
-    scores, listed, scored = found.scores, len(clips), len(found.scores.rows)
-    accuracy = {"top1": scores.topk(1), "top5": scores.topk(5)}
-    report = {
-        "protocol": plan.name,
-        "views": asdict(plan),
-        "average": cfg.eval.average,
-        **accuracy,
-        "mean_class_accuracy": scores.mean_class_accuracy(),
-        **{f"{name}_of_listed": value * scored / listed for name, value in accuracy.items()},
+        found = score_list(model, clips, plan, cfg, accelerator, partial, progress and accelerator.is_main_process)
+    if found is not None:
+        write_results(folder, found, clips, partner, plan, cfg.eval.average)
+        report = {
+            "protocol": plan.name,
+            "views": asdict(plan),
+            "average": cfg.eval.average,
+            **_numbers(found, len(clips), partner, plan, cfg.eval.average),
+            "seconds": round(time.perf_counter() - started, 1),
+            "list": cfg.data.val_list,
+            "checkpoint": str(checkpoint),
+            "where": surroundings(str(accelerator.device))
+            | {"precision": accelerator.mixed_precision, "processes": accelerator.num_processes},
+        }
+        write_atomic(folder / "report.json", [json.dumps(report, indent=2, ensure_ascii=False) + "\n"])
+        partial.remove()
+    accelerator.wait_for_everyone()
+    written: dict[str, Any] = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    return written
+
+
+def _numbers(found: Evaluation, listed: int, partner: Indices, plan: Protocol, average: str) -> dict[str, Any]:
+    scores, scored = found.scores, len(found.scores.rows)
+    measured = accuracies(scores, partner)
+    as_they_are = average == "probabilities"
+    return {
+        **measured,
+        **{f"{name}_of_listed": measured[name] * scored / listed for name in ("top1", "top5")},
+        "bootstrap": {"of": "videos", "resamples": RESAMPLES, "level": LEVEL, "seed": 0},
+        "calibration": {
+            **calibration(scores.logits if as_they_are else scores.logits.softmax(1), scores.labels),
+            "probabilities": "mean of the views' probabilities" if as_they_are else "softmax of the views' mean logits",
+        },
+        "by_views": accuracy_by_views(found.view_logits, scores.labels, plan.clips, plan.crops, average),
+        "orders": {order: accuracies(of, partner) for order, of in found.orders.items()},
         "videos_listed": listed,
         "videos_scored": scored,
         "videos_failed": len(found.failed),
+        "videos_resumed": found.resumed,
         "failed": found.failed,
         "frames_asked": found.frames_asked,
         "frames_encoded": found.frames_encoded,
-        "seconds": round(time.perf_counter() - started, 1),
-        "list": cfg.data.val_list,
-        "checkpoint": str(checkpoint),
-        "where": surroundings(str(accelerator.device)) | {"precision": accelerator.mixed_precision},
     }
-    folder = Path(out) if out is not None else default_folder(checkpoint, plan.name)
-    _write_predictions(folder / "predictions.csv", clips, scores)
-    _write_scores(folder / "scores.npz", found)
-    write_atomic(folder / "report.json", [json.dumps(report, indent=2, ensure_ascii=False) + "\n"])
-    return report
+
+
+def _settings(cfg: Config, checkpoint: str | Path, accelerator: Accelerator) -> dict[str, Any]:
+    """What scores hang on. The frames themselves are not looked into."""
+    data, evaluation = asdict(cfg.data), asdict(cfg.eval)
+    for key in ("workers", "on_bad_clip", "prepare"):
+        del data[key]
+    for key in ("batch_size", "tsn_baseline"):
+        del evaluation[key]
+    return {
+        "checkpoint": _sha256(Path(checkpoint)),
+        "list": _sha256(Path(cfg.data.val_list)),
+        **{f"data.{key}": value for key, value in data.items()},
+        **{f"eval.{key}": value for key, value in evaluation.items()},
+        "device": accelerator.device.type,
+        "precision": accelerator.mixed_precision,
+        "hitagu_lib": __version__,
+    }
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def evaluate_video(
@@ -125,24 +175,3 @@ def _load(cfg: Config, checkpoint: str | Path) -> tuple[ClipModel, list[str], Ac
 
 def _brief(classes: Sequence[str]) -> str:
     return f"{len(classes)} classes ({', '.join(map(repr, classes[:3]))}{', ...' if len(classes) > 3 else ''})"
-
-
-def _write_predictions(file: Path, clips: ClipList, scores: Scores) -> None:
-    best = scores.logits.max(1)
-    rows = zip(scores.rows.tolist(), scores.labels.tolist(), best.indices.tolist(), best.values.tolist(), strict=True)
-    lines = (
-        f"{row},{quoted(clips.path(row))},{quoted(clips.classes[label])},{quoted(clips.classes[predicted])},{score:.6g}\n"
-        for row, label, predicted, score in rows
-    )
-    write_atomic(file, ["row,path,label,predicted,score\n", *lines])
-
-
-def _write_scores(file: Path, found: Evaluation) -> None:
-    with replacing(file) as aside:
-        np.savez(
-            aside,
-            rows=found.scores.rows.numpy(),
-            labels=found.scores.labels.numpy(),
-            scores=found.scores.logits.numpy(),
-            view_logits=found.logits.numpy(),
-        )

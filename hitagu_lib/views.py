@@ -32,9 +32,8 @@ def score_views(model: ClipModel, videos: Sequence[Views], frames_at_once: int =
         return score_views_plainly(model, videos, frames_at_once)
     device = next(model.parameters()).device
     table = _Pictures(videos)
-    # Sorted, views of one crop follow one another, and those that share pictures are near: few features wait for a later view.
-    index, first, again = np.unique(table.index, axis=0, return_index=True, return_inverse=True)
-    t = table.t[first].to(device)
+    index, t, again = _distinct(table.index, table.t)
+    t = t.to(device)
     last_view = np.zeros(table.count, np.int64)
     for view, pictures in enumerate(index):
         last_view[pictures] = view
@@ -57,7 +56,7 @@ def score_views(model: ClipModel, videos: Sequence[Views], frames_at_once: int =
             logits.append(model.temporal_head(gathered, t[some])[0].float().cpu())
         shared = np.flatnonzero(last_view[kept] >= stop)
         kept, features, view = kept[shared], _gather(features, shared) if len(shared) else None, stop
-    return list(torch.cat(logits)[torch.from_numpy(again.ravel())].split(table.views))
+    return list(torch.cat(logits)[torch.from_numpy(again)].split(table.views))
 
 
 @torch.inference_mode()
@@ -97,6 +96,21 @@ class _Pictures:
             out[torch.from_numpy(mine)] = part
         assert out is not None
         return out
+
+
+def _distinct(index: Indices, t: Tensor) -> tuple[Indices, Tensor, Indices]:
+    """The distinct views among index (V, T), t (V, T), and which of them each view is (V,).
+
+    They are sorted by their pictures, whatever the order they show them in: views of one crop follow one another, and those that share
+    pictures are near, so that few features wait for a later view.
+    """
+    both = np.concatenate(
+        [index, t.numpy().view(np.int32)], axis=1
+    )  # the same pictures at other times are another view
+    _, first, again = np.unique(both, axis=0, return_index=True, return_inverse=True)
+    index = index[first]
+    order = np.lexsort(np.sort(index, axis=1).T[::-1])
+    return index[order], t[first[order]], np.argsort(order)[again.ravel()]
 
 
 def _split(numbers: Indices, size: int) -> list[Indices]:

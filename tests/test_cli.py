@@ -193,7 +193,9 @@ def test_evaluate_a_list(untrained: Path, tmp_path: Path, capsys: pytest.Capture
     shown = capsys.readouterr().out.splitlines()
     assert shown[0] == f"{folder}: 28 videos, multi, 3 x 3 views, mean of logits"
     report = json.loads((folder / "report.json").read_text())
-    assert shown[1] == f"  {report['top1']:6.1%}  top1"
+    low, high = report["intervals"]["top1"]
+    assert shown[1] == f"  {report['top1']:6.1%}  top1 (95 % interval {low:.1%} to {high:.1%})"
+    assert [line.partition("with frames ")[2].partition(",")[0] for line in shown[6:]] == ["shuffled", "reversed", "frozen"]
     assert (report["views"]["clips"], report["views"]["crops"], report["average"]) == (3, 3, "logits")
     assert report["checkpoint"] == str(untrained)
 
@@ -207,8 +209,10 @@ def test_evaluate_a_list(untrained: Path, tmp_path: Path, capsys: pytest.Capture
     )
     (untrained.parents[1] / "params.yaml").write_text(json.dumps(load_checkpoint(untrained)["params"]))
     skipping = ["evaluate", "--checkpoint", str(untrained), "--params", str(params), "--out", str(tmp_path / "out")]
+    skipping.append("--no-order-tests")
     assert main(skipping) == 1, "data failed, each named"
     said = capsys.readouterr()
+    assert "with frames" not in said.out
     assert said.out.startswith(f"{tmp_path / 'out'}: 2 videos, single, 1 x 1 views, mean of probabilities")
     assert f"{tmp_path / 'val.csv'}:3: " in said.err and "1 of 3 videos could not be read and are left out" in said.err
 

@@ -8,7 +8,8 @@ from accelerate import Accelerator
 from hitagu_lib import build_model
 from hitagu_lib.config import Config
 from hitagu_lib.data.dataset import ClipDataset, make_loader, open_lists
-from hitagu_lib.evaluate import Scores, reorder, score_clips
+from hitagu_lib.data.views import Views
+from hitagu_lib.evaluate import ORDERS, Scores, reorder, reorder_views, score_clips
 
 
 def test_topk_and_called() -> None:
@@ -17,6 +18,7 @@ def test_topk_and_called() -> None:
     assert scores.topk(1) == pytest.approx(1 / 4)
     assert scores.topk(2) == pytest.approx(3 / 4)
     assert scores.topk(9) == pytest.approx(1.0)
+    assert [scores.right(k).float().mean().item() for k in (1, 2, 9)] == [scores.topk(k) for k in (1, 2, 9)]
     assert scores.called(np.array([1, 0, 3, 2])) == pytest.approx(1 / 4)  # the last clip is called 2, the partner of 3
 
 
@@ -35,6 +37,31 @@ def test_shuffling_keeps_each_clips_frames_and_its_times_and_depends_on_the_row_
     assert torch.equal(mixed.sort(dim=1).values, frames)
     assert not torch.equal(mixed, frames)
     assert torch.equal(reorder(frames[1:], t[1:], "shuffled", [9])[0], mixed[1:])
+
+
+def test_freezing_shows_the_middle_frame_alone_at_the_clips_times() -> None:
+    frames, t = torch.arange(9).reshape(1, 9, 1), torch.arange(9.0)[None]
+    still, times = reorder(frames, t, "frozen", [0])
+    assert still[..., 0].tolist() == [[4] * 9] and torch.equal(times, t)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_views_are_reordered_as_their_frames_would_be(order: str) -> None:
+    """Held to `reorder` on the frames: the first clip of a video as a clip by itself, the crops of a clip alike."""
+    T, clips, crops, row = 32, 3, 2, 11
+    index = np.arange(clips * T).reshape(clips, 1, T) + 1000 * np.arange(crops)[:, None]
+    t = torch.rand(clips, 1, T).cumsum(2).expand(clips, crops, T).reshape(-1, T)
+    views = Views(torch.zeros(1), [], 1, index.reshape(-1, T), t)
+    found = reorder_views(views, order, crops, row)
+    frames, times = reorder(torch.from_numpy(views.index[:1]), t[:1], order, [row])
+    assert found.index[0].tolist() == frames[0].tolist() and torch.equal(found.t[:1], times)
+    by_clip = found.index.reshape(clips, crops, T)
+    assert (by_clip[:, 1] == by_clip[:, 0] + 1000).all()
+    assert (by_clip // 1000 == np.arange(crops)[:, None]).all()
+    if order != "frozen":
+        assert (np.sort(found.index, 1) == views.index).all()
+    mixed = by_clip[:, 0] - T * np.arange(clips)[:, None]
+    assert (len(np.unique(mixed, axis=0)) == clips) == (order == "shuffled"), "each clip has a shuffle of its own"
 
 
 def test_forward_leaves_clips_alone() -> None:

@@ -1,6 +1,7 @@
 """Which views a protocol looks at, and that scoring them with shared frames gives what the plain loop over views gives."""
 
 import dataclasses
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,11 +14,14 @@ from torchvision.io import read_image, write_jpeg
 from hitagu_lib import build_model
 from hitagu_lib.config import Config, ModelConfig
 from hitagu_lib.data.dataset import ClipDataset, open_lists
+from hitagu_lib.data.frames import normalise
 from hitagu_lib.data.sampling import dense_indices, segment_indices
 from hitagu_lib.data.transforms import centre_crop
 from hitagu_lib.data.views import Views, crop_corners, dense_clips, protocol, read_views, segment_clips
 from hitagu_lib.errors import ClipError, ConfigError
+from hitagu_lib.evaluate import ORDERS, frame_order, reorder_views
 from hitagu_lib.models import ClipModel
+from hitagu_lib.models.clip_model import reversed_times
 from hitagu_lib.views import average_views, score_views, score_views_plainly
 
 LENGTHS = [(1, 1), (1, 4), (2, 8), (7, 8), (8, 8), (9, 8), (30, 8), (31, 16), (40, 8), (40, 16), (63, 8), (300, 16)]
@@ -204,6 +208,47 @@ def test_shared_frames_give_the_logits_of_the_plain_loop(
             torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
         for found, expected in zip(score_views_plainly(model, some, at_once), one_by_one, strict=True):
             torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("temporal", ["hitagu", "gru", "tsm"])
+def test_other_orders_of_the_frames_cost_no_further_frame_and_score_as_clips_in_that_order(
+    tiny_cfg: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, temporal: str
+) -> None:
+    """Held to the whole network on frames that are put in order one by one; a video of one frame and a short one among them."""
+    some = videos(tiny_cfg, tmp_path, [13, 1, 2], protocol="multi", clips=3)
+    model = seeded(tiny_cfg.model, temporal)
+    expected = []
+    for row, v in enumerate(some):
+        clips = torch.stack([v.pictures(view) for view in v.index])
+        for order in ORDERS:
+            rng = np.random.default_rng((0, row))
+            places = [frame_order(order, 3, rng) for _ in range(3)]  # of each clip, whatever the crop
+            mixed = torch.stack([clips[i][torch.from_numpy(places[i // 3].copy())] for i in range(9)])
+            t = reversed_times(v.t) if order == "reversed" else v.t
+            expected.append(torch.cat([model(normalise(mixed[i : i + 1]), t[i : i + 1]) for i in range(9)]).detach())
+    together = []
+    for row, v in enumerate(some):
+        ordered = [reorder_views(v, order, 3, row) for order in ORDERS]
+        index, t = np.concatenate([o.index for o in ordered]), torch.cat([o.t for o in ordered])
+        together.append(dataclasses.replace(v, index=index, t=t))
+    calls = counting(model, monkeypatch)
+    for at_once in (4, 64):
+        calls.clear()
+        found = torch.cat(score_views(model, together, at_once))
+        torch.testing.assert_close(found, torch.cat(expected), atol=1e-5, rtol=1e-5)
+        assert sum(calls) == (sum(len(np.unique(v.index)) for v in some) if model.shares_frames else 0)
+    by_order = found[:36].unflatten(0, (4, 9))
+    assert all((by_order[a] - by_order[b]).abs().max() > 1e-4 for a, b in itertools.combinations(range(4), 2))
+
+
+def test_the_same_pictures_at_other_times_are_another_view(tiny_cfg: Config, tmp_path: Path) -> None:
+    (one,) = videos(tiny_cfg, tmp_path, [9])
+    index = np.concatenate([one.index] * 3)
+    slower = dataclasses.replace(one, index=index, t=torch.cat([one.t, 3 * one.t, one.t]))
+    model = seeded(tiny_cfg.model, "hitagu")
+    (found,), (expected,) = score_views(model, [slower]), score_views_plainly(model, [slower])
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    assert (found[0] - found[1]).abs().max() > 1e-4 and torch.equal(found[0], found[2])
 
 
 def _only(views: Views, view: int) -> Views:

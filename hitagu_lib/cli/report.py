@@ -8,7 +8,11 @@ from hitagu_lib.cli.options import Commands, at_least_one
 
 
 def add_report(commands: Commands[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser("report", help="tell what a recipe's model costs", description="Report on a recipe.")
+    parser = commands.add_parser(
+        "report",
+        help="tell what a recipe's model costs; compare two evaluations",
+        description="Report on a recipe, or on results.",
+    )
     reports = parser.add_subparsers(title="reports", metavar="WHAT", required=True)
     model = reports.add_parser(
         "model",
@@ -24,6 +28,18 @@ def add_report(commands: Commands[argparse.ArgumentParser]) -> None:
     )  # fmt: skip
     model.add_argument("--json", action="store_true", help="one JSON object: gflops, params_millions, modules, ...")
     model.set_defaults(run=_report_model)
+    compare = reports.add_parser(
+        "compare",
+        help="two evaluations, video by video",
+        description="Compare top-1 of two evaluations over the videos that both scored: how many only one has right, the difference with "
+        "its interval, McNemar's exact test. Both must be of the same list.",
+    )
+    for name in ("a", "b"):
+        compare.add_argument(
+            name, metavar=name.upper(), help="what `hitagu evaluate` wrote: a folder, or its scores.npz"
+        )
+    compare.add_argument("--json", action="store_true", help="one JSON object: difference, interval, p, ...")
+    compare.set_defaults(run=_report_compare)
 
 
 def _report_model(args: argparse.Namespace) -> int:
@@ -34,4 +50,14 @@ def _report_model(args: argparse.Namespace) -> int:
 
     report = model_report(load_config(args.params, args.overrides), args.classes)
     print(json.dumps(report, indent=2) if args.json else model_report_text(report))
+    return 0
+
+
+def _report_compare(args: argparse.Namespace) -> int:
+    import json
+
+    from hitagu_lib.paired import compare_results, comparison_text
+
+    found = compare_results(args.a, args.b)
+    print(json.dumps(found, indent=2, ensure_ascii=False) if args.json else comparison_text(found))
     return 0

@@ -16,8 +16,9 @@ def add_evaluate(commands: Commands[argparse.ArgumentParser]) -> None:
         help="score the validation videos, by one view or several each",
         description="Score the videos of data.val_list, or one video, by a protocol: single (1 clip of segments, 1 crop), multi "
         "(10 clips x 3 crops where data.sampling is dense, 2 x 3 where it is segment) or tsm_twice (2 x 3). Writes report.json, "
-        "predictions.csv and scores.npz. The network is the checkpoint's, the data and their T are the params'. The options from "
-        "--protocol to --average stand for overrides of eval.protocol and so on.",
+        "predictions.csv, classes.csv, confusion.csv and scores.npz; stopped, it goes on where it stopped. The network is the "
+        "checkpoint's, the data and their T are the params'. The options from --protocol to --order-tests stand for overrides of "
+        "eval.protocol and so on. Several processes: torchrun --nproc_per_node 2 -m hitagu_lib.cli evaluate ...",
     )
     parser.add_argument(
         "--checkpoint", type=Path, required=True, metavar="FILE", help="such as outputs/mini/checkpoints/last.pt"
@@ -29,6 +30,10 @@ def add_evaluate(commands: Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument("--crops", type=at_least_one, metavar="M", help="crops a frame (default: the protocol's)")
     parser.add_argument("--average", choices=["probabilities", "logits"], help="of the views (default: the params')")
     parser.add_argument(
+        "--order-tests", action=argparse.BooleanOptionalAction,
+        help="also with frames shuffled, reversed, frozen to the middle one (default: the params')",
+    )  # fmt: skip
+    parser.add_argument(
         "--video", type=Path, metavar="DIR", help="one folder of frames, or video file, instead of the list"
     )
     parser.add_argument(
@@ -39,11 +44,13 @@ def add_evaluate(commands: Commands[argparse.ArgumentParser]) -> None:
 
 
 def _evaluate(args: argparse.Namespace) -> int:
+    from accelerate import PartialState
+
     from hitagu_lib.config import read_params, resolve
     from hitagu_lib.evaluation import default_folder, evaluate, evaluate_video
     from hitagu_lib.runs import load_checkpoint
 
-    given = {key: getattr(args, key) for key in ("protocol", "clips", "crops", "average")}
+    given = {key: getattr(args, key) for key in ("protocol", "clips", "crops", "average", "order_tests")}
     overrides = " ".join(
         [args.overrides, *(f"eval.{key}={value}" for key, value in given.items() if value is not None)]
     )
@@ -59,13 +66,26 @@ def _evaluate(args: argparse.Namespace) -> int:
         print(*(f"  {score:9.4f}  {label}" for score, label in ranked), sep="\n")
         return 0
     report = evaluate(cfg, args.checkpoint, args.out, progress=True)
-    views = report["views"]
+    if not PartialState().is_main_process:
+        return 0
+    views, pairs, calibrated = report["views"], report["reversed_pairs"], report["calibration"]
+    resumed = f" ({report['videos_resumed']} of them before)" if report["videos_resumed"] else ""
     print(
-        f"{args.out or default_folder(args.checkpoint, report['protocol'])}: {report['videos_scored']} videos, "
+        f"{args.out or default_folder(args.checkpoint, report['protocol'])}: {report['videos_scored']} videos{resumed}, "
         f"{report['protocol']}, {views['clips']} x {views['crops']} views, mean of {report['average']}"
     )
     for name in ("top1", "top5", "mean_class_accuracy"):
-        print(f"  {report[name]:6.1%}  {name.replace('_', ' ')}")
+        low, high = report["intervals"][name]
+        print(f"  {report[name]:6.1%}  {name.replace('_', ' ')} (95 % interval {low:.1%} to {high:.1%})")
+    if pairs:
+        print(f"  {pairs['called_partner']:6.1%}  called the reversed class, of {pairs['videos']} videos that have one")
+    print(
+        f"  {calibrated['expected_calibration_error']:6.1%}  calibration error; mean confidence "
+        f"{calibrated['mean_confidence']:.1%}, {calibrated['probabilities']}"
+    )
+    for order, of in report["orders"].items():
+        called = f", called the reversed class {of['reversed_pairs']['called_partner']:.1%}" if pairs else ""
+        print(f"  {of['top1']:6.1%}  top1 with frames {order}{called}")
     if not report["videos_failed"]:
         return 0
     for failed in report["failed"][:SHOWN]:

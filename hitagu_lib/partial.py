@@ -1,0 +1,112 @@
+"""What is scored of a list so far, in numbered files, so that an evaluation that was stopped goes on where it stopped.
+
+    <folder>/settings.json      what the scores are of; other settings start anew
+             000001-0.npz ...   what process 0 scored, and what it could not read: a file is there whole or not at all
+
+All processes write here and the main one reads it all, so that they need one file system, as they do for the videos.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hitagu_lib.files import replacing, write_atomic
+
+SAVE_SECONDS = 30.0
+"""The most that a process which is killed loses, beside the videos it was at."""
+
+Arrays = dict[str, NDArray[Any]]
+_log = logging.getLogger(__name__)
+
+
+def open_folder(folder: Path, settings: dict[str, Any]) -> None:
+    """Make the folder; where its scores are of other settings, empty it first, and warn. One process does this, before the others look."""
+    file = folder / "settings.json"
+    settings = json.loads(json.dumps(settings))  # tuples become lists, as they will be read
+    there = json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+    if there == settings:
+        return
+    if there is not None:
+        changed = sorted(key for key in there.keys() | settings.keys() if there.get(key) != settings.get(key))
+        _log.warning("%s: what is scored there is of another %s: starting anew", folder, ", ".join(changed))
+    shutil.rmtree(folder, ignore_errors=True)
+    write_atomic(file, [json.dumps(settings, indent=2, ensure_ascii=False) + "\n"])
+
+
+class PartialScores:
+    """One process's hold on the folder, opened by all processes before any of them adds to it.
+
+    Videos are named by their row in the list. What is said of a row last holds.
+    """
+
+    def __init__(self, folder: Path, process: int = 0) -> None:
+        self.folder, self.process = folder, process
+        self.scored: set[int] = set()  # the rows that are there, of all processes
+        files = self._files()
+        for file in files:
+            with np.load(file) as saved:
+                self.scored |= set(saved["rows"].tolist())
+        self._number = int(files[-1].name.partition("-")[0]) if files else 0
+        self._waiting: list[Arrays] = []
+        self._failed: dict[int, str] = {}
+        self._saved = time.monotonic()
+
+    def add(self, scored: Arrays | None, failed: dict[int, str]) -> None:
+        """Videos {"rows": (n,), other names: (n, ...)}, and what is wrong with rows that could not be read. Saved now and then."""
+        self._waiting += [scored] if scored is not None else []
+        self._failed |= failed
+        if time.monotonic() - self._saved >= SAVE_SECONDS:
+            self.save()
+
+    def save(self) -> None:
+        """Write what was added since the last time."""
+        self._saved = time.monotonic()
+        if not (self._waiting or self._failed):
+            return
+        arrays: dict[str, Any] = {"rows": np.zeros(0, np.int64)}
+        if self._waiting:
+            arrays = {name: np.concatenate([some[name] for some in self._waiting]) for name in self._waiting[0]}
+        self._number += 1
+        # The messages as JSON: in an array of strings each would take as much as the longest.
+        with replacing(self.folder / f"{self._number:06d}-{self.process}.npz") as aside, aside.open("wb") as stream:
+            np.savez(stream, failed=np.array(json.dumps(self._failed)), **arrays)
+            stream.flush()
+            os.fsync(stream.fileno())
+        self._waiting, self._failed = [], {}
+
+    def read(self) -> tuple[Arrays, dict[int, str]]:
+        """What all processes saved: {"rows": (n,), other names: (n, ...)}, by row, and {row: what is wrong}, by row."""
+        source: dict[int, Path] = {}
+        failed: dict[int, str] = {}
+        files = self._files()
+        for file in files:
+            with np.load(file) as saved:
+                wrong = {int(row): message for row, message in json.loads(str(saved["failed"])).items()}
+                right = dict.fromkeys(saved["rows"].tolist(), file)
+            source = {row: of for row, of in source.items() if row not in wrong} | right
+            failed = {row: what for row, what in failed.items() if row not in right} | wrong
+        rows = np.array(sorted(source), np.int64)
+        merged: Arrays = {"rows": rows}
+        for file in files:  # one after another into place: in all they may be gigabytes
+            with np.load(file) as saved:
+                mine = np.array([source.get(row) == file for row in saved["rows"].tolist()], bool)
+                at = np.searchsorted(rows, saved["rows"][mine])
+                for name in set(saved.files) - {"rows", "failed"}:
+                    part = saved[name][mine]
+                    merged.setdefault(name, np.zeros((len(rows), *part.shape[1:]), part.dtype))[at] = part
+        return merged, dict(sorted(failed.items()))
+
+    def remove(self) -> None:
+        shutil.rmtree(self.folder)
+
+    def _files(self) -> list[Path]:
+        return sorted(self.folder.glob("[0-9]*-*.npz"))

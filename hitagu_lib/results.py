@@ -1,0 +1,143 @@
+"""The result folder of an evaluation: what is written there, and reading it again.
+
+    predictions.csv   row,path,label,predicted,score a video; row is the index in the list, score the predicted class's
+    classes.csv       label,videos,correct,accuracy,called,partner,called_partner a class. called: how many videos are called it; partner:
+                      what it is when played backwards, and how many of its videos are called that, both empty where there is none
+    confusion.csv     label, and a column a class: how many videos of the row's class are called the column's
+    scores.npz        of N videos, K classes, V views: rows, labels, paths (N,), scores (N, K), view_logits (N, V, K) clip by clip, with
+                      the order tests shuffled, reversed, frozen (N, K); classes (K,), clips, crops, average, listed: the list's length
+    report.json       everything that is one number or few
+    partial/          what is scored so far, while it is not finished: hitagu_lib/partial.py
+
+Scores and logits are float32; those of the views take N V K x 4 bytes.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hitagu_lib.data.lists import ClipList
+from hitagu_lib.data.sampling import Indices
+from hitagu_lib.data.views import Protocol
+from hitagu_lib.errors import ConfigError
+from hitagu_lib.evaluate import ORDERS, Scores
+from hitagu_lib.files import quoted, replacing, write_atomic
+from hitagu_lib.metrics import accuracy_by_views, confusion_matrix
+from hitagu_lib.scoring import Evaluation
+
+
+@dataclass(frozen=True)
+class Results:
+    """What scores.npz holds, without the logits of the views, which may be large."""
+
+    file: Path
+    scores: Scores  # of N videos
+    orders: dict[str, Scores]  # shuffled, reversed, frozen, with the order tests
+    paths: list[str]  # of the same videos, as the list has them
+    classes: list[str]
+    clips: int
+    crops: int
+    average: str
+    listed: int  # videos in the list
+
+    def view_logits(self) -> Tensor:
+        """float32 (N, clips x crops, K), clip by clip."""
+        with np.load(self.file) as saved:
+            return torch.from_numpy(saved["view_logits"])
+
+    def by_views(self) -> list[dict[str, Any]]:
+        """Top-1 by the number of views: `metrics.accuracy_by_views`."""
+        return accuracy_by_views(self.view_logits(), self.scores.labels, self.clips, self.crops, self.average)
+
+
+def read_results(source: str | Path) -> Results:
+    """The results in an evaluation's folder, or in its scores.npz. Raises ConfigError where there are none, or of an older form."""
+    file = Path(source)
+    file = file / "scores.npz" if file.is_dir() else file
+    try:
+        with np.load(file) as saved:
+            parts = {name: saved[name] for name in saved.files if name != "view_logits"}
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{file}: no such file; `hitagu evaluate` writes scores.npz to the folder of its results"
+        ) from None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise ConfigError(f"{file}: cannot be read as scores.npz: {error}") from error
+    expected = {"rows", "labels", "scores", "paths", "classes", "clips", "crops", "average", "listed"}
+    if missing := expected - parts.keys():
+        raise ConfigError(
+            f"{file}: found no {', '.join(sorted(missing))}; expected what `hitagu evaluate` writes; evaluate again"
+        )
+    rows, labels = torch.from_numpy(parts["rows"]), torch.from_numpy(parts["labels"])
+    return Results(
+        file,
+        Scores(rows, labels, torch.from_numpy(parts["scores"])),
+        {name: Scores(rows, labels, torch.from_numpy(parts[name])) for name in ORDERS if name in parts},
+        parts["paths"].tolist(),
+        parts["classes"].tolist(),
+        int(parts["clips"]),
+        int(parts["crops"]),
+        str(parts["average"]),
+        int(parts["listed"]),
+    )
+
+
+def write_results(
+    folder: Path, found: Evaluation, clips: ClipList, partner: Indices, plan: Protocol, average: str
+) -> None:
+    """Everything but report.json, each file whole or not at all."""
+    _write_predictions(folder / "predictions.csv", found.scores, clips)
+    confusion = confusion_matrix(found.scores).numpy()
+    _write_classes(folder / "classes.csv", confusion, clips.classes, partner)
+    _write_confusion(folder / "confusion.csv", confusion, clips.classes)
+    scores = found.scores
+    orders: dict[str, Any] = {order: of.logits.numpy() for order, of in found.orders.items()}
+    with replacing(folder / "scores.npz") as aside:
+        np.savez(
+            aside,
+            rows=scores.rows.numpy(),
+            labels=scores.labels.numpy(),
+            paths=np.array([clips.path(row) for row in scores.rows.tolist()]),
+            scores=scores.logits.numpy(),
+            view_logits=found.view_logits.numpy(),
+            classes=np.array(clips.classes),
+            clips=np.array(plan.clips),
+            crops=np.array(plan.crops),
+            average=np.array(average),
+            listed=np.array(len(clips)),
+            **orders,
+        )
+
+
+def _write_predictions(file: Path, scores: Scores, clips: ClipList) -> None:
+    best = scores.logits.max(1)
+    rows = zip(scores.rows.tolist(), scores.labels.tolist(), best.indices.tolist(), best.values.tolist(), strict=True)
+    lines = (
+        f"{row},{quoted(clips.path(row))},{quoted(clips.classes[label])},{quoted(clips.classes[predicted])},{score:.6g}\n"
+        for row, label, predicted, score in rows
+    )
+    write_atomic(file, ["row,path,label,predicted,score\n", *lines])
+
+
+def _write_classes(file: Path, confusion: Indices, classes: Sequence[str], partner: Indices) -> None:
+    lines = ["label,videos,correct,accuracy,called,partner,called_partner\n"]
+    for c, label in enumerate(classes):
+        videos, correct, p = int(confusion[c].sum()), int(confusion[c, c]), int(partner[c])
+        accuracy = f"{correct / videos:.4f}" if videos else ""
+        pair = f"{quoted(classes[p])},{confusion[c, p]}" if p != c else ","
+        lines.append(f"{quoted(label)},{videos},{correct},{accuracy},{confusion[:, c].sum()},{pair}\n")
+    write_atomic(file, lines)
+
+
+def _write_confusion(file: Path, confusion: Indices, classes: Sequence[str]) -> None:
+    labels = [quoted(label) for label in classes]
+    lines = (f"{label},{','.join(map(str, row))}\n" for label, row in zip(labels, confusion.tolist(), strict=True))
+    write_atomic(file, [f"label,{','.join(labels)}\n", *lines])
