@@ -195,7 +195,8 @@ def test_evaluate_a_list(untrained: Path, tmp_path: Path, capsys: pytest.Capture
     report = json.loads((folder / "report.json").read_text())
     low, high = report["intervals"]["top1"]
     assert shown[1] == f"  {report['top1']:6.1%}  top1 (95 % interval {low:.1%} to {high:.1%})"
-    assert [line.partition("with frames ")[2].partition(",")[0] for line in shown[6:]] == ["shuffled", "reversed", "frozen"]
+    orders = [line.partition("with frames ")[2].partition(",")[0] for line in shown[6:]]
+    assert orders == ["shuffled", "reversed", "frozen"]
     assert (report["views"]["clips"], report["views"]["crops"], report["average"]) == (3, 3, "logits")
     assert report["checkpoint"] == str(untrained)
 
