@@ -29,8 +29,9 @@ import torch
 from hitagu_lib.comparison import METHODS, PUBLISHED, folder_name, is_published, kinds_table, methods_table, read_runs
 from hitagu_lib.config import load_config
 from hitagu_lib.data.dataset import ClipDataset, make_loader, open_lists
+from hitagu_lib.devices import make_accelerator
 from hitagu_lib.files import write_atomic
-from hitagu_lib.learner import Learner, make_accelerator
+from hitagu_lib.learner import Learner
 from hitagu_lib.train import prepare_data
 
 
@@ -89,7 +90,7 @@ def matched_epochs(params: Path, common: str, file: Path, steps: int = 4, rounds
             batches = iter(loader)
             started = time.process_time()
             for _ in range(steps):
-                learner.step(next(batches))
+                learner.step([next(batches)])
             if turn > 0:  # the first round warms up
                 seconds[method].append((time.process_time() - started) / steps)
     cost = {method: statistics.median(times) for method, times in seconds.items()}

@@ -135,8 +135,10 @@ class TrainConfig:
     # its classifier (and centres): keep, where the classes are the same, or replace by new ones
     init_head: str = _option("keep", choices=("keep", "replace"))
     epochs: int = _option(50, low=1)
-    batch_size: int = _option(8, low=1)  # clips a process and step
+    batch_size: int = _option(8, low=1)  # clips that a process has in the network at a time
+    accumulate: int = _option(1, low=1)  # batches that a process adds up to one step
     lr: float = _option(0.01, low=0.0)  # peak learning rate
+    lr_batch: int | None = _option(None, low=1)  # clips a step that lr is for: scaled in proportion; null: lr as it is
     optimizer: str = _option("sgd", choices=("sgd", "adamw"))
     momentum: float = _option(0.9, low=0.0, high=0.999)  # SGD's
     weight_decay: float = _option(5e-4, low=0.0)
@@ -149,6 +151,10 @@ class TrainConfig:
     center_lr: float = _option(0.5, low=0.0)  # the centres' own rate
     temporal_loss: bool = False
     lambda_temporal: float = _option(0.05, low=0.0)
+    ema: float = _option(
+        0.0, low=0.0, high=0.99999
+    )  # decay of the weights' average, which is then what is validated and kept
+    sync_bn: bool = False  # BatchNorm's statistics over the clips of all processes: GPUs only
     # auto: bf16 on CUDA that has it, else fp32
     precision: str = _option("auto", choices=("auto", "fp32", "bf16", "fp16"))
     seed: int = _option(0, low=0)

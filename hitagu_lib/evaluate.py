@@ -5,19 +5,22 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torchmetrics.functional.classification import multiclass_accuracy
 from tqdm.auto import tqdm
 
-from hitagu_lib.data.dataset import Batch
+from hitagu_lib.data.dataset import Batch, ClipDataset
 from hitagu_lib.data.frames import normalise
 from hitagu_lib.data.sampling import Indices
 from hitagu_lib.data.views import Views
+from hitagu_lib.errors import ClipError
 from hitagu_lib.models.clip_model import reversed_times
 
 ORDERS = ("forward", "shuffled", "reversed", "frozen")
@@ -76,25 +79,37 @@ def score_clips(
 ) -> Scores:
     """The model's logits for every clip that the loaders of all processes give, its frames in one of `ORDERS`.
 
-    Every process returns the scores of all, by row, each clip once. "shuffled" draws each clip's permutation from (seed, row).
-    The model is left in the mode it was in.
+    Every process returns the scores of all, by row, each clip once, by the weights and statistics of the first process; a process may
+    have no clips. "shuffled" draws each clip's permutation from (seed, row). The model is left in the mode it was in. Raises ClipError
+    where no clip could be read.
     """
     device = accelerator.device
-    was_training = model.training
-    model.eval()
-    rows, labels, logits = [], [], []
+    # Not through DistributedDataParallel: its forward waits for all processes, and one may have fewer batches, or none.
+    network: nn.Module = accelerator.unwrap_model(model)
+    if accelerator.num_processes > 1:
+        for buffer in network.buffers():  # BatchNorm's statistics are each process's own
+            buffer.copy_(broadcast(buffer))
+    was_training = network.training
+    network.eval()
+    clips = cast(ClipDataset, loader.dataset).clips
+    rows, labels = [torch.empty(0, dtype=torch.int64)], [torch.empty(0, dtype=torch.int64)]
+    logits = [torch.empty(0, len(clips.classes))]
     for batch in tqdm(loader, desc=f"scoring, {order}", disable=not progress, leave=False):
+        if not len(batch["row"]):
+            continue
         frames, t = reorder(batch["frames"], batch["t"], order, batch["row"].tolist(), seed)
-        out = model(normalise(frames.to(device, non_blocking=True)), t.to(device, non_blocking=True))
+        out = network(normalise(frames.to(device, non_blocking=True)), t.to(device, non_blocking=True))
         logits.append(out.float().cpu())
         rows.append(batch["row"])
         labels.append(batch["label"])
-    model.train(was_training)
+    network.train(was_training)
     parts = [torch.cat(part).to(device) for part in (rows, labels, logits)]
     if accelerator.num_processes > 1:  # shares are uneven: padded to one length, and the padding dropped again
         parts = [accelerator.gather(accelerator.pad_across_processes(part, pad_index=-1)) for part in parts]
         by_row = parts[0].argsort()
         parts = [part[by_row][parts[0][by_row] >= 0] for part in parts]
+    if not len(parts[0]):
+        raise ClipError(f"{clips.file}: none of its {len(clips)} clips could be read")
     return Scores(*(part.cpu() for part in parts))
 
 

@@ -19,9 +19,9 @@ from hitagu_lib.data.dataset import check_paths, swap_table
 from hitagu_lib.data.lists import read_list
 from hitagu_lib.data.sampling import Indices
 from hitagu_lib.data.views import Protocol, protocol, read_views
+from hitagu_lib.devices import make_accelerator
 from hitagu_lib.errors import ConfigError
 from hitagu_lib.files import write_atomic
-from hitagu_lib.learner import make_accelerator
 from hitagu_lib.metrics import LEVEL, RESAMPLES, accuracies, accuracy_by_views, calibration
 from hitagu_lib.models import ClipModel
 from hitagu_lib.partial import PartialScores, open_folder

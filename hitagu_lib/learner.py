@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any, NoReturn, cast
 
+import numpy as np
 import torch
 from accelerate import Accelerator
-from torch import nn
-from torch.optim.lr_scheduler import LambdaLR
+from accelerate.utils import gather_object
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from hitagu_lib import __version__
-from hitagu_lib.config import Config, ModelConfig, TrainConfig
+from hitagu_lib.config import Config, ModelConfig
 from hitagu_lib.data.dataset import Batch, swap_table
 from hitagu_lib.data.frames import normalise
-from hitagu_lib.errors import TrainingError
+from hitagu_lib.devices import check_device, share_statistics, statistics_kept
+from hitagu_lib.errors import ClipError, TrainingError
 from hitagu_lib.losses import TotalLoss
 from hitagu_lib.models import build_model
+from hitagu_lib.optimisation import check_global_batch, global_batch, learning_rate, make_optimizer, make_schedule
 from hitagu_lib.starting import start_from
 
 
@@ -28,12 +32,21 @@ class Learner:
 
     def __init__(self, cfg: Config, classes: Sequence[str], steps_per_epoch: int, accelerator: Accelerator) -> None:
         self.cfg, self.classes, self.accelerator = cfg, list(classes), accelerator
+        self.global_batch = global_batch(cfg.train, accelerator.num_processes)
+        check_device(cfg.train, accelerator)
         model = build_model(_without_weights(cfg.model) if cfg.train.init else cfg.model, len(classes))
         criterion = TotalLoss(cfg.train, len(classes), model.width)
-        optimizer = make_optimizer(model, cfg.train)
+        optimizer = make_optimizer(model, cfg.train, learning_rate(cfg.train, self.global_batch))
         self.schedule = make_schedule(optimizer, cfg.train, steps_per_epoch)
         # Channels last: the layout in which CPUs and tensor cores run convolutions fastest.
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if cfg.train.sync_bn and accelerator.num_processes > 1:  # one process sees all clips of a batch anyway
+            share_statistics(model)
+        self.averaged: AveragedModel | None = None
+        if cfg.train.ema:
+            average = get_ema_multi_avg_fn(cfg.train.ema)
+            self.averaged = AveragedModel(model, accelerator.device, multi_avg_fn=average, use_buffers=True)
+            accelerator.prepare_model(self.averaged.module, evaluation_mode=True)
         self.model, self.optimizer = accelerator.prepare(model, optimizer)
         # The centres are kept in step by averaging their gradients, as the network's are; without them there is nothing to keep.
         self.criterion = accelerator.prepare(criterion) if cfg.train.center_loss else criterion
@@ -41,8 +54,7 @@ class Learner:
         self.centers = (
             torch.optim.SGD(criterion.parameters(), lr=cfg.train.center_lr) if cfg.train.center_loss else None
         )
-        partner = swap_table(self.classes, cfg.data.reverse_swaps, "data.reverse_swaps")
-        self.partner = torch.from_numpy(partner).to(accelerator.device)
+        self.partner = torch.from_numpy(swap_table(self.classes, cfg.data.reverse_swaps, "data.reverse_swaps"))
         self.epoch, self.steps, self.best_top1 = 0, 0, -1.0
         self.seconds, self.cpu_seconds = 0.0, 0.0
         self.started_from: dict[str, Any] | None = None
@@ -53,52 +65,161 @@ class Learner:
         started = start_from(file, self.cfg.train.init_head, model, criterion, self.classes)
         self.started_from = dataclasses.asdict(started)
 
-    def step(self, batch: Batch) -> dict[str, float]:
-        """One optimiser step; returns the loss and its terms, top-1 of the batch, gradient norm before clipping, learning rate.
+    @property
+    def evaluated(self) -> nn.Module:
+        """The network that is validated and kept: with train.ema the averaged one."""
+        network = self.averaged.module if self.averaged is not None else self.accelerator.unwrap_model(self.model)
+        return cast(nn.Module, network)
 
-        Raises TrainingError where the loss is not a number; the weights are then those of the step before.
+    def step(self, batches: Sequence[Batch]) -> dict[str, float]:
+        """One optimiser step, together with the other processes; `batches`, at most train.accumulate, are this one's share of the clips.
+
+        Every clip of the global batch weighs the same, whatever batch and process it is in, and however many could not be read. Returns
+        "clips", their number; the means over them of the loss, its terms and top-1; the gradient's norm before clipping, but not where
+        fp16 overflowed, which skips the step; the learning rate.
+
+        Raises, in all processes alike, TrainingError where the loss or its gradient is not a number (the weights are then those of the
+        step before), ClipError where no clip of the global batch could be read.
         """
-        device, cfg = self.accelerator.device, self.cfg.train
-        labels, t = batch["label"].to(device, non_blocking=True), batch["t"].to(device, non_blocking=True)
-        frames = normalise(batch["frames"].to(device, non_blocking=True))
-        backwards = None
-        if cfg.both_directions:
-            backwards = (self.partner[labels] != labels).nonzero()[:, 0]
-            labels = torch.cat([labels, self.partner[labels[backwards]]])
-        with self.accelerator.autocast():
-            logits, maps = self.model(frames, t, return_embeddings=True, also_backwards=backwards)
-            loss, terms = self.criterion(logits, maps, labels)
-        values = {"loss": loss.item()} | {name: term.item() for name, term in terms.items()}
-        if not math.isfinite(values["loss"]):
-            raise TrainingError(
-                f"the loss is {values['loss']} at step {self.steps} (terms: {values}; rows of the training list: "
-                f"{[row + 1 for row in batch['row'].tolist()]}). The checkpoint of the last whole epoch is intact; "
-                "lower train.lr, or set train.clip_norm or train.precision=fp32"
-            )
+        accelerator, cfg = self.accelerator, self.cfg.train
+        passes = self._passes(batches)
+        targets = [self._targets(batch) for batch in passes]
+        clips = [len(batch["row"]) for batch in passes]
+        samples = [len(labels) if n else 0 for (labels, _), n in zip(targets, clips, strict=True)]
+        all_clips, all_samples = self._over_processes([sum(clips), sum(samples)])
+        if not all_samples:
+            bad = gather_object([message for batch in batches for message in batch["bad"]])
+            raise ClipError(f"no clip of a whole step could be read; the first: {bad[0]}")
         self.optimizer.zero_grad(set_to_none=True)
         if self.centers is not None:
             self.centers.zero_grad(set_to_none=True)
-        self.accelerator.backward(loss)
-        norm = self.accelerator.clip_grad_norm_(self.model.parameters(), cfg.clip_norm or math.inf)
-        rate = self.schedule.get_last_lr()[0]
+        measured: list[Tensor] = []  # loss, terms, top-1 of each pass
+        names: list[str] = []
+        for i, (batch, n) in enumerate(zip(passes, samples, strict=True)):
+            with self._pass(i, last=i == len(passes) - 1, counts=n > 0):
+                loss, terms, top1 = self._losses(batch, *targets[i])
+                # Passes are added up and processes averaged: with this weight the sum is the mean over all samples.
+                accelerator.backward(loss * (n * accelerator.num_processes / all_samples))
+            names = ["loss", *terms, "top1"]
+            measured.append(torch.stack([loss, *terms.values(), top1]).detach())
+        values = [value.tolist() for value in measured]
+        sums = self._over_processes(
+            [sum(v[k] * n for v, n in zip(values, samples, strict=True)) for k in range(len(names))]
+        )
+        means = {name: total / all_samples for name, total in zip(names, sums, strict=True)}
+        if not math.isfinite(means["loss"]):
+            theirs = [b for b, v in zip(passes, values, strict=True) if not math.isfinite(v[0])]
+            self._stop(f"the loss is {means['loss']}", means, theirs)
+        norm = float(accelerator.clip_grad_norm_(self.model.parameters(), cfg.clip_norm or math.inf))
+        if not math.isfinite(norm) and accelerator.scaler is None:
+            self._stop(f"the gradient's norm is {norm}", means, passes)
+        rate = float(self.schedule.get_last_lr()[0])
+        taken = self._update()
+        self.steps += 1
+        return {"clips": all_clips, **means} | ({"grad_norm": norm} if taken else {}) | {"lr": rate}
+
+    def _passes(self, batches: Sequence[Batch]) -> list[Batch]:
+        """The batches that have clips; of several processes as many in each, because DistributedDataParallel waits for all in every pass.
+
+        In the place of a batch without clips stands one clip that weighs nothing; it is in no list, so its "row" is empty.
+        """
+        if self.accelerator.num_processes == 1:
+            return [batch for batch in batches if len(batch["row"])]
+        T, S = self.cfg.data.num_frames, self.cfg.data.image_size
+        grey = torch.full((1, T, 3, S, S), 128, dtype=torch.uint8)
+        none = torch.zeros(1, dtype=torch.int64)
+        stand_in = Batch(frames=grey, t=torch.arange(float(T))[None], label=none, row=none[:0], bad=[])
+        filled = [batch if len(batch["row"]) else stand_in for batch in batches]
+        return filled + [stand_in] * (self.cfg.train.accumulate - len(batches))
+
+    def _targets(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        """The labels of a batch's samples, and which of its clips follow once more, backwards and under their partner's label."""
+        labels = batch["label"]
+        if not self.cfg.train.both_directions:
+            return labels, None
+        backwards = (self.partner[labels] != labels).nonzero()[:, 0]
+        return torch.cat([labels, self.partner[labels[backwards]]]), backwards
+
+    @contextmanager
+    def _pass(self, number: int, *, last: bool, counts: bool) -> Iterator[None]:
+        """Around one of a step's passes, forward and backward."""
+        accelerator = self.accelerator
+        if self.cfg.train.accumulate * accelerator.num_processes > 1:
+            # What is drawn (dropout) depends on the seed, the step and the place in the global batch, not on who computes it.
+            place = number * accelerator.num_processes + accelerator.process_index
+            seed = np.random.SeedSequence((self.cfg.train.seed, self.steps, place)).generate_state(1, np.uint64)
+            torch.manual_seed(int(seed[0]))
+        with ExitStack() as stack:
+            if not last:  # the gradients of processes are averaged once a step
+                stack.enter_context(accelerator.no_sync(self.model))
+                stack.enter_context(accelerator.no_sync(self.criterion))
+            if not counts:
+                stack.enter_context(statistics_kept(self.model))
+            yield
+
+    def _losses(
+        self, batch: Batch, labels: Tensor, backwards: Tensor | None
+    ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+        """The loss of one batch, its terms, and top-1."""
+        device = self.accelerator.device
+        labels, t = labels.to(device, non_blocking=True), batch["t"].to(device, non_blocking=True)
+        frames = normalise(batch["frames"].to(device, non_blocking=True))
+        if backwards is not None:
+            backwards = backwards.to(device, non_blocking=True)
+        with self.accelerator.autocast():
+            logits, maps = self.model(frames, t, return_embeddings=True, also_backwards=backwards)
+            loss, terms = self.criterion(logits, maps, labels)
+        return loss, terms, (logits.argmax(1) == labels).float().mean()
+
+    def _update(self) -> bool:
+        """Change weights, centres, average and rate by the gradients; False where fp16 overflowed and nothing was changed."""
+        scaler = self.accelerator.scaler
+        scale = scaler.get_scale() if scaler is not None else 1.0  # the step may change it
         self.optimizer.step()
+        if self.accelerator.optimizer_step_was_skipped:
+            return False
+        self.schedule.step()
         if self.centers is not None:
             for parameter in self.criterion.parameters():
                 # Their rate is their own: lambda_center weighs only what the network feels.
                 if parameter.grad is not None:
-                    parameter.grad /= max(cfg.lambda_center, 1e-12)
+                    parameter.grad /= max(self.cfg.train.lambda_center, 1e-12) * scale
             self.centers.step()
-        if not self.accelerator.optimizer_step_was_skipped:  # fp16 skips a step that overflowed
-            self.schedule.step()
-        self.steps += 1
-        top1 = (logits.argmax(1) == labels).float().mean().item()
-        return values | {"top1": top1, "grad_norm": float(norm), "lr": rate}
+        if self.averaged is not None:
+            self.averaged.update_parameters(self.accelerator.unwrap_model(self.model))
+        return True
+
+    def _over_processes(self, values: Sequence[float]) -> list[float]:
+        """Each value, summed over the processes."""
+        if self.accelerator.num_processes == 1:
+            return list(values)
+        mine = torch.tensor(values, dtype=torch.float64, device=self.accelerator.device)
+        return cast("list[float]", self.accelerator.reduce(mine).tolist())
+
+    def _stop(self, what: str, values: dict[str, float], batches: Sequence[Batch]) -> NoReturn:
+        """Raise TrainingError, in all processes: each knows of its own batches."""
+        rows = sorted(gather_object([row + 1 for batch in batches for row in batch["row"].tolist()]))
+        raise TrainingError(
+            f"{what} at step {self.steps} (means: {values}; rows of the training list: {rows}). The checkpoint of the last whole epoch "
+            "is intact; lower train.lr, or set train.clip_norm or train.precision=fp32"
+        )
 
     def _parts(self) -> dict[str, Any]:
-        model = self.accelerator.unwrap_model(self.model)
-        criterion = self.accelerator.unwrap_model(self.criterion)
-        parts = {"model": model, "criterion": criterion, "optimizer": self.optimizer, "schedule": self.schedule}
-        return parts | ({"centers": self.centers} if self.centers is not None else {})
+        """What has a state of its own, by its name in a checkpoint: `model` is what validation, prediction and export take."""
+        model, criterion = map(self.accelerator.unwrap_model, (self.model, self.criterion))
+        parts = {
+            "model": self.evaluated,
+            "criterion": criterion,
+            "optimizer": self.optimizer,
+            "schedule": self.schedule,
+        }
+        if self.averaged is not None:
+            parts["raw_model"] = model
+        if self.centers is not None:
+            parts["centers"] = self.centers
+        if self.accelerator.scaler is not None:
+            parts["scaler"] = self.accelerator.scaler
+        return parts
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain values alone, so that a checkpoint can be read without running code from it."""
@@ -106,6 +227,8 @@ class Learner:
             "hitagu_lib": __version__,
             "params": self.cfg.to_mapping(),
             "classes": self.classes,
+            "global_batch": self.global_batch,
+            "averaged": int(self.averaged.n_averaged) if self.averaged is not None else 0,
             "epoch": self.epoch,
             "steps": self.steps,
             "seconds": self.seconds,
@@ -116,8 +239,12 @@ class Learner:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Raises ConfigError where the state is of steps of another number of clips."""
+        check_global_batch(self.cfg, state.get("global_batch"), self.accelerator.num_processes)
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
+        if self.averaged is not None:
+            self.averaged.n_averaged.fill_(state["averaged"])
         self.epoch, self.steps = state["epoch"], state["steps"]
         self.seconds, self.cpu_seconds = state["seconds"], state.get("cpu_seconds", 0.0)
         self.best_top1 = state["best_top1"]
@@ -127,38 +254,3 @@ class Learner:
 
 def _without_weights(cfg: ModelConfig) -> ModelConfig:
     return dataclasses.replace(cfg, backbone=dataclasses.replace(cfg.backbone, weights=None))
-
-
-def make_optimizer(model: nn.Module, cfg: TrainConfig) -> torch.optim.Optimizer:
-    """SGD or AdamW; weight decay on weights alone, not on biases, norms and the 3STU's band edges."""
-    decayed: list[nn.Parameter] = []
-    free: list[nn.Parameter] = []
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            (decayed if name.endswith("weight") and parameter.ndim > 1 else free).append(parameter)
-    groups = [{"params": decayed, "weight_decay": cfg.weight_decay}, {"params": free, "weight_decay": 0.0}]
-    if cfg.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=cfg.lr)
-    return torch.optim.SGD(groups, lr=cfg.lr, momentum=cfg.momentum, nesterov=cfg.momentum > 0)
-
-
-def make_schedule(optimizer: torch.optim.Optimizer, cfg: TrainConfig, steps_per_epoch: int) -> LambdaLR:
-    """Linear warm-up, then half a cosine down to zero (Loshchilov and Hutter 2017); counted in steps."""
-    warmup, total = cfg.warmup_epochs * steps_per_epoch, cfg.epochs * steps_per_epoch
-
-    def factor(step: int) -> float:
-        if step < warmup:
-            return (step + 1) / (warmup + 1)
-        return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1.0, total - warmup))))
-
-    return LambdaLR(optimizer, factor)
-
-
-def make_accelerator(cfg: TrainConfig) -> Accelerator:
-    """Accelerate's view of device, precision and processes: what torchrun set up, or one process on the best device."""
-    precision = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}.get(cfg.precision)
-    if precision is None:  # auto
-        precision = "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "no"
-    # Accelerate takes several processes without a GPU for one each, unless it is told that CPUs are meant.
-    on_cpus = int(os.environ.get("WORLD_SIZE", "1")) > 1 and not torch.accelerator.is_available()
-    return Accelerator(mixed_precision=precision, cpu=on_cpus)

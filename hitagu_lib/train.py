@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import sys
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +23,13 @@ from tqdm.auto import tqdm
 
 from hitagu_lib.config import Config, ModelConfig
 from hitagu_lib.data.dataset import Batch, ClipDataset, check_paths, make_loader, open_lists, swap_table
+from hitagu_lib.devices import make_accelerator
 from hitagu_lib.evaluate import Scores, score_clips
-from hitagu_lib.learner import Learner, make_accelerator
+from hitagu_lib.learner import Learner
+from hitagu_lib.optimisation import step_in_words
 from hitagu_lib.runs import Run, load_checkpoint
+
+_log = logging.getLogger(__name__)
 
 OnEpoch = Callable[[list[dict[str, Any]]], None]
 
@@ -87,13 +93,15 @@ def fit(cfg: Config, on_epoch: OnEpoch | None = None, progress: bool = False) ->
     train_set = ClipDataset(train_clips, cfg.data, train=True, seed=cfg.train.seed)
     val_set = ClipDataset(val_clips, cfg.data, train=False)
     process = {"process": accelerator.process_index, "processes": accelerator.num_processes}
-    train_loader = make_loader(train_set, cfg.train.batch_size, shuffle=True, **process)
+    train_loader = make_loader(
+        train_set, cfg.train.batch_size, shuffle=True, accumulate=cfg.train.accumulate, **process
+    )
     val_loader = make_loader(val_set, cfg.eval.batch_size, shuffle=False, **process)
-    learner = Learner(cfg, train_clips.classes, len(train_loader), accelerator)
+    learner = Learner(cfg, train_clips.classes, train_loader.sampler.steps, accelerator)  # type: ignore[attr-defined]
     main = accelerator.is_main_process  # it alone writes to the run's folder
 
     def score(order: str = "forward") -> Scores:
-        return score_clips(learner.model, val_loader, accelerator, order, progress=progress and main)
+        return score_clips(learner.evaluated, val_loader, accelerator, order, progress=progress and main)
 
     if run.checkpoint("last").exists():
         learner.load_state_dict(load_checkpoint(run.checkpoint("last")))
@@ -107,6 +115,7 @@ def fit(cfg: Config, on_epoch: OnEpoch | None = None, progress: bool = False) ->
         run.write_provenance(
             _device_name(accelerator.device), weights and dataclasses.asdict(weights), learner.started_from
         )
+        _log.info("%s", step_in_words(cfg.train, accelerator.num_processes))
     with SummaryWriter(str(run.logs), purge_step=learner.steps) if main else nullcontext() as board:
         while learner.epoch < cfg.train.epochs:
             started, cpu_started = time.perf_counter(), time.process_time()
@@ -166,24 +175,27 @@ def _train_epoch(
     """One pass over the training clips; returns the epoch's means over the clips of all processes."""
     learner.model.train()
     loader.sampler.set_epoch(learner.epoch)  # type: ignore[attr-defined]
-    sums: dict[str, float] = {"clips": 0.0}
+    steps: int = loader.sampler.steps  # type: ignore[attr-defined]
+    sums: dict[str, float] = {}
+    clips: dict[str, float] = {}
     started = time.perf_counter()
     title = f"epoch {learner.epoch + 1}/{learner.cfg.train.epochs}"
-    for batch in tqdm(loader, desc=title, disable=not progress, leave=False):
-        if batch["bad"]:
-            note_bad_clips(batch["bad"], bad_clips)
-        values = learner.step(batch)
-        sums["clips"] += len(batch["label"])
-        for name, value in values.items():
-            sums[name] = sums.get(name, 0.0) + value * len(batch["label"])
-            if board is not None:
-                board.add_scalar(f"train/{name}", value, learner.steps)
+    with tqdm(loader, desc=title, disable=not progress, leave=False) as bar:
+        batches = iter(bar)
+        for _ in range(steps):
+            share = list(islice(batches, learner.cfg.train.accumulate))  # none where this process has no clips
+            if bad := [message for batch in share for message in batch["bad"]]:
+                note_bad_clips(bad, bad_clips)
+            values = learner.step(share)
+            number = values.pop("clips")
+            for name, value in values.items():
+                sums[name] = sums.get(name, 0.0) + value * number
+                clips[name] = clips.get(name, 0.0) + number
+                if board is not None:
+                    board.add_scalar(f"train/{name}", value, learner.steps)
     learner.epoch += 1
-    accelerator = learner.accelerator
-    totals = accelerator.reduce(torch.tensor(list(sums.values()), dtype=torch.float64, device=accelerator.device))
-    clips, *totals = totals.tolist()
-    means = {f"train_{name}": total / clips for name, total in zip(list(sums)[1:], totals, strict=True)}
-    return means | {"clips_per_second": clips / (time.perf_counter() - started)}
+    means = {f"train_{name}": total / clips[name] for name, total in sums.items()}
+    return means | {"clips_per_second": clips["loss"] / (time.perf_counter() - started)}
 
 
 def note_bad_clips(messages: list[str], file: Path) -> None:

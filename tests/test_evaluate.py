@@ -78,6 +78,7 @@ def test_scoring_goes_through_every_clip_once_whatever_the_batch_size(tiny_cfg: 
     )
     assert model.training, "the model is left in the mode it was in"
     assert ones.rows.tolist() == list(range(len(dataset)))
+    assert ones.logits.dtype == torch.float32
     torch.testing.assert_close(ones.logits, fives.logits, atol=1e-4, rtol=1e-4)
 
 

@@ -11,10 +11,10 @@ import torch
 
 from hitagu_lib.config import Config, resolve
 from hitagu_lib.data.dataset import ClipDataset, make_loader, open_lists
+from hitagu_lib.devices import make_accelerator
 from hitagu_lib.errors import ClipError, ConfigError
 from hitagu_lib.evaluate import score_clips
 from hitagu_lib.evaluation import evaluate, evaluate_video
-from hitagu_lib.learner import make_accelerator
 from hitagu_lib.predict import load_model
 
 

@@ -16,7 +16,9 @@ from PIL import Image
 
 from hitagu_lib.config import Config, load_config
 from hitagu_lib.data.dataset import ClipDataset, check_paths, make_loader, open_lists, swap_table
-from hitagu_lib.learner import Learner, make_accelerator, make_schedule
+from hitagu_lib.devices import make_accelerator
+from hitagu_lib.learner import Learner
+from hitagu_lib.optimisation import make_schedule
 
 ROOT = Path(__file__).resolve().parents[1]
 MIRRORED = ((86, 87), (93, 94), (166, 167))  # of Something-Something V2's official labels
@@ -95,7 +97,7 @@ def test_a_recipe_builds_all_that_it_names_and_takes_two_steps(name: str, tmp_pa
     rates = []
     for batch in loader:
         assert batch["frames"].shape == (2, 8, 3, 224, 224) and batch["frames"].dtype == torch.uint8
-        values = learner.step(batch)
+        values = learner.step([batch])
         rates.append(values["lr"])
         assert {"loss", "cross_entropy", "center", "temporal", "grad_norm", "lr"} <= values.keys()
         assert all(np.isfinite(value) for value in values.values())

@@ -12,9 +12,10 @@ import torch
 from hitagu_lib import train as training
 from hitagu_lib.config import Config
 from hitagu_lib.data.dataset import open_lists
+from hitagu_lib.devices import make_accelerator
 from hitagu_lib.errors import WeightsError
 from hitagu_lib.files import file_sha256
-from hitagu_lib.learner import Learner, make_accelerator
+from hitagu_lib.learner import Learner
 from hitagu_lib.runs import load_checkpoint
 
 

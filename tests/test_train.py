@@ -15,7 +15,7 @@ import pytest
 import torch
 import yaml
 
-from hitagu_lib import learner
+from hitagu_lib import learner, optimisation
 from hitagu_lib import train as training
 from hitagu_lib.config import Config, TrainConfig
 from hitagu_lib.errors import ClipError, ConfigError, TrainingError
@@ -184,7 +184,7 @@ def test_the_baseline_runs_by_the_same_recipe_and_joins_the_summary(tiny_cfg: Co
 def test_the_schedule_warms_up_and_ends_near_zero() -> None:
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
     cfg = TrainConfig(epochs=10, warmup_epochs=2)
-    schedule = learner.make_schedule(optimizer, cfg, steps_per_epoch=5)
+    schedule = optimisation.make_schedule(optimizer, cfg, steps_per_epoch=5)
     rates = []
     for _ in range(50):
         rates.append(optimizer.param_groups[0]["lr"])
@@ -199,7 +199,7 @@ def test_weight_decay_spares_biases_norms_and_band_edges(tiny_cfg: Config) -> No
     from hitagu_lib import build_model
 
     model = build_model(tiny_cfg.model, 4)
-    decayed, free = learner.make_optimizer(model, tiny_cfg.train).param_groups
+    decayed, free = optimisation.make_optimizer(model, tiny_cfg.train, rate=0.01).param_groups
     names = {id(p): name for name, p in model.named_parameters()}
     assert free["weight_decay"] == 0 and decayed["weight_decay"] == tiny_cfg.train.weight_decay
     assert "stu.gamma" in {names[id(p)] for p in free["params"]}

@@ -6,6 +6,7 @@ list row -> which frames (sampling) -> decode only those -> crop, mirror (uint8)
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypedDict
@@ -84,17 +85,31 @@ def read_clip(
 class EpochSampler(Sampler[tuple[int, int]]):
     """(epoch, row) keys of one process: its share of a permutation drawn from (seed, epoch), or of the list's own order.
 
-    Shuffled, step k takes rows [k G, (k + 1) G) of the permutation, G = batch_size x processes, and of those process p the p-th
-    batch: the same global batch G has the same clips at any number of processes. A last, smaller global batch is dropped, unless it
-    is the only one. Unshuffled, every row is given exactly once: process p has rows p, p + processes, ...
+    Shuffled, step k takes rows [k G, (k + 1) G) of the permutation, G = batch_size x processes x accumulate: cut into batches, which
+    are dealt to the processes in turn until each has `accumulate` of them. The same global batch G has the same clips however it is
+    split. A last, smaller global batch is dropped, unless it is the only one: then a process may have fewer clips, or none.
+    Unshuffled, every row is given exactly once: process p has rows p, p + processes, ...
     """
 
     def __init__(
-        self, num_clips: int, batch_size: int, *, shuffle: bool, seed: int = 0, process: int = 0, processes: int = 1
+        self,
+        num_clips: int,
+        batch_size: int,
+        *,
+        shuffle: bool,
+        seed: int = 0,
+        process: int = 0,
+        processes: int = 1,
+        accumulate: int = 1,
     ) -> None:
         self.num_clips, self.batch_size, self.shuffle, self.seed = num_clips, batch_size, shuffle, seed
-        self.process, self.processes = process, processes
+        self.process, self.processes, self.accumulate = process, processes, accumulate
         self.epoch = 0
+
+    @property
+    def steps(self) -> int:
+        """Steps an epoch, the same in every process."""
+        return max(1, self.num_clips // (self.batch_size * self.processes * self.accumulate))
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
@@ -104,11 +119,10 @@ class EpochSampler(Sampler[tuple[int, int]]):
         if not self.shuffle:
             return rows[self.process :: self.processes]
         np.random.default_rng((self.seed, self.epoch)).shuffle(rows)
-        steps = self.num_clips // (self.batch_size * self.processes)
-        if steps == 0:
+        shape = (self.steps, self.accumulate, self.processes, self.batch_size)
+        if self.num_clips < math.prod(shape):
             return rows[self.process :: self.processes]
-        batches = rows[: steps * self.batch_size * self.processes].reshape(steps, self.processes, self.batch_size)
-        return batches[:, self.process].ravel()
+        return rows[: math.prod(shape)].reshape(shape)[:, :, self.process].ravel()
 
     def __len__(self) -> int:
         return len(self._rows())
@@ -118,11 +132,12 @@ class EpochSampler(Sampler[tuple[int, int]]):
 
 
 def collate(clips: Sequence[Clip | str]) -> Batch:
-    """Clips stacked; those that could not be read are left out and named."""
+    """Clips stacked; those that could not be read are left out and named. Where none could, `row` and all other tensors are empty."""
     bad = [clip for clip in clips if isinstance(clip, str)]
     good = [clip for clip in clips if not isinstance(clip, str)]
     if not good:
-        raise ClipError(f"no clip of a whole batch could be read; the first: {bad[0]}")
+        none = torch.empty(0, dtype=torch.int64)
+        return Batch(frames=none.byte(), t=none.float(), label=none, row=none, bad=bad)
     frames, t, labels, rows = zip(*good, strict=True)
     return Batch(
         frames=torch.stack(frames), t=torch.stack(t), label=torch.tensor(labels), row=torch.tensor(rows), bad=bad
@@ -130,15 +145,14 @@ def collate(clips: Sequence[Clip | str]) -> Batch:
 
 
 def make_loader(
-    dataset: ClipDataset, batch_size: int, *, shuffle: bool, process: int = 0, processes: int = 1
+    dataset: ClipDataset, batch_size: int, *, shuffle: bool, process: int = 0, processes: int = 1, accumulate: int = 1
 ) -> DataLoader[Batch]:
     """The loader of one process of `processes`, batches of `batch_size` clips; shuffled for training, in order to evaluate."""
+    share = {"process": process, "processes": processes, "accumulate": accumulate}
     return DataLoader(
         dataset,  # type: ignore[arg-type]  # a batch, not a clip, comes out of collate
         batch_size,
-        sampler=EpochSampler(
-            len(dataset), batch_size, shuffle=shuffle, seed=dataset.seed, process=process, processes=processes
-        ),
+        sampler=EpochSampler(len(dataset), batch_size, shuffle=shuffle, seed=dataset.seed, **share),
         num_workers=dataset.cfg.workers,
         collate_fn=collate,
         persistent_workers=dataset.cfg.workers > 0,

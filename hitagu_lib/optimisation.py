@@ -1,0 +1,70 @@
+"""How many clips a step is of, at what learning rate, by which optimiser and schedule."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
+
+from hitagu_lib.config import Config, TrainConfig
+from hitagu_lib.errors import ConfigError
+
+
+def global_batch(cfg: TrainConfig, processes: int) -> int:
+    """Clips a step, over all processes."""
+    return cfg.batch_size * cfg.accumulate * processes
+
+
+def check_global_batch(cfg: Config, expected: int | None, processes: int) -> None:
+    """Raises ConfigError where a run's steps were of `expected` clips (None: not known) and would be of another number now."""
+    train, found = cfg.train, global_batch(cfg.train, processes)
+    if expected in (None, found):
+        return
+    fits, rest = divmod(expected, train.batch_size * processes)
+    mend = f"train.accumulate={fits}" if fits and not rest else "another train.batch_size or number of processes"
+    raise ConfigError(
+        f"{cfg.run}: this run's steps are of {expected} clips; found train.batch_size {train.batch_size} x train.accumulate "
+        f"{train.accumulate} x {processes} process{'es' * (processes > 1)} = {found}; expected {mend}"
+    )
+
+
+def learning_rate(cfg: TrainConfig, clips: int) -> float:
+    """The peak learning rate for steps of so many clips: in proportion to them where train.lr_batch says what train.lr is for."""
+    return cfg.lr if cfg.lr_batch is None else cfg.lr * clips / cfg.lr_batch
+
+
+def step_in_words(cfg: TrainConfig, processes: int) -> str:
+    """How many clips a step has and what peak learning rate, with what they come from, in a line."""
+    clips = global_batch(cfg, processes)
+    scaled = "" if cfg.lr_batch is None else f" = train.lr {cfg.lr:g} x {clips} / {cfg.lr_batch}"
+    return (
+        f"a step: {clips} clips = {processes} process{'es' * (processes > 1)} x batch {cfg.batch_size} x accumulate {cfg.accumulate}; "
+        f"peak learning rate {learning_rate(cfg, clips):g}{scaled}"
+    )
+
+
+def make_optimizer(model: nn.Module, cfg: TrainConfig, rate: float) -> torch.optim.Optimizer:
+    """SGD or AdamW; weight decay on weights alone, not on biases, norms and the 3STU's band edges."""
+    decayed: list[nn.Parameter] = []
+    free: list[nn.Parameter] = []
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            (decayed if name.endswith("weight") and parameter.ndim > 1 else free).append(parameter)
+    groups = [{"params": decayed, "weight_decay": cfg.weight_decay}, {"params": free, "weight_decay": 0.0}]
+    if cfg.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=rate)
+    return torch.optim.SGD(groups, lr=rate, momentum=cfg.momentum, nesterov=cfg.momentum > 0)
+
+
+def make_schedule(optimizer: torch.optim.Optimizer, cfg: TrainConfig, steps_per_epoch: int) -> LambdaLR:
+    """Linear warm-up, then half a cosine down to zero (Loshchilov and Hutter 2017); counted in steps."""
+    warmup, total = cfg.warmup_epochs * steps_per_epoch, cfg.epochs * steps_per_epoch
+
+    def factor(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / (warmup + 1)
+        return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1.0, total - warmup))))
+
+    return LambdaLR(optimizer, factor)
