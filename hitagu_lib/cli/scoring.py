@@ -67,7 +67,7 @@ def _evaluate(args: argparse.Namespace) -> int:
         return 0
     report = evaluate(cfg, args.checkpoint, args.out, progress=True)
     if not PartialState().is_main_process:
-        return 0
+        return 1 if report["videos_failed"] else 0
     views, pairs, calibrated = report["views"], report["reversed_pairs"], report["calibration"]
     resumed = f" ({report['videos_resumed']} of them before)" if report["videos_resumed"] else ""
     print(
