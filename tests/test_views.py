@@ -12,7 +12,7 @@ from torch import Tensor
 from torchvision.io import read_image, write_jpeg
 
 from hitagu_lib import build_model
-from hitagu_lib.config import Config, ModelConfig
+from hitagu_lib.config import Config, ModelConfig, load_config
 from hitagu_lib.data.dataset import ClipDataset, open_lists
 from hitagu_lib.data.frames import normalise
 from hitagu_lib.data.sampling import dense_indices, segment_indices
@@ -24,6 +24,7 @@ from hitagu_lib.models import ClipModel
 from hitagu_lib.models.clip_model import reversed_times
 from hitagu_lib.views import average_views, score_views, score_views_plainly
 
+ROOT = Path(__file__).resolve().parents[1]
 LENGTHS = [(1, 1), (1, 4), (2, 8), (7, 8), (8, 8), (9, 8), (30, 8), (31, 16), (40, 8), (40, 16), (63, 8), (300, 16)]
 
 
@@ -98,6 +99,16 @@ def test_the_protocols_are_what_their_names_say(tiny_cfg: Config) -> None:
     assert shape("segment", protocol="multi", crop_size=32) == ("segment", 2, 3, 32)
     twice = protocol(tiny_cfg.data, config(tiny_cfg, protocol="tsm_twice").eval).clip_indices(12)
     assert twice.tolist() == [[2, 6, 10], [0, 4, 8]]
+
+
+@pytest.mark.parametrize(("recipe", "sampling", "clips"), [("k700", "dense", 10), ("ssv2", "segment", 2)])
+def test_recipes_are_evaluated_as_papers_on_their_data_do(recipe: str, sampling: str, clips: int) -> None:
+    cfg = load_config(ROOT / "params" / f"{recipe}.yaml")
+    found = protocol(cfg.data, cfg.eval)
+    assert (found.name, found.sampling, found.clips, found.crops) == ("multi", sampling, clips, 3)
+    assert (found.short_side, found.crop_size) == (256, 256)
+    single = protocol(cfg.data, dataclasses.replace(cfg.eval, protocol="single"))
+    assert (single.clips, single.crops, single.crop_size) == (1, 1, 224), "what --protocol single asks for"
 
 
 @pytest.mark.parametrize(
