@@ -151,9 +151,8 @@ class TrainConfig:
     center_lr: float = _option(0.5, low=0.0)  # the centres' own rate
     temporal_loss: bool = False
     lambda_temporal: float = _option(0.05, low=0.0)
-    ema: float = _option(
-        0.0, low=0.0, high=0.99999
-    )  # decay of the weights' average, which is then what is validated and kept
+    # decay, step by step, of an average of the weights, which is then what is validated and kept; 0: none
+    ema: float = _option(0.0, low=0.0, high=0.99999)
     sync_bn: bool = False  # BatchNorm's statistics over the clips of all processes: GPUs only
     # auto: bf16 on CUDA that has it, else fp32
     precision: str = _option("auto", choices=("auto", "fp32", "bf16", "fp16"))

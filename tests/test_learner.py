@@ -3,48 +3,17 @@
 import copy
 import dataclasses
 import math
-from collections.abc import Sequence
 
 import pytest
 import torch
+from steps import batch_of, make_learner, with_train, without_statistics
 from torch import nn
 
 from hitagu_lib import learner as learning
 from hitagu_lib.config import Config
-from hitagu_lib.data.dataset import Batch, ClipDataset, collate, open_lists
 from hitagu_lib.devices import make_accelerator
 from hitagu_lib.errors import ClipError, ConfigError, TrainingError
 from hitagu_lib.learner import Learner
-
-
-def with_train(cfg: Config, **changes: object) -> Config:
-    return dataclasses.replace(cfg, train=dataclasses.replace(cfg.train, **changes))
-
-
-def without_statistics(cfg: Config) -> Config:
-    """Nothing in the network that looks at a batch as a whole or draws at random; every loss, and clips played backwards."""
-    model = dataclasses.replace(
-        cfg.model,
-        dropout=0.0,
-        mde=dataclasses.replace(cfg.model.mde, enabled=False),
-        stu=dataclasses.replace(cfg.model.stu, enabled=False),
-        backbone=dataclasses.replace(cfg.model.backbone, frozen_bn=True),
-    )
-    losses = {"center_loss": True, "temporal_loss": True, "both_directions": True}
-    cfg = with_train(cfg, optimizer="sgd", lr=0.05, warmup_epochs=0.0, **losses)
-    return dataclasses.replace(cfg, model=model)
-
-
-def make_learner(cfg: Config) -> Learner:
-    torch.manual_seed(0)
-    learner = Learner(cfg, open_lists(cfg.data)[0].classes, 4, make_accelerator(cfg.train))
-    learner.model.train()
-    return learner
-
-
-def batch_of(cfg: Config, rows: Sequence[int], bad: Sequence[str] = ()) -> Batch:
-    dataset = ClipDataset(open_lists(cfg.data)[0], cfg.data, train=True)
-    return collate([*(dataset[0, row] for row in rows), *bad])
 
 
 def assert_same_weights(ours: Learner, theirs: Learner, tolerance: float) -> None:
@@ -140,6 +109,17 @@ def test_bf16_trains_on_the_cpu_and_comes_close_to_fp32(tiny_cfg: Config) -> Non
         assert all(p.dtype == torch.float32 for p in learner.evaluated.parameters())
     assert values["bf16"]["loss"] == pytest.approx(values["fp32"]["loss"], rel=0.02)
     assert values["bf16"]["loss"] != values["fp32"]["loss"]
+
+
+def test_a_pass_that_counts_nothing_leaves_the_statistics(tiny_cfg: Config) -> None:
+    learner = make_learner(tiny_cfg)
+    before = {name: value.clone() for name, value in learner.model.named_buffers()}
+    batch = batch_of(tiny_cfg, range(3))
+    with learner._pass(0, last=True, counts=False):
+        learner._losses(batch, *learner._targets(batch))
+    assert all(torch.equal(value, before[name]) for name, value in learner.model.named_buffers())
+    learner._losses(batch, *learner._targets(batch))
+    assert not all(torch.equal(value, before[name]) for name, value in learner.model.named_buffers())
 
 
 def test_fp16_is_refused_where_there_is_no_scaler(tiny_cfg: Config) -> None:
