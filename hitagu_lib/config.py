@@ -158,6 +158,9 @@ class TrainConfig:
     precision: str = _option("auto", choices=("auto", "fp32", "bf16", "fp16"))
     seed: int = _option(0, low=0)
     eval_every: int = _option(1, low=1)  # epochs between validations; the last epoch always is
+    checkpoint_every: int | None = _option(
+        None, low=1
+    )  # steps between checkpoints within an epoch; null: after each epoch
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,24 @@
-"""Files that are there whole or not at all, and the fields of CSV files."""
+"""Files that are there whole or not at all, that one process has for itself, or that find no room; and the fields of CSV files."""
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import hashlib
+import logging
 import os
-from collections.abc import Iterable, Iterator
+import platform
+import re
+import shutil
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import IO, Any
+
+from hitagu_lib.errors import ConfigError, TrainingError
+
+_log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -21,13 +33,69 @@ def replacing(file: Path) -> Iterator[Path]:
         aside.unlink(missing_ok=True)
 
 
+def remove_asides(folder: Path) -> None:
+    """Remove what killed processes left of `replacing` in `folder`; no other process may be writing there."""
+    for file in folder.glob(".*"):
+        if re.match(r"\.\d+\.", file.name):
+            file.unlink()
+
+
+def to_disk(file: IO[Any]) -> None:
+    """Flush what was written, through to the disk."""
+    file.flush()
+    os.fsync(file.fileno())
+
+
 def write_atomic(file: Path, lines: Iterable[str]) -> None:
     """Write UTF-8 text aside, then rename: readers meet the old file or the new one, never half of it."""
     # A file name that is not UTF-8 goes out as the bytes it is.
     with replacing(file) as aside, open(aside, "w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
         stream.writelines(lines)
+        to_disk(stream)
+
+
+@contextmanager
+def locked(file: Path, what: str, who: str) -> Iterator[None]:
+    """`file` locked for this process, `who`. The system drops the lock with the process, however that ends, and no process that it
+    started inherits it (POSIX record locks).
+
+    Raises ConfigError naming `what` and the process that has it. On a file system without locks: a warning, and no protection.
+    """
+    with file.open("a+", encoding="utf-8") as stream:
+        try:
+            fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EAGAIN):
+                _log.warning(
+                    "%s: cannot be locked (%s): take care that no second process writes there", file, error.strerror
+                )
+            else:
+                stream.seek(0)
+                raise ConfigError(
+                    f"{what} is in the hands of another process: {stream.read().strip()}. Wait for it, stop it, or give the new run a "
+                    "folder of its own (run=outputs/...)"
+                ) from None
+        stream.truncate(0)
+        since = datetime.now(UTC).isoformat(timespec="seconds")
+        stream.write(f"process {os.getpid()} on {platform.node()} since {since}: {who}\n")
         stream.flush()
-        os.fsync(stream.fileno())
+        yield
+
+
+@contextmanager
+def explained_when_full(folder: Path, advice: Callable[[], str]) -> Iterator[None]:
+    """An OSError for want of room becomes a TrainingError with the room that there is, and with what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        free = shutil.disk_usage(there).free
+        raise TrainingError(
+            f"{folder}: {error.strerror}: {free / 1e6:,.1f} MB are free on its file system (a quota or a limit on file sizes may allow "
+            f"less). {advice()}"
+        ) from error
 
 
 def quoted(field: str) -> str:

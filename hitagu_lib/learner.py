@@ -23,8 +23,17 @@ from hitagu_lib.devices import check_device, share_statistics, statistics_kept
 from hitagu_lib.errors import ClipError, TrainingError
 from hitagu_lib.losses import TotalLoss
 from hitagu_lib.models import build_model
+from hitagu_lib.monitor import EpochTally
 from hitagu_lib.optimisation import check_global_batch, global_batch, learning_rate, make_optimizer, make_schedule
 from hitagu_lib.starting import start_from
+
+
+class NotANumber(TrainingError):
+    """A loss or gradient that is not a number; `rows`: the clips that it may come from, indices of the training list."""
+
+    def __init__(self, message: str, rows: Sequence[int]) -> None:
+        super().__init__(message)
+        self.rows = rows
 
 
 class Learner:
@@ -57,6 +66,7 @@ class Learner:
         self.partner = torch.from_numpy(swap_table(self.classes, cfg.data.reverse_swaps, "data.reverse_swaps"))
         self.epoch, self.steps, self.best_top1 = 0, 0, -1.0
         self.seconds, self.cpu_seconds = 0.0, 0.0
+        self.tally = EpochTally()  # of the current epoch
         self.started_from: dict[str, Any] | None = None
 
     def start_from(self, file: str) -> None:
@@ -78,7 +88,7 @@ class Learner:
         "clips", their number; the means over them of the loss, its terms and top-1; the gradient's norm before clipping, but not where
         fp16 overflowed, which skips the step; the learning rate.
 
-        Raises, in all processes alike, TrainingError where the loss or its gradient is not a number (the weights are then those of the
+        Raises, in all processes alike, NotANumber where the loss or its gradient is not a number (the weights are then those of the
         step before), ClipError where no clip of the global batch could be read.
         """
         accelerator, cfg = self.accelerator, self.cfg.train
@@ -197,12 +207,10 @@ class Learner:
         return cast("list[float]", self.accelerator.reduce(mine).tolist())
 
     def _stop(self, what: str, values: dict[str, float], batches: Sequence[Batch]) -> NoReturn:
-        """Raise TrainingError, in all processes: each knows of its own batches."""
-        rows = sorted(gather_object([row + 1 for batch in batches for row in batch["row"].tolist()]))
-        raise TrainingError(
-            f"{what} at step {self.steps} (means: {values}; rows of the training list: {rows}). The checkpoint of the last whole epoch "
-            "is intact; lower train.lr, or set train.clip_norm or train.precision=fp32"
-        )
+        """Raise NotANumber, in all processes: each knows of its own batches."""
+        rows = sorted(gather_object([row for batch in batches for row in batch["row"].tolist()]))
+        advice = "lower train.lr, or set train.clip_norm or train.precision=fp32"
+        raise NotANumber(f"{what} at step {self.steps} (means: {values}); {advice}", rows)
 
     def _parts(self) -> dict[str, Any]:
         """What has a state of its own, by its name in a checkpoint: `model` is what validation, prediction and export take."""
@@ -234,7 +242,9 @@ class Learner:
             "seconds": self.seconds,
             "cpu_seconds": self.cpu_seconds,
             "best_top1": self.best_top1,
+            "tally": dataclasses.asdict(self.tally),
             "rng": torch.get_rng_state(),
+            "cuda_rng": torch.cuda.get_rng_state() if self.accelerator.device.type == "cuda" else None,
             "started_from": self.started_from,
         }
 
@@ -249,7 +259,11 @@ class Learner:
         self.seconds, self.cpu_seconds = state["seconds"], state.get("cpu_seconds", 0.0)
         self.best_top1 = state["best_top1"]
         self.started_from = state.get("started_from")
+        # Older checkpoints are all of whole epochs.
+        self.tally = EpochTally(**state["tally"]) if "tally" in state else EpochTally()
         torch.set_rng_state(state["rng"])
+        if state.get("cuda_rng") is not None and self.accelerator.device.type == "cuda":
+            torch.cuda.set_rng_state(state["cuda_rng"])
 
 
 def _without_weights(cfg: ModelConfig) -> ModelConfig:

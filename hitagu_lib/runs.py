@@ -5,10 +5,12 @@
                   metrics.jsonl      one line an epoch
                   val_classes.csv    label,clips,correct of the last validation, a class a line
                   summary.json       written last: the mark of a finished run
-                  checkpoints/       last.pt, best.pt
+                  checkpoints/       last.pt, previous.pt (the last.pt before it), best.pt
+                  bad_clips.txt      the clips that were left out, each once: where in the list, and why
                   logs/              TensorBoard
 
-Every file but the log and the metrics' last line is written aside and renamed: a killed process leaves the old one or the new one.
+Every file but the logs, and the last line of metrics.jsonl and bad_clips.txt, is written aside, flushed to disk and renamed: a killed
+process leaves the old one or the new one. One process at a time has the folder (`Run.opened`).
 """
 
 from __future__ import annotations
@@ -17,11 +19,14 @@ import difflib
 import hashlib
 import importlib.metadata
 import json
+import logging
+import os
 import platform
 import subprocess
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -32,7 +37,9 @@ import yaml
 from hitagu_lib import __version__
 from hitagu_lib.config import Config
 from hitagu_lib.errors import ConfigError, WeightsError
-from hitagu_lib.files import quoted, replacing, write_atomic
+from hitagu_lib.files import explained_when_full, locked, quoted, remove_asides, replacing, to_disk, write_atomic
+
+_log = logging.getLogger(__name__)
 
 PACKAGES = ("torch", "torchvision", "accelerate", "torchmetrics", "numpy", "pillow")
 
@@ -47,19 +54,55 @@ class Run:
         self._summary = self.folder / "summary.json"
         self._metrics = self.folder / "metrics.jsonl"
         self._checkpoints = self.folder / "checkpoints"
-        if self.params.exists() and (self.checkpoint("last").exists() or self._summary.exists()):
-            self._check_same_params()  # before its first checkpoint a run has nothing that other parameters could spoil
-        self._checkpoints.mkdir(parents=True, exist_ok=True)
-        write_atomic(self.params, [cfg.to_yaml()])
+        self._bad_clips = self.folder / "bad_clips.txt"
+        self._checkpoint_bytes = 0  # of the largest that was to be written
+        self.last_step: int | None = None  # of the checkpoint that the run would go on from
+        self._check_same_params()
 
     def _check_same_params(self) -> None:
-        changed = changed_params(self.params.read_text(encoding="utf-8"), self.cfg.to_yaml(), "the run's")
-        if changed:
+        if not self.params.exists() or not any(file.exists() for file in (*self._resumable(), self._summary)):
+            return  # before its first checkpoint a run has nothing that other parameters could spoil
+        there = yaml.safe_load(self.params.read_text(encoding="utf-8"))
+        for key in FREE:
+            _copy_key(key, self.cfg.to_mapping(), there)
+        if changed := changed_params(yaml.safe_dump(there, sort_keys=False), self.cfg.to_yaml(), "the run's"):
             raise ConfigError(
                 f"{self.params}: this run was started with other parameters:\n"
                 + "\n".join(changed)
                 + "\nGive the new run a folder of its own (run=outputs/...), or remove this one to start over"
             )
+
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        """The folder, made and for this process alone: what killed ones left half-written in it is removed.
+
+        Raises ConfigError where another process has it, or where by now it holds a run with other parameters; TrainingError
+        where its file system has no room for what is written meanwhile.
+        """
+        with explained_when_full(self.folder, self._when_full):
+            self._checkpoints.mkdir(parents=True, exist_ok=True)
+            with locked(self.folder / ".lock", f"{self.folder}: this run", " ".join(_command())):
+                self._check_same_params()
+                for folder in (self.folder, self._checkpoints):
+                    remove_asides(folder)
+                write_atomic(self.params, [self.cfg.to_yaml()])
+                yield
+
+    def _when_full(self) -> str:
+        """What to do about a full disk."""
+        there = [file for file in self._resumable() if file.exists()]
+        needs = self._checkpoint_bytes or sum(file.stat().st_size for file in there[:1])
+        room = f"at least {needs / 1e6:,.1f} MB, which a checkpoint needs," if needs else "what a checkpoint needs"
+        return (
+            f"Free {room} there, such as checkpoints/ of finished runs, and start the same command again; {self.kept()}"
+        )
+
+    def kept(self) -> str:
+        """The last good checkpoint, in words."""
+        if self.last_step is None:
+            return "there is no checkpoint yet"
+        there = next((file for file in self._resumable() if file.exists()), self.checkpoint("last"))
+        return f"the last good checkpoint is {there}, of step {self.last_step}"
 
     def summary(self) -> dict[str, Any] | None:
         """The summary of a finished run; None where the run is not finished."""
@@ -79,11 +122,27 @@ class Run:
     def log_metrics(self, metrics: dict[str, Any]) -> None:
         with self._metrics.open("a", encoding="utf-8") as file:
             file.write(json.dumps(metrics) + "\n")
+            to_disk(file)
 
-    def forget_metrics_from(self, epoch: int) -> None:
-        """Drop the lines of epochs that will be run again."""
+    def rewind(self, epoch: int) -> None:
+        """Drop the metrics of epochs that will be run again, and half-written lines."""
         kept = [line for line in self.metrics() if line["epoch"] < epoch]
         write_atomic(self._metrics, (json.dumps(line) + "\n" for line in kept))
+        if self._bad_clips.exists():
+            write_atomic(self._bad_clips, (f"{line}\n" for line in self.bad_clips()))
+
+    def bad_clips(self) -> list[str]:
+        """What `note_bad_clips` wrote, whole lines."""
+        text = self._bad_clips.read_text(encoding="utf-8") if self._bad_clips.exists() else ""
+        return text.split("\n")[:-1]
+
+    def note_bad_clips(self, messages: Sequence[str]) -> None:
+        """Add to the list of clips left out, each (by its list's line) once, however often it is met."""
+        known = {line.split(": ")[0] for line in self.bad_clips()}
+        new = {message.split(": ")[0]: message for message in messages if message.split(": ")[0] not in known}
+        if new:
+            with self._bad_clips.open("a", encoding="utf-8") as file:
+                file.writelines(f"{message}\n" for message in new.values())
 
     def write_provenance(
         self, device: str, backbone_weights: dict[str, Any] | None = None, started_from: dict[str, Any] | None = None
@@ -97,8 +156,76 @@ class Run:
         return self._checkpoints / f"{name}.pt"
 
     def save_checkpoint(self, name: str, state: dict[str, Any]) -> None:
-        with replacing(self.checkpoint(name)) as aside:
-            torch.save(state, aside)
+        """Write `state` as <name>.pt, on disk when this returns; the last.pt that there was becomes previous.pt."""
+        self._checkpoint_bytes = max(self._checkpoint_bytes, _tensor_bytes(state))
+        file = self.checkpoint(name)
+        with replacing(file) as aside:
+            with aside.open("wb") as stream:
+                try:
+                    torch.save(state, stream)
+                except RuntimeError as error:
+                    if isinstance(error.__context__, OSError):  # what torch has made of it hides its kind
+                        raise error.__context__ from None
+                    raise
+                to_disk(stream)
+            if name == "last" and file.exists():
+                os.replace(file, self.checkpoint("previous"))
+
+    def _resumable(self) -> tuple[Path, Path]:
+        return self.checkpoint("last"), self.checkpoint("previous")
+
+    def last_state(self, warn: bool = True) -> dict[str, Any] | None:
+        """The state to go on from: last.pt's, or where that is damaged previous.pt's, with a warning; None where there is neither.
+
+        Raises WeightsError where all there is is damaged.
+        """
+        damaged = []
+        for file in self._resumable():
+            if not file.exists():
+                continue
+            try:
+                state = load_checkpoint(file)
+            except WeightsError as error:
+                damaged.append(str(error))
+                continue
+            self.last_step = state["steps"]
+            if damaged and warn:
+                _log.warning("%s; going on from %s, of step %d", damaged[0], file, state["steps"])
+            return state
+        if not damaged:
+            return None
+        best = self.checkpoint("best")
+        instead = (
+            f"copy {best} to {best.with_name('last.pt')} to go on from the best epoch, or " if best.exists() else ""
+        )
+        raise WeightsError(
+            "; ".join(damaged) + f". No checkpoint is left to go on from: {instead}remove {self.folder} to start over"
+        )
+
+
+FREE = {
+    "run": "the folder's own name: it may be moved",
+    "data.workers": "every random choice is drawn from (seed, epoch, row)",
+    "train.checkpoint_every": "a run that goes on has the bits of one that was never stopped",
+    # How the clips of a step are split; their number is held to when the checkpoint is read. BatchNorm may see fewer or more at a time.
+    **dict.fromkeys(("train.batch_size", "train.accumulate"), "a run may go on with other machines"),
+    # A score is of one clip, at most its last bit hanging on which others are in the network.
+    "eval.batch_size": "how many clips are scored at a time",
+    "eval.frames_at_once": "the same for `hitagu evaluate`",
+    **dict.fromkeys(
+        ("eval.protocol", "eval.clips", "eval.crops", "eval.crop_size", "eval.average"),
+        "for `hitagu evaluate`; training asks none",
+    ),
+}
+"""Parameters that may differ when a run goes on, and why: they change no result of training. A finished run is read all the same."""
+
+
+def _copy_key(key: str, source: dict[str, Any], to: dict[str, Any]) -> None:
+    """Give `to` the value that `source` has under a dotted key."""
+    *sections, name = key.split(".")
+    for section in sections:
+        source, to = source[section], to.setdefault(section, {})
+    to[name] = source[name]
 
 
 def changed_params(old: str, new: str, whose: str) -> list[str]:
@@ -118,6 +245,10 @@ def load_checkpoint(file: str | Path) -> dict[str, Any]:
     Raises WeightsError where the file is missing, damaged or no checkpoint of this library.
     """
     try:
+        if zipfile.is_zipfile(file):  # as torch writes them, with checksums that it does not look at itself
+            with zipfile.ZipFile(file) as archive:
+                if (part := archive.testzip()) is not None:
+                    raise ValueError(f"{part} is damaged")
         state = torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise WeightsError(
@@ -128,6 +259,13 @@ def load_checkpoint(file: str | Path) -> dict[str, Any]:
     if not isinstance(state, dict) or not {"params", "classes", "model"} <= state.keys():
         raise WeightsError(f"{file}: found no params, classes and model in it; expected a checkpoint of this library")
     return state
+
+
+def _tensor_bytes(state: Any) -> int:
+    if isinstance(state, torch.Tensor):
+        return state.nbytes
+    items = state.values() if isinstance(state, dict) else state if isinstance(state, list | tuple) else ()
+    return sum(map(_tensor_bytes, items))
 
 
 def read_metrics(folder: str | Path) -> list[dict[str, Any]]:

@@ -8,30 +8,35 @@ from __future__ import annotations
 import dataclasses
 import logging
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
+from accelerate import Accelerator
 from accelerate.utils import set_seed
-from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
 from tqdm.auto import tqdm
 
 from hitagu_lib.config import Config, ModelConfig
-from hitagu_lib.data.dataset import Batch, ClipDataset, check_paths, make_loader, open_lists, swap_table
+from hitagu_lib.data.dataset import Batch, ClipDataset, EpochSampler, check_paths, make_loader, open_lists, swap_table
 from hitagu_lib.devices import make_accelerator
+from hitagu_lib.errors import TrainingError
 from hitagu_lib.evaluate import Scores, score_clips
-from hitagu_lib.learner import Learner
+from hitagu_lib.learner import Learner, NotANumber
+from hitagu_lib.monitor import EpochTally, Speed, Stopwatch, gate_statistics, probe_batch
 from hitagu_lib.optimisation import step_in_words
-from hitagu_lib.runs import Run, load_checkpoint
+from hitagu_lib.runs import Run
+from hitagu_lib.stopping import Stopped, StopSignals
 
 _log = logging.getLogger(__name__)
 
 OnEpoch = Callable[[list[dict[str, Any]]], None]
+
+PROBE_CLIPS = 8  # whose gates are looked at: enough for means and quantiles, in the time of one small batch
 
 
 def train(cfg: Config, on_epoch: OnEpoch | None = None, progress: bool = False) -> dict[str, Any]:
@@ -80,7 +85,8 @@ def fit(cfg: Config, on_epoch: OnEpoch | None = None, progress: bool = False) ->
 
     `on_epoch` is called after each epoch, and for a finished run once, with the metrics of all epochs so far. Returns the summary,
     whose top-1 values are of the last epoch's weights, not of the best epoch's: choosing an epoch by validation would flatter them.
-    Raises TrainingError where the loss is not a number, ClipError where a clip cannot be read.
+    Raises TrainingError where the loss is not a number or the disk is full, ClipError where a clip cannot be read, ConfigError where
+    another process trains in the folder, WeightsError where its checkpoints are damaged, Stopped after SIGINT, SIGTERM or SIGUSR1.
     """
     run = Run(cfg)
     if (finished := run.summary()) is not None:
@@ -89,122 +95,215 @@ def fit(cfg: Config, on_epoch: OnEpoch | None = None, progress: bool = False) ->
         return finished
     set_seed(cfg.train.seed)
     accelerator = make_accelerator(cfg.train)
-    train_clips, val_clips = open_lists(cfg.data)
-    train_set = ClipDataset(train_clips, cfg.data, train=True, seed=cfg.train.seed)
-    val_set = ClipDataset(val_clips, cfg.data, train=False)
-    process = {"process": accelerator.process_index, "processes": accelerator.num_processes}
-    train_loader = make_loader(
-        train_set, cfg.train.batch_size, shuffle=True, accumulate=cfg.train.accumulate, **process
-    )
-    val_loader = make_loader(val_set, cfg.eval.batch_size, shuffle=False, **process)
-    learner = Learner(cfg, train_clips.classes, train_loader.sampler.steps, accelerator)  # type: ignore[attr-defined]
-    main = accelerator.is_main_process  # it alone writes to the run's folder
+    # The main process alone writes to the run's folder.
+    with run.opened() if accelerator.is_main_process else nullcontext():
+        trainer = Trainer(cfg, run, accelerator, progress)
+        trainer.resume()
+        return trainer.train(on_epoch)
 
-    def score(order: str = "forward") -> Scores:
-        return score_clips(learner.evaluated, val_loader, accelerator, order, progress=progress and main)
 
-    if run.checkpoint("last").exists():
-        learner.load_state_dict(load_checkpoint(run.checkpoint("last")))
-    elif cfg.train.init is not None:
-        learner.start_from(cfg.train.init)
-    accelerator.wait_for_everyone()  # all have read what is there before anything is written
-    bad_clips = run.folder / "bad_clips.txt"
-    if main:
-        run.forget_metrics_from(learner.epoch)
-        weights = accelerator.unwrap_model(learner.model).backbone.loaded
-        run.write_provenance(
-            _device_name(accelerator.device), weights and dataclasses.asdict(weights), learner.started_from
+class Trainer:
+    """One model's training, from where it stands to its summary; `fit` is its only user.
+
+    A signal stops it between two steps, all processes at the same one, with a checkpoint: Stopped then says where it stands.
+    """
+
+    def __init__(self, cfg: Config, run: Run, accelerator: Accelerator, progress: bool) -> None:
+        self.cfg, self.run, self.accelerator = cfg, run, accelerator
+        self.main = accelerator.is_main_process
+        self.progress = progress and self.main
+        self.train_clips, val_clips = open_lists(cfg.data)
+        train_set = ClipDataset(self.train_clips, cfg.data, train=True, seed=cfg.train.seed)
+        self.val_set = ClipDataset(val_clips, cfg.data, train=False)
+        process = {"process": accelerator.process_index, "processes": accelerator.num_processes}
+        self.train_loader = make_loader(
+            train_set, cfg.train.batch_size, shuffle=True, accumulate=cfg.train.accumulate, **process
         )
-        _log.info("%s", step_in_words(cfg.train, accelerator.num_processes))
-    with SummaryWriter(str(run.logs), purge_step=learner.steps) if main else nullcontext() as board:
-        while learner.epoch < cfg.train.epochs:
-            started, cpu_started = time.perf_counter(), time.process_time()
-            metrics = {"epoch": learner.epoch} | _train_epoch(
-                learner, train_loader, board, bad_clips, progress and main
-            )
-            if learner.epoch % cfg.train.eval_every == 0 or learner.epoch == cfg.train.epochs:
-                metrics["val_top1"] = score().topk(1)
-            learner.seconds += time.perf_counter() - started
-            learner.cpu_seconds += time.process_time() - cpu_started
+        self.sampler = cast(EpochSampler, self.train_loader.sampler)
+        self.val_loader = make_loader(self.val_set, cfg.eval.batch_size, shuffle=False, **process)
+        self.learner = Learner(cfg, self.train_clips.classes, self.sampler.steps, accelerator)
+        self.watch, self.stop = Stopwatch(), StopSignals()
+        self.board: SummaryWriter | None = None
+
+    def resume(self) -> None:
+        """Take up the run's last checkpoint, or where there is none the one of `train.init`. Raises WeightsError where it cannot be."""
+        if (state := self.run.last_state(warn=self.main)) is not None:
+            self.learner.load_state_dict(state)
+        elif self.cfg.train.init is not None:
+            self.learner.start_from(self.cfg.train.init)
+        self.accelerator.wait_for_everyone()  # all have read what is there before anything is written
+        if self.main:
+            self.run.rewind(self.learner.epoch)
+            weights = self.accelerator.unwrap_model(self.learner.model).backbone.loaded
+            loaded = weights and dataclasses.asdict(weights)
+            self.run.write_provenance(_device_name(self.accelerator.device), loaded, self.learner.started_from)
+            _log.info("%s", step_in_words(self.cfg.train, self.accelerator.num_processes))
+        self.accelerator.wait_for_everyone()  # before any process adds to the list of bad clips
+
+    def train(self, on_epoch: OnEpoch | None) -> dict[str, Any]:
+        """The epochs that are left, then the summary."""
+        # Readings of steps that will be taken again are dropped by TensorBoard.
+        purge = self.learner.steps + 1
+        try:
+            with (
+                self.stop,
+                SummaryWriter(str(self.run.logs), purge_step=purge) if self.main else nullcontext() as self.board,
+            ):
+                while self.learner.epoch < self.cfg.train.epochs:
+                    self._epoch()
+                    if self.main and on_epoch is not None:
+                        on_epoch(self.run.metrics())
+                return self._summary()
+        except Stopped as stopped:
+            words = f"stopped by {stopped.signal.name} at {self._place()}; {self.run.kept()}; the same command goes on from there"
+            raise Stopped(stopped.signal, words if self.main else "") from None
+
+    def _epoch(self) -> None:
+        """The steps of an epoch that are left, validation, and what is kept of both."""
+        cfg, learner = self.cfg.train, self.learner
+        with self.stop.deferred():
+            metrics: dict[str, Any] = {"epoch": learner.epoch} | self._steps()
+        trained = learner.state_dict()
+        try:
+            self._stop_if_asked()
+            if (learner.epoch + 1) % cfg.eval_every == 0 or learner.epoch + 1 == cfg.epochs:
+                metrics["val_top1"] = self._validate()
+        except Stopped:
+            self._save(trained)  # validation changes no weight, but draws numbers
+            raise
+        with self.stop.deferred():
+            learner.epoch, learner.tally = learner.epoch + 1, EpochTally()
+            self._lap()
             metrics |= {"seconds": round(learner.seconds, 2), "cpu_seconds": round(learner.cpu_seconds, 2)}
-            best = metrics.get("val_top1", -1.0) > learner.best_top1
-            learner.best_top1 = max(learner.best_top1, metrics.get("val_top1", -1.0))
-            if board is None:
-                continue
-            if "val_top1" in metrics:
-                board.add_scalar("val/top1", metrics["val_top1"], learner.steps)
-            if best:
-                run.save_checkpoint("best", learner.state_dict())
-            run.log_metrics(metrics)
-            run.save_checkpoint("last", learner.state_dict())
-            if on_epoch is not None:
-                on_epoch(run.metrics())
+            if metrics.get("val_top1", -1.0) > learner.best_top1:
+                learner.best_top1 = metrics["val_top1"]
+                if self.main:
+                    self.run.save_checkpoint("best", learner.state_dict())
+            if self.main:
+                self.run.log_metrics(metrics)
+            self._save(learner.state_dict())
+        self._stop_if_asked()
 
-    forward = score()
-    summary = {
-        "run": cfg.run,
-        "temporal": cfg.model.temporal,
-        "seed": cfg.train.seed,
-        "epochs": cfg.train.epochs,
-        "train_clips": len(train_clips),
-        "val_clips": len(val_clips),
-        "num_classes": len(train_clips.classes),
-        "parameters": sum(p.numel() for p in learner.model.parameters()),
-        "device": _device_name(accelerator.device),
-        "train_seconds": round(learner.seconds, 1),
-        "train_cpu_seconds": round(learner.cpu_seconds, 1),  # of this process, loader workers not counted
-        "bad_clips": len(bad_clips.read_text(encoding="utf-8").splitlines()) if bad_clips.exists() else 0,
-        "best_val_top1": learner.best_top1,
-        "val_top1": forward.topk(1),
-        "val_top5": forward.topk(5),
-    }
-    if cfg.eval.order_tests:
-        partner = swap_table(train_clips.classes, cfg.data.reverse_swaps, "data.reverse_swaps")
-        summary["val_top1_shuffled"] = score("shuffled").topk(1)
-        summary["val_partner_rate_reversed"] = score("reversed").called(partner)
-    if main:
-        run.write_classes(train_clips.classes, *forward.by_class())
-        run.write_summary(summary)
-    accelerator.wait_for_everyone()
-    return summary
-
-
-def _train_epoch(
-    learner: Learner, loader: DataLoader[Batch], board: SummaryWriter | None, bad_clips: Path, progress: bool
-) -> dict[str, float]:
-    """One pass over the training clips; returns the epoch's means over the clips of all processes."""
-    learner.model.train()
-    loader.sampler.set_epoch(learner.epoch)  # type: ignore[attr-defined]
-    steps: int = loader.sampler.steps  # type: ignore[attr-defined]
-    sums: dict[str, float] = {}
-    clips: dict[str, float] = {}
-    started = time.perf_counter()
-    title = f"epoch {learner.epoch + 1}/{learner.cfg.train.epochs}"
-    with tqdm(loader, desc=title, disable=not progress, leave=False) as bar:
-        batches = iter(bar)
-        for _ in range(steps):
-            share = list(islice(batches, learner.cfg.train.accumulate))  # none where this process has no clips
+    def _steps(self) -> dict[str, float]:
+        """The steps of an epoch that are left; returns the means over the clips of the whole epoch and of all processes."""
+        cfg, learner, tally = self.cfg.train, self.learner, self.learner.tally
+        learner.model.train()
+        self.sampler.set_epoch(learner.epoch, start=tally.steps)
+        steps = self.sampler.steps
+        # A loader draws a seed for its workers when an epoch begins: a checkpoint within the epoch has that draw behind it.
+        with torch.random.fork_rng(devices=[], enabled=tally.steps > 0):
+            batches = iter(self.train_loader)
+        speed = Speed(tally, self.board)
+        shares = speed.waited_for(batches)
+        title = f"epoch {learner.epoch + 1}/{cfg.epochs}"
+        bar = tqdm(desc=title, total=steps, initial=tally.steps, disable=not self.progress, leave=False)
+        while tally.steps < steps:
+            share = list(islice(shares, cfg.accumulate))  # none where this process has no clips
             if bad := [message for batch in share for message in batch["bad"]]:
-                note_bad_clips(bad, bad_clips)
-            values = learner.step(share)
-            number = values.pop("clips")
-            for name, value in values.items():
-                sums[name] = sums.get(name, 0.0) + value * number
-                clips[name] = clips.get(name, 0.0) + number
-                if board is not None:
-                    board.add_scalar(f"train/{name}", value, learner.steps)
-    learner.epoch += 1
-    means = {f"train_{name}": total / clips[name] for name, total in sums.items()}
-    return means | {"clips_per_second": clips["loss"] / (time.perf_counter() - started)}
+                self.run.note_bad_clips(bad)
+            try:
+                values = learner.step(share)
+            except NotANumber as error:
+                raise TrainingError(
+                    f"{error}. Clips of the step: {self._lines(error.rows)}; {self.run.kept()}"
+                ) from error
+            clips = values.pop("clips")
+            tally.add(values, clips)
+            speed.step(clips, learner.steps, last=tally.steps == steps)
+            if self.board is not None:
+                for name, value in values.items():
+                    self.board.add_scalar(f"train/{name}", value, learner.steps)
+            bar.update()
+            due = cfg.checkpoint_every and (tally.steps % cfg.checkpoint_every == 0 or tally.steps == steps)
+            stop = self._stop_asked()
+            if due or stop or (tally.steps == steps and self.accelerator.num_processes > 1):
+                self._lap()
+                self._save(learner.state_dict())
+            if stop:
+                raise Stopped(stop)
+        bar.close()
+        means = {f"train_{name}": value for name, value in tally.means().items()}
+        speeds = {"clips_per_second": tally.clips / tally.seconds, "data_wait_share": tally.waited / tally.seconds}
+        return means | speeds
 
+    def _lines(self, rows: Sequence[int]) -> str:
+        lines = sorted(self.train_clips.row(row) for row in rows)
+        return f"{self.train_clips.file}:{','.join(map(str, lines))}"
 
-def note_bad_clips(messages: list[str], file: Path) -> None:
-    """Add to the run's list of clips left out, each (by its list's line) once."""
-    known = {line.split(": ")[0] for line in file.read_text(encoding="utf-8").splitlines()} if file.exists() else set()
-    new = {message.split(": ")[0]: message for message in messages if message.split(": ")[0] not in known}
-    if new:
-        with file.open("a", encoding="utf-8") as out:
-            out.writelines(f"{message}\n" for message in new.values())
+    def _stop_asked(self) -> int:
+        """The signal that any process has received, 0 for none. Processes that did not agree would wait for each other for ever."""
+        received = self.stop.received or 0
+        if self.accelerator.num_processes == 1:
+            return received
+        largest = torch.tensor(received, device=self.accelerator.device)
+        torch.distributed.all_reduce(largest, torch.distributed.ReduceOp.MAX)
+        return int(largest)
+
+    def _stop_if_asked(self) -> None:
+        if stop := self._stop_asked():
+            raise Stopped(stop)
+
+    def _place(self) -> str:
+        return f"step {self.learner.steps}, in epoch {self.learner.epoch + 1} of {self.cfg.train.epochs}"
+
+    def _lap(self) -> None:
+        wall, cpu = self.watch.lap()
+        self.learner.seconds += wall
+        self.learner.cpu_seconds += cpu
+
+    def _save(self, state: dict[str, Any]) -> None:
+        if self.board is not None:
+            self.board.flush()  # a kill must not take readings of steps that will not be taken again
+        if self.main:
+            self.run.save_checkpoint("last", state)
+        self.run.last_step = state["steps"]
+
+    def _score(self, order: str = "forward") -> Scores:
+        return score_clips(self.learner.evaluated, self.val_loader, self.accelerator, order, progress=self.progress)
+
+    def _validate(self) -> float:
+        top1 = self._score().topk(1)
+        if self.board is not None:
+            self.board.add_scalar("val/top1", top1, self.learner.steps)
+            for name, value in gate_statistics(self.learner.evaluated, self._probe, self.accelerator.device).items():
+                self.board.add_scalar(name, value, self.learner.steps)
+        return top1
+
+    @cached_property
+    def _probe(self) -> Batch:
+        """The validation clips that the gates are looked at on."""
+        return probe_batch(self.val_set, PROBE_CLIPS)
+
+    def _summary(self) -> dict[str, Any]:
+        """Scores of the last weights, written as the mark of a finished run."""
+        cfg, learner, device = self.cfg, self.learner, _device_name(self.accelerator.device)
+        classes, forward = self.train_clips.classes, self._score()
+        summary = {
+            "run": cfg.run,
+            "temporal": cfg.model.temporal,
+            "seed": cfg.train.seed,
+            "epochs": cfg.train.epochs,
+            "train_clips": len(self.train_clips),
+            "val_clips": len(self.val_set),
+            "num_classes": len(classes),
+            "parameters": sum(p.numel() for p in learner.model.parameters()),
+            "device": device,
+            "train_seconds": round(learner.seconds, 1),
+            "train_cpu_seconds": round(learner.cpu_seconds, 1),  # of this process, loader workers not counted
+            "bad_clips": len(self.run.bad_clips()),
+            "best_val_top1": learner.best_top1,
+            "val_top1": forward.topk(1),
+            "val_top5": forward.topk(5),
+        }
+        if cfg.eval.order_tests:
+            partner = swap_table(classes, cfg.data.reverse_swaps, "data.reverse_swaps")
+            summary["val_top1_shuffled"] = self._score("shuffled").topk(1)
+            summary["val_partner_rate_reversed"] = self._score("reversed").called(partner)
+        if self.main:
+            self.run.write_classes(classes, *forward.by_class())
+            self.run.write_summary(summary)
+        self.accelerator.wait_for_everyone()
+        return summary
 
 
 def _device_name(device: torch.device) -> str:

@@ -47,7 +47,7 @@ def test_a_run_writes_all_it_promises(tiny_cfg: Config) -> None:
     assert {"git_commit", "packages", "device", "data_fingerprint", "seed", "command"} <= provenance.keys()
     assert provenance["command"][0] == Path(sys.argv[0]).name, "no folders of this machine"
     assert list((folder / "logs").glob("events.out.tfevents.*"))
-    assert {p.name for p in (folder / "checkpoints").iterdir()} == {"last.pt", "best.pt"}
+    assert {p.name for p in (folder / "checkpoints").iterdir()} == {"last.pt", "previous.pt", "best.pt"}
 
 
 def test_a_finished_run_is_read_not_repeated(tiny_cfg: Config) -> None:
@@ -86,7 +86,7 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(tiny_cfg: Config) -> Non
         file.write('{"epoch": 1, "half a li')  # what a kill in the middle of a write leaves
     training.fit(cut)
     assert all(torch.equal(weights(whole.run)[name], weights(cut.run)[name]) for name in weights(whole.run))
-    clocks = {"seconds", "cpu_seconds", "clips_per_second"}
+    clocks = {"seconds", "cpu_seconds", "clips_per_second", "data_wait_share"}
     kept, expected = (
         [{k: v for k, v in line.items() if k not in clocks} for line in read_metrics(run)]
         for run in (cut.run, whole.run)
@@ -134,7 +134,7 @@ def test_parameters_may_be_mended_before_the_first_checkpoint(tiny_cfg: Config) 
 
 def test_a_loss_that_is_no_number_stops_and_says_where(tiny_cfg: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(learner, "normalise", lambda frames: torch.full(frames.shape, math.nan))
-    with pytest.raises(TrainingError, match=r"the loss is nan at step 0 .*rows of the training list: \[\d+"):
+    with pytest.raises(TrainingError, match=r"the loss is nan at step 0 .*train\.csv:\d+(,\d+){7}; there is no "):
         training.fit(tiny_cfg)
     assert not (Path(tiny_cfg.run) / "summary.json").exists()
 

@@ -5,7 +5,7 @@ Each command is a pair of functions: `add_<command>` declares its options, `_<co
 code. What is heavy is imported in the second one, so that `hitagu --help` answers at once.
 
 Exit codes: 0 done; 1 done, but data failed or has faults, each named; 2 not done, with the reason on standard error;
-130 stopped with Ctrl-C.
+130 stopped with Ctrl-C, and of `train` 143 with SIGTERM, 138 with SIGUSR1: the same command goes on from there.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from hitagu_lib.cli.report import add_report
 from hitagu_lib.cli.scoring import add_evaluate, add_predict
 from hitagu_lib.cli.training import add_train
 from hitagu_lib.errors import HitaguError
+from hitagu_lib.stopping import Stopped
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -46,6 +47,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"hitagu: {error.filename}: {error.strerror}", file=sys.stderr)
         return 2
+    except Stopped as stopped:
+        if str(stopped):  # of several processes, one speaks
+            print(f"hitagu: {stopped}", file=sys.stderr)
+        return stopped.exit_code
     except KeyboardInterrupt:
         print("hitagu: stopped; the same command goes on from here", file=sys.stderr)
         return 130

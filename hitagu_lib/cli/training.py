@@ -11,7 +11,7 @@ def add_train(commands: Commands[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "train",
         help="train a network from a params file",
-        description="What book/03_train.ipynb runs, without its figures. A run that was stopped goes on from its last epoch.",
+        description="What book/03_train.ipynb runs, without its figures. A run that was stopped goes on from its last checkpoint.",
     )
     parser.add_argument("--params", default="params/mini.yaml", metavar="FILE", help="(default: %(default)s)")
     parser.add_argument("--overrides", default="", metavar="TEXT", help='such as "train.epochs=2 train.lr=0.01"')

@@ -22,6 +22,7 @@ from hitagu_lib.data.lists import ClipList, read_list
 from hitagu_lib.data.sampling import clip_indices, clip_times
 from hitagu_lib.data.transforms import centre_crop, mirror, random_crop
 from hitagu_lib.errors import ClipError, ConfigError
+from hitagu_lib.stopping import leave_signals_to_trainer
 
 
 class Batch(TypedDict):
@@ -104,15 +105,16 @@ class EpochSampler(Sampler[tuple[int, int]]):
     ) -> None:
         self.num_clips, self.batch_size, self.shuffle, self.seed = num_clips, batch_size, shuffle, seed
         self.process, self.processes, self.accumulate = process, processes, accumulate
-        self.epoch = 0
+        self.epoch = self.start = 0
 
     @property
     def steps(self) -> int:
         """Steps an epoch, the same in every process."""
         return max(1, self.num_clips // (self.batch_size * self.processes * self.accumulate))
 
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
+    def set_epoch(self, epoch: int, start: int = 0) -> None:
+        """The epoch that is given next, from its step `start` on: a step's clips hang on (seed, epoch, step) alone."""
+        self.epoch, self.start = epoch, start
 
     def _rows(self) -> np.ndarray:
         rows = np.arange(self.num_clips)
@@ -125,10 +127,12 @@ class EpochSampler(Sampler[tuple[int, int]]):
         return rows[: math.prod(shape)].reshape(shape)[:, :, self.process].ravel()
 
     def __len__(self) -> int:
+        """Clips of a whole epoch."""
         return len(self._rows())
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        yield from ((self.epoch, int(row)) for row in self._rows())
+        done = self.start * self.accumulate * self.batch_size
+        yield from ((self.epoch, int(row)) for row in self._rows()[done:])
 
 
 def collate(clips: Sequence[Clip | str]) -> Batch:
@@ -156,6 +160,7 @@ def make_loader(
         num_workers=dataset.cfg.workers,
         collate_fn=collate,
         persistent_workers=dataset.cfg.workers > 0,
+        worker_init_fn=leave_signals_to_trainer,
         pin_memory=torch.cuda.is_available(),
     )
 

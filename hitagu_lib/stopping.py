@@ -1,0 +1,78 @@
+"""Signals that end a training: between two steps, with a checkpoint, so that nothing is lost."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType, TracebackType
+from typing import Any
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+"""Ctrl-C or a notebook's stop button; spot machines and SLURM; SLURM's --signal=USR1@60."""
+
+_WORKERS_GRACE = 10  # seconds that a loader's worker outlives a SIGTERM
+
+
+class Stopped(KeyboardInterrupt):
+    """A training that was stopped by a signal, and goes on from its checkpoint when started again. `str` says where it stands.
+
+    A KeyboardInterrupt, as which notebooks show it: no failure.
+    """
+
+    def __init__(self, number: int, message: str = "") -> None:
+        super().__init__(message)
+        self.signal = signal.Signals(number)
+
+    @property
+    def exit_code(self) -> int:
+        """As shells have it: 130 for SIGINT, 143 for SIGTERM."""
+        return 128 + self.signal
+
+
+class StopSignals:
+    """A context in which SIGNALS raise Stopped at once, or within `deferred` are noted in `received`. A second signal never waits.
+
+    Handlers belong to the main thread; in any other this context changes nothing. Signals that were ignored stay so (nohup).
+    """
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self._defers = False
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> StopSignals:
+        if threading.current_thread() is threading.main_thread():
+            for number in SIGNALS:
+                if signal.getsignal(number) != signal.SIG_IGN:
+                    self._before[number] = signal.signal(number, self._receive)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        first, self.received = self.received is None, number
+        if not (first and self._defers):
+            raise Stopped(number)
+
+    @contextmanager
+    def deferred(self) -> Iterator[None]:
+        """What is done here is not torn in two: after it, or between its steps, look at `received`."""
+        self._defers = True
+        try:
+            yield
+        finally:
+            self._defers = False
+
+
+def leave_signals_to_trainer(worker: int) -> None:
+    """A loader's worker_init_fn. Ctrl-C and schedulers signal every process of a training: the one that trains answers, and needs its
+    workers to finish its step. It ends them itself; should it ask by SIGTERM, they go a little later."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_WORKERS_GRACE))
