@@ -104,9 +104,7 @@ def _distinct(index: Indices, t: Tensor) -> tuple[Indices, Tensor, Indices]:
     They are sorted by their pictures, whatever the order they show them in: views of one crop follow one another, and those that share
     pictures are near, so that few features wait for a later view.
     """
-    both = np.concatenate(
-        [index, t.numpy().view(np.int32)], axis=1
-    )  # the same pictures at other times are another view
+    both = np.concatenate([index, t.numpy().view(np.int32)], axis=1)  # pictures at other times are another view
     _, first, again = np.unique(both, axis=0, return_index=True, return_inverse=True)
     index = index[first]
     order = np.lexsort(np.sort(index, axis=1).T[::-1])

@@ -335,7 +335,7 @@ def test_two_processes_write_what_one_writes(untrained: Path, tiny_cfg: Config, 
     lists = {"seven": [*rows[:3], "gone/v1,0,30", *rows[12:15]], "one": rows[5:6]}
     commands = []
     for name, some in lists.items():
-        cfg = config(listing(tiny_cfg, tmp_path, some), protocol="multi", frames_at_once=18)
+        cfg = config(listing(tiny_cfg, tmp_path, some), protocol="multi", frames_at_once=36)
         cfg = dataclasses.replace(cfg, data=dataclasses.replace(cfg.data, on_bad_clip="skip"))
         evaluate(cfg, untrained, tmp_path / "alone" / name)
         (tmp_path / f"{name}.yaml").write_text(cfg.to_yaml())
