@@ -48,6 +48,8 @@ class DataConfig:
     root: str = "data/frames"  # the folder that the lists' paths are relative to
     train_list: str = "data/train.csv"  # rows of path,label_index,num_frames
     val_list: str = "data/val.csv"
+    # frames: the paths are folders of JPEG; video: video files, with or without their ending, read through PyAV
+    source: str = _option("frames", choices=("frames", "video"))
     classes: str | None = None  # one label a line; null: classes.txt beside the training list
     prepare: str | None = _option(None, choices=("mini", "hard"))  # make this data set first where it is not there yet
     num_frames: int = _option(8, low=1, high=512)  # T, frames a clip

@@ -102,8 +102,8 @@ def add_index(commands: Commands[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "index",
         help="list the clips of a folder, or check a list",
-        usage="hitagu index --root FRAMES --out LIST [--relative-to DIR] [--classes FILE]\n"
-        "       hitagu index --check LIST --root DIR [--classes FILE] [--no-decode] [--allow-unlabelled] [--workers N]\n"
+        usage="hitagu index --root FRAMES --out LIST [--relative-to DIR] [--classes FILE] [--source video]\n"
+        "       hitagu index --check LIST --root DIR [--classes FILE] [--source video] [--no-decode] [--allow-unlabelled] [--workers N]\n"
         "       hitagu index kinetics700|ssv2 --annotations FILE --frames FRAMES --out LIST ... (see hitagu index ssv2 --help)",
         description="Write the list of FRAMES/class/video/000001.jpg as lines of path,label_index,num_frames, with the labels in "
         "classes.txt beside it; or check that the frames of a list are all there and can be decoded; or write the list of "
@@ -117,6 +117,7 @@ def add_index(commands: Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "--classes", type=Path, metavar="FILE", help="the training list's classes.txt, for a validation list"
     )
+    _add_source(parser)
     parser.add_argument(
         "--no-decode", action="store_true", help="with --check: look for the frames without decoding them"
     )
@@ -145,11 +146,14 @@ def _index(args: argparse.Namespace) -> int:
     if args.out and args.allow_unlabelled:
         args.parser.error("--allow-unlabelled is for --check")
     if args.out:
-        rows = index_frames(args.root, args.out, relative_to=args.relative_to, classes=args.classes, progress=True)
+        rows = index_frames(
+            args.root, args.out,
+            relative_to=args.relative_to, classes=args.classes, source=args.source, progress=True,
+        )  # fmt: skip
         print(f"{args.out}: {rows} clips; labels in {args.out.with_name('classes.txt')}")
         return 0
     clips = read_list(args.check, args.root, args.classes, allow_unlabelled=args.allow_unlabelled)
-    problems = check_list(clips, decode=not args.no_decode, workers=args.workers)
+    problems = check_list(clips, source=args.source, decode=not args.no_decode, workers=args.workers)
     for problem in problems:
         print(f"{args.check}:{problem.line}: {args.root / problem.path}: {problem.what}")
     if problems:
@@ -161,6 +165,13 @@ def _index(args: argparse.Namespace) -> int:
         + ("their frames are there" if args.no_decode else "all frames can be decoded")
     )
     return 0
+
+
+def _add_source(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--source", choices=["frames", "video"], default="frames",
+        help="what is listed: folders of frames, or video files, for data.source: video (default: %(default)s)",
+    )  # fmt: skip
 
 
 def _add_annotations(datasets: Commands[argparse.ArgumentParser], name: str, title: str, file: str) -> None:
@@ -176,6 +187,7 @@ def _add_annotations(datasets: Commands[argparse.ArgumentParser], name: str, tit
     if name == "ssv2":
         parser.add_argument("--labels", type=Path, required=True, metavar="FILE", help="the official labels.json")
     parser.add_argument("--frames", type=Path, required=True, metavar="FRAMES", help="the folder of all clips' folders")
+    _add_source(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="LIST", help="the CSV to write")
     parser.add_argument("--relative-to", type=Path, metavar="DIR", help="what the paths start from (default: FRAMES)")
     if name == "kinetics700":
@@ -193,7 +205,12 @@ def _index_annotations(args: argparse.Namespace) -> int:
 
     from hitagu_lib.data.annotations import index_kinetics700, index_ssv2
 
-    options = {"relative_to": args.relative_to, "allow_unlabelled": args.allow_unlabelled, "progress": True}
+    options = {
+        "relative_to": args.relative_to,
+        "allow_unlabelled": args.allow_unlabelled,
+        "source": args.source,
+        "progress": True,
+    }
     if args.dataset == "ssv2":
         report = index_ssv2(args.annotations, args.labels, args.frames, args.out, **options)
     else:

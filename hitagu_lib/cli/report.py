@@ -28,6 +28,16 @@ def add_report(commands: Commands[argparse.ArgumentParser]) -> None:
     )  # fmt: skip
     model.add_argument("--json", action="store_true", help="one JSON object: gflops, params_millions, modules, ...")
     model.set_defaults(run=_report_model)
+    lists = reports.add_parser(
+        "lists",
+        help="clips a class, duplicates, videos in training and validation",
+        description="Count the clips of each class in the recipe's two lists, and find clips that a list has twice and videos that both "
+        "lists have (by path; in lists of Kinetics also by YouTube id). The exit code is 1 where there are any.",
+    )
+    lists.add_argument("--params", default="params/mini.yaml", metavar="FILE", help="(default: %(default)s)")
+    lists.add_argument("--overrides", default="", metavar="TEXT", help='such as "data.val_list=test.csv"')
+    lists.add_argument("--json", action="store_true", help="one JSON object, with every class, duplicate and leak")
+    lists.set_defaults(run=_report_lists)
     compare = reports.add_parser(
         "compare",
         help="two evaluations, video by video",
@@ -51,6 +61,17 @@ def _report_model(args: argparse.Namespace) -> int:
     report = model_report(load_config(args.params, args.overrides), args.classes)
     print(json.dumps(report, indent=2) if args.json else model_report_text(report))
     return 0
+
+
+def _report_lists(args: argparse.Namespace) -> int:
+    import json
+
+    from hitagu_lib.config import load_config
+    from hitagu_lib.data.audit import audit_lists, audit_text, is_clean
+
+    report = audit_lists(load_config(args.params, args.overrides).data)
+    print(json.dumps(report, indent=2, ensure_ascii=False) if args.json else audit_text(report))
+    return 0 if is_clean(report) else 1
 
 
 def _report_compare(args: argparse.Namespace) -> int:

@@ -78,6 +78,7 @@ def index_kinetics700(
     classes: Path | None = None,
     relative_to: Path | None = None,
     allow_unlabelled: bool = False,
+    source: str = "frames",
     progress: bool = False,
 ) -> AnnotationReport:
     """Write the list of an official Kinetics CSV to `out`, classes.txt and, where clips are missing, the manifest beside it.
@@ -87,17 +88,18 @@ def index_kinetics700(
     classes: the training list's classes.txt, for a validation or test list; None: the file's sorted labels.
     relative_to: what the paths in the list are relative to, `frames` or a folder above it; None: frames.
     allow_unlabelled: clips without a label, such as the test split's, are listed with -1.
+    source: "video": `frames` holds videos, <clip>.mp4 or <class>/<clip>.mp4 and so on; each is decoded to count its frames.
 
     Raises ListError, and writes nothing, for a file that is not as it should be, and where no clip at all is found.
     """
     annotations = Path(annotations)
     clips = read_kinetics700(annotations, allow_unlabelled=allow_unlabelled)
     if classes is not None:
-        return _index(annotations, clips, read_classes(classes), classes, frames, out, relative_to, progress)
+        return _index(annotations, clips, read_classes(classes), classes, frames, out, relative_to, source, progress)
     names = sorted({clip.label for clip in clips if clip.label is not None})
     if not names:
         raise ListError(f"{annotations}: found no labels; name the training list's classes (--classes classes.txt)")
-    return _index(annotations, clips, names, annotations, frames, out, relative_to, progress)
+    return _index(annotations, clips, names, annotations, frames, out, relative_to, source, progress)
 
 
 def index_ssv2(
@@ -108,6 +110,7 @@ def index_ssv2(
     *,
     relative_to: Path | None = None,
     allow_unlabelled: bool = False,
+    source: str = "frames",
     progress: bool = False,
 ) -> AnnotationReport:
     """Write the list of an official Something-Something V2 JSON to `out`, the rest as index_kinetics700 does.
@@ -115,7 +118,7 @@ def index_ssv2(
     labels: the official labels.json, whose indices the classes keep. frames: <id>/000001.jpg ..., or in class folders.
     """
     clips = read_ssv2(annotations, allow_unlabelled=allow_unlabelled)
-    return _index(annotations, clips, read_ssv2_labels(labels), labels, frames, out, relative_to, progress)
+    return _index(annotations, clips, read_ssv2_labels(labels), labels, frames, out, relative_to, source, progress)
 
 
 def read_kinetics700(file: Path, *, allow_unlabelled: bool = False) -> list[Annotation]:
@@ -224,6 +227,7 @@ def _index(
     frames: Path,
     out: Path,
     relative_to: Path | None,
+    source: str,
     progress: bool,
 ) -> AnnotationReport:
     """Find and count every clip's frames, then write: nothing is written before the last one has been looked at."""
@@ -234,8 +238,8 @@ def _index(
             raise ListError(f"{written}: is to be read, so the list cannot go there; write it elsewhere")
     labels = _indices(annotations, clips, names, names_file)
     prefix = prefix_below(frames, Path(relative_to) if relative_to is not None else frames)
-    folders = _folders(clips, scan_frames(frames, names))
-    counts = iter(count_folders(frames, [folder for folder in folders if isinstance(folder, str)], progress))
+    folders = _folders(clips, scan_frames(frames, names, source))
+    counts = iter(count_folders(frames, [folder for folder in folders if isinstance(folder, str)], progress, source))
     rows: list[str] = []
     unlisted: list[Unlisted] = []
     for clip, label, folder in zip(clips, labels, folders, strict=True):
@@ -249,9 +253,10 @@ def _index(
         unlisted.append(Unlisted(clip.line, clip.key, *folder))
     if not rows:
         first = unlisted[0]
+        files = ".mp4" if source == "video" else "/000001.jpg"
         raise ListError(
-            f"{frames}: found the frames of none of the {len(clips)} clips, expected <clip>/000001.jpg or "
-            f"<class>/<clip>/000001.jpg in it; the first, of line {first.line}: {first.kind}: {first.what}"
+            f"{frames}: found the frames of none of the {len(clips)} clips, expected <clip>{files} or "
+            f"<class>/<clip>{files} in it; the first, of line {first.line}: {first.kind}: {first.what}"
         )
     write_classes(out.with_name("classes.txt"), names)
     write_atomic(out, rows)

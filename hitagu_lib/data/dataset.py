@@ -17,10 +17,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from hitagu_lib.config import DataConfig
-from hitagu_lib.data.frames import read_frames
+from hitagu_lib.data.frames import read_source
 from hitagu_lib.data.lists import ClipList, read_list
 from hitagu_lib.data.sampling import clip_indices, clip_times
 from hitagu_lib.data.transforms import centre_crop, mirror, random_crop
+from hitagu_lib.data.video import need_av
 from hitagu_lib.errors import ClipError, ConfigError
 from hitagu_lib.stopping import leave_signals_to_trainer
 
@@ -71,16 +72,19 @@ class ClipDataset(Dataset[Clip | str]):
 
 
 def read_clip(
-    folder: Path, num_frames: int, cfg: DataConfig, rng: np.random.Generator | None = None
+    path: Path, num_frames: int, cfg: DataConfig, rng: np.random.Generator | None = None
 ) -> tuple[Tensor, Tensor]:
-    """One clip of a frame folder, sampled and cropped at random, or with no `rng` as in validation: uint8 (T, 3, S, S), t (T,)."""
+    """One clip of a frame folder, or video (`data.source`), sampled and cropped at random, or with no `rng` as in validation.
+
+    Returns uint8 (T, 3, S, S), t (T,).
+    """
     indices = clip_indices(num_frames, cfg.num_frames, cfg.sampling, cfg.dense_span, rng)
-    frames = read_frames(folder, indices.tolist())
+    frames = read_source(path, indices.tolist(), num_frames, cfg.source, cfg.short_side)
     if rng is None:
         frames = centre_crop(frames, cfg.image_size, cfg.short_side)
     else:
         frames = random_crop(frames, cfg.image_size, cfg.min_scale, rng)
-    return frames, torch.from_numpy(clip_times(indices, cfg.ref_stride))
+    return frames.contiguous(), torch.from_numpy(clip_times(indices, cfg.ref_stride))
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
@@ -166,10 +170,12 @@ def make_loader(
 
 
 def check_paths(cfg: DataConfig) -> None:
-    """Raises ConfigError where a path that the lists need does not exist, naming the nearest one that does.
+    """Raises ConfigError where a path that the lists need does not exist, naming the nearest one that does, or PyAV to read videos.
 
     Nothing is asked of a data set that `data.prepare` will make.
     """
+    if cfg.source == "video":
+        need_av()
     if cfg.prepare is not None:
         return
     for key, kind in (("root", "folder"), ("train_list", "file"), ("val_list", "file"), ("classes", "file")):

@@ -106,7 +106,7 @@ def run_ffmpeg(video: Path, folder: Path, settings: Settings, run: str) -> int:
         reason = f"no whole MP4: cut short, or no video; {reason}"
     if code != 0 or any(words in said for words in _CUT_SHORT):
         raise ExtractError(f"{video}: {reason}" + (" (the file has 0 bytes)" if video.stat().st_size == 0 else ""))
-    if missing := _missing_bytes(video):
+    if missing := missing_bytes(video):
         raise ExtractError(f"{video}: the file is cut short: its header promises {missing} bytes more")
     count, fault = count_frames(folder)
     if fault:
@@ -213,7 +213,7 @@ def _text_beginning(video: Path) -> str:
     return " ".join(text[:200].split())[:40]
 
 
-def _missing_bytes(video: Path) -> int:
+def missing_bytes(video: Path) -> int:
     """How many bytes the top-level boxes (MP4, MOV) or chunks (AVI) reach past the file's end; 0 where they tell nothing."""
     size, at = video.stat().st_size, 0
     with open(video, "rb") as stream:

@@ -34,7 +34,32 @@ def read_frames(
                 f"{folder / f'{i + 1:06d}.jpg'}: found {_size(frame)}; expected {expected} as frame {first + 1:06d}"
             )
         decoded[i] = change(frame)
-    return torch.stack([decoded[int(i)] for i in indices])
+    return stacked([decoded[int(i)] for i in indices])
+
+
+def stacked(frames: Sequence[Tensor]) -> Tensor:
+    """Frames (3, H, W) -> (T, 3, H, W), channels last in memory: as decoders write pixels, and as torch's fast uint8 resize wants them."""
+    return torch.stack([frame.permute(1, 2, 0) for frame in frames]).permute(0, 3, 1, 2)
+
+
+def read_source(
+    path: Path,
+    indices: Sequence[int],
+    num_frames: int,
+    source: str,
+    short_side: int,
+    change: Callable[[Tensor], Tensor] = lambda frame: frame,
+) -> Tensor:
+    """The frames `indices` of a clip of `num_frames`, from what `data.source` says: uint8 (T, 3, H, W).
+
+    frames: a frame folder. video: a video file, its short side scaled down to `short_side` as `hitagu extract` does; but a folder,
+    such as predict extracts to, is read as one. Raises ClipError as read_frames and read_video do.
+    """
+    if source == "frames" or path.is_dir():
+        return read_frames(path, indices, change)
+    from hitagu_lib.data.video import read_video  # PyAV is an optional extra
+
+    return read_video(path, indices, num_frames, short_side, change)
 
 
 def _read_frame(file: Path) -> Tensor:
@@ -42,6 +67,8 @@ def _read_frame(file: Path) -> Tensor:
         return decode_jpeg(read_file(str(file)), mode=ImageReadMode.RGB)
     except RuntimeError as error:
         if not file.exists():
+            if file.parent.is_file():
+                raise ClipError(f"{file.parent}: found a file; expected a frame folder, or data.source=video") from None
             there = sum(1 for _ in file.parent.glob("*.jpg")) if file.parent.is_dir() else None
             found = "no such folder" if there is None else f"a folder of {there} frames"
             raise ClipError(f"{file}: missing; found {found}; expected the frame that the list promises") from None

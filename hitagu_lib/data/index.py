@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tqdm.auto import tqdm
 
+from hitagu_lib.data.extract import VIDEO_SUFFIXES
 from hitagu_lib.data.lists import FRAME_NAME, count_frames, path_fault, read_classes
 from hitagu_lib.errors import ListError
 from hitagu_lib.files import quoted, write_atomic
@@ -24,9 +25,17 @@ _SHOWN = 10
 
 
 def index_frames(
-    root: Path, out: Path, *, relative_to: Path | None = None, classes: Path | None = None, progress: bool = False
+    root: Path,
+    out: Path,
+    *,
+    relative_to: Path | None = None,
+    classes: Path | None = None,
+    source: str = "frames",
+    progress: bool = False,
 ) -> int:
     """Write the list of root/<class>/<video>/000001.jpg ... to `out`, classes.txt beside it; return the number of rows.
+
+    source: "video": the list of root/<class>/<video>.mp4 and so on, for `data.source: video`; every video is decoded to count its frames.
 
     relative_to: what the paths in the list are relative to, `root` or a folder above it; None: root.
     classes: the training list's classes.txt, for a validation or test list; None: the class folders' sorted names.
@@ -47,12 +56,12 @@ def index_frames(
     # Listing half a million folders waits for the disk or the network, not for a core.
     with ThreadPoolExecutor(8) as pool:
         for name in tqdm(found, desc="indexing", unit="class", disable=None if progress else True):
-            folders = [root / name / video for video, is_dir in entries(root / name) if is_dir]
-            if not folders and (root / name / FRAME_NAME.format(1)).exists():
+            folders = [root / name / video for video in clips_in(root / name, source)]
+            if source == "frames" and not folders and (root / name / FRAME_NAME.format(1)).exists():
                 faults.append(f"{root / name}: holds frames itself; is {root} one level too deep?")
             elif not folders and classes is None:  # of given classes some may well be absent
                 faults.append(f"{root / name}: a class folder without videos; remove it if it is no class")
-            for folder, (count, fault) in zip(folders, pool.map(count_frames, folders), strict=True):
+            for folder, (count, fault) in zip(folders, pool.map(counter(source), folders), strict=True):
                 path = f"{prefix}{name}/{folder.name}"
                 if fault := fault or path_fault(path) or unwritable(path):
                     faults.append(f"{folder}: {fault}")
@@ -72,21 +81,46 @@ def entries(folder: Path) -> list[tuple[str, bool]]:
         return sorted((entry.name, entry.is_dir()) for entry in found if not entry.name.startswith("."))
 
 
-def scan_frames(root: Path, classes: Iterable[str] = ()) -> dict[str, list[str]]:
-    """Folder name -> its paths relative to root, of the folders in root and in the folders there that `classes` name.
+def clips_in(folder: Path, source: str) -> list[str]:
+    """The names in a folder that are clips: folders, or video files by their endings."""
+    found = entries(folder)
+    if source == "frames":
+        return [name for name, is_dir in found if is_dir]
+    return [name for name, is_dir in found if not is_dir and os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES]
+
+
+def counter(source: str) -> Callable[[Path], tuple[int, str | None]]:
+    """What counts a clip's frames and says what is wrong with it."""
+    if source == "frames":
+        return count_frames
+    from hitagu_lib.data.video import count_video  # PyAV is an optional extra
+
+    return count_video
+
+
+def scan_frames(root: Path, classes: Iterable[str] = (), source: str = "frames") -> dict[str, list[str]]:
+    """Folder name (of videos: file name without its ending) -> paths relative to root, of the clips in root and in the folders there
+    that `classes` name.
 
     One look at the tree, which names of half a million clips can then be looked up in.
     """
     if not root.is_dir():
-        raise ListError(f"{root}: no such folder, expected folders of frames in it, as `hitagu extract` makes")
+        raise ListError(
+            f"{root}: no such folder, expected "
+            + ("videos in it" if source == "video" else "folders of frames in it, as `hitagu extract` makes")
+        )
     class_folders = {folded(name) for name in classes}
     found: dict[str, list[str]] = {}
-    for name in (name for name, is_dir in entries(root) if is_dir):
-        if folded(name) not in class_folders:
-            found.setdefault(name, []).append(name)
-            continue
-        for clip in (clip for clip, is_dir in entries(root / name) if is_dir):
-            found.setdefault(clip, []).append(f"{name}/{clip}")
+
+    def key(clip: str) -> str:
+        return clip if source == "frames" else os.path.splitext(clip)[0]
+
+    for clip in clips_in(root, source):
+        if source == "video" or folded(clip) not in class_folders:
+            found.setdefault(key(clip), []).append(clip)
+    for name in (name for name, is_dir in entries(root) if is_dir and folded(name) in class_folders):
+        for clip in clips_in(root / name, source):
+            found.setdefault(key(clip), []).append(f"{name}/{clip}")
     return found
 
 
@@ -95,14 +129,17 @@ def folded(label: str) -> str:
     return label.replace("_", " ")
 
 
-def count_folders(root: Path, folders: Sequence[str], progress: bool = False) -> list[tuple[int, str | None]]:
-    """count_frames of each folder below root. Several at a time: listing waits for the disk or the network, not for a core."""
-    blocks = [folders[start : start + 64] for start in range(0, len(folders), 64)]
+def count_folders(
+    root: Path, folders: Sequence[str], progress: bool = False, source: str = "frames"
+) -> list[tuple[int, str | None]]:
+    """count_frames, or count_video, of each clip below root. Several at a time: listing waits for the disk, not for a core."""
+    count, size = counter(source), 64 if source == "frames" else 1
+    blocks = [folders[start : start + size] for start in range(0, len(folders), size)]
     counts: list[tuple[int, str | None]] = []
     pool = ThreadPoolExecutor(8)
     try:
         with tqdm(total=len(folders), desc="indexing", unit="clip", disable=None if progress else True) as bar:
-            for block in pool.map(lambda block: [count_frames(root / folder) for folder in block], blocks):
+            for block in pool.map(lambda block: [count(root / folder) for folder in block], blocks):
                 counts += block
                 bar.update(len(block))
     finally:

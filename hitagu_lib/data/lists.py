@@ -18,13 +18,14 @@ from array import array
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 from tqdm.auto import tqdm
 
-from hitagu_lib.errors import ListError
+from hitagu_lib.errors import ClipError, ListError
 
 FRAME_NAME = "{:06d}.jpg"
 _ROW = "path,label_index,num_frames"
@@ -53,6 +54,11 @@ class ClipList:
         """The folder of clip i as the list has it, relative to root. Raises IndexError outside 0 .. N - 1."""
         self._must_have(i)
         return self._paths[self._ends[i] : self._ends[i + 1]].tobytes().decode("utf-8")
+
+    def paths(self) -> list[str]:
+        """Every clip's folder as the list has it: Python objects, for a look at all of them, not to be kept where workers fork."""
+        text, ends = self._paths.tobytes(), self._ends.tolist()
+        return [text[start:end].decode("utf-8") for start, end in pairwise(ends)]
 
     def frames_dir(self, i: int) -> Path:
         """The folder of clip i. Raises IndexError outside 0 .. N - 1."""
@@ -196,19 +202,24 @@ def count_frames(folder: Path) -> tuple[int, str | None]:
 
 
 def check_list(
-    clips: ClipList, *, decode: bool = True, workers: int | None = None, progress: bool = True
+    clips: ClipList,
+    *,
+    source: str = "frames",
+    decode: bool = True,
+    workers: int | None = None,
+    progress: bool = True,
 ) -> list[Problem]:
     """What is wrong on disk with the clips of a list, in the list's order; empty when all is well.
 
-    decode: True: every listed frame is decoded; False: only looked at (there, and not of zero bytes). workers: threads;
-    None: one a core. More frames on disk than the row says are not a problem.
+    source: what the paths are, as `data.source` has it. decode: True: every listed frame is decoded; False: only looked at (there, and
+    not of zero bytes). workers: threads; None: one a core. More frames on disk than the row says are not a problem.
     """
     problems: list[Problem] = []
     stop = threading.Event()
     blocks = [range(start, min(start + 32, len(clips))) for start in range(0, len(clips), 32)]
     pool = ThreadPoolExecutor(workers or usable_cores())
     try:
-        tasks = {pool.submit(_check_rows, clips, rows, decode, stop): len(rows) for rows in blocks}
+        tasks = {pool.submit(_check_rows, clips, rows, source, decode, stop): len(rows) for rows in blocks}
         with tqdm(total=len(clips), desc="checking", unit="clip", disable=None if progress else True) as bar:
             for task in as_completed(tasks):
                 problems += task.result()
@@ -264,12 +275,14 @@ def _array(values: array[int] | bytearray, kind: type) -> np.ndarray:
     return made
 
 
-def _check_rows(clips: ClipList, rows: range, decode: bool, stop: threading.Event) -> list[Problem]:
+def _check_rows(clips: ClipList, rows: range, source: str, decode: bool, stop: threading.Event) -> list[Problem]:
     return [
         Problem(clips.row(i), clips.path(i), what)
         for i in rows
         if not stop.is_set()
-        for what in _clip_problems(clips.frames_dir(i), int(clips.num_frames[i]), decode)
+        for what in (_video_problems if source == "video" else _clip_problems)(
+            clips.frames_dir(i), int(clips.num_frames[i]), decode
+        )
     ]
 
 
@@ -298,3 +311,19 @@ def _clip_problems(folder: Path, expected: int, decode: bool) -> list[str]:
         from_on = ", ".join(f"{width}x{height} from {name}" for (width, height), name in sizes.items())
         problems.append(f"found frames of different sizes, expected one size: {from_on}")
     return problems
+
+
+def _video_problems(path: Path, expected: int, decode: bool) -> list[str]:
+    """What is wrong with the video that a row means, as `_clip_problems`."""
+    from hitagu_lib.data.video import count_video, find_video  # PyAV is an optional extra
+
+    if not decode:
+        try:
+            found = find_video(path)
+        except ClipError as error:
+            return [str(error).removeprefix(f"{path}: ")]
+        return [] if found.stat().st_size else [f"{found.name}: found 0 bytes, expected a video"]
+    count, fault = count_video(path)
+    if fault:
+        return [fault]
+    return [] if count >= expected else [f"found {count} frames, expected {expected} as the list says"]

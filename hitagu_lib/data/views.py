@@ -34,7 +34,7 @@ import torch
 from torch import Tensor
 
 from hitagu_lib.config import DataConfig, EvalConfig
-from hitagu_lib.data.frames import read_frames
+from hitagu_lib.data.frames import read_source
 from hitagu_lib.data.sampling import Indices, clip_times, dense_indices, segment_indices
 from hitagu_lib.data.transforms import scale_short_side
 from hitagu_lib.errors import ConfigError
@@ -61,6 +61,7 @@ class Protocol:
     num_frames: int  # T
     dense_span: int
     ref_stride: float
+    source: str = "frames"  # or "video": what a list's paths are
 
     @property
     def views(self) -> int:
@@ -96,8 +97,9 @@ def protocol(data: DataConfig, cfg: EvalConfig) -> Protocol:
     if size > data.short_side:
         raise ConfigError(f"eval.crop_size: found {size}; expected at most data.short_side = {data.short_side}")
     return Protocol(
-        cfg.protocol, sampling, clips, crops, size, data.short_side, data.num_frames, data.dense_span, data.ref_stride
-    )
+        cfg.protocol, sampling, clips, crops, size, data.short_side, data.num_frames, data.dense_span, data.ref_stride,
+        data.source,
+    )  # fmt: skip
 
 
 def segment_clips(num_frames: int, T: int, clips: int) -> Indices:
@@ -158,14 +160,15 @@ class Views:
         return torch.stack([self.frames[i, :, top : top + S, left : left + S] for i, top, left in corners])
 
 
-def read_views(folder: Path, num_frames: int, protocol: Protocol) -> Views:
-    """The views of a frame folder. Only the frames that are asked for are decoded, each once.
+def read_views(path: Path, num_frames: int, protocol: Protocol) -> Views:
+    """The views of a frame folder or video. Only the frames that are asked for are decoded, each once.
 
     Raises ClipError naming the file that is missing, damaged, or of another size than the rest.
     """
     clips = protocol.clip_indices(num_frames)  # (C, T)
     asked = np.unique(clips).tolist()
-    frames = read_frames(folder, asked, partial(scale_short_side, short_side=protocol.short_side))
+    resize = partial(scale_short_side, short_side=protocol.short_side)
+    frames = read_source(path, asked, num_frames, protocol.source, protocol.short_side, resize)
     return arrange(frames, clips, protocol)
 
 
