@@ -421,7 +421,7 @@ except ConfigError as error:
 # ```bash
 # sbatch --job-name k700 --nodes 2 --ntasks-per-node 1 \
 #     --gpus-per-node 8 --cpus-per-task 96 \
-#     --time 24:00:00 --requeue --wrap '
+#     --time 24:00:00 --signal TERM@120 --dependency singleton --wrap '
 #   head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 #   srun torchrun --nnodes "$SLURM_NNODES" --nproc_per_node 8 \
 #       --rdzv_id "$SLURM_JOB_ID" --rdzv_backend c10d \
@@ -429,7 +429,9 @@ except ConfigError as error:
 #       -m hitagu_lib.train --params params/k700.yaml'
 # ```
 #
-# One task a machine, because torchrun starts the eight; cores for eight processes and their `data.workers`, and some.
+# One task a machine, because torchrun starts the eight; cores for eight processes and their `data.workers`, and some. `--signal` asks for SIGTERM two
+# minutes before the time limit, which the training answers with a checkpoint (below), and with `--dependency singleton` jobs of one name run one
+# after the other: submit it as often as the run will need, what is left over reads the finished run.
 #
 # All machines must see the same frames, lists and run folder under the same paths, and the ImageNet weights must be in torch's cache on each, or in a
 # file that `model.backbone.weights` names: compute nodes often have no network. Lists are read once a process, so keep them on the shared file system
@@ -437,8 +439,17 @@ except ConfigError as error:
 #
 # ## Interruptions
 #
-# A run of days will be interrupted. The same command goes on from `checkpoints/last.pt`, written aside and renamed, so that a kill at any moment
-# leaves a whole one; a finished run is read, not repeated.
+# A run of days will be interrupted. The same command goes on from `checkpoints/last.pt`; a finished run is read, not repeated.
+#
+# - **Killed** at any moment, it loses what came after the last checkpoint: an epoch at most, or with `train.checkpoint_every: 500` five hundred
+#   steps. On CPU the final weights are the same bits as those of a run that was never interrupted. Checkpoints are written aside and renamed, and the
+#   one before stays as `previous.pt`.
+# - **Asked to stop**, by SIGTERM, SIGINT (Ctrl-C) or SIGUSR1, all processes end the step they are in, write a checkpoint and stop. Send it to
+#   torchrun, which hands SIGTERM on and waits 30 seconds before it kills; SIGUSR1 it does not hand on but dies of. This was tried with two processes
+#   on one machine, not under SLURM.
+# - **Two of the same** cannot write to one folder: a lock stops the second. Other parameters in the same folder stop with the difference, other clips
+#   a step with what to change.
+# - **A full disk** stops it with the last good checkpoint intact, and says how much room it wants.
 #
 # ## Starting from weights that are there
 #
@@ -470,10 +481,16 @@ print(*sorted(events.Tags()["scalars"]), sep="\n")
 # | curve | healthy | else |
 # |---|---|---|
 # | `train/cross_entropy` | begins near $\ln K$ of $K$ classes (6.6 for 700, 5.2 for 174), falls within the warm-up | flat: the rate, or labels that do not belong to the clips; look at the clips (chapter 3) |
-# | `train/center`, `train/temporal` | each before its weight; the weighted term below the cross-entropy once the centres have moved | a term that goes on outweighing the cross-entropy trains something else: lower its lambda |
+# | `train/center`, `train/temporal` (where the recipe has them) | each before its weight; the weighted term below the cross-entropy once the centres have moved | a term that goes on outweighing the cross-entropy trains something else: lower its lambda |
 # | `train/grad_norm` | steady, below `train.clip_norm` | at the limit in every step: the limit is now your learning rate |
 # | `train/lr` | the warm-up, then half a cosine | |
+# | `speed/clips_per_second` | steady, after the first minutes | sinks: something else reads the disks, or a card grows hot |
+# | `speed/data_wait_share` | near zero: the loop seldom waits for the loader | a third: a third of the bill is for waiting; (8.5) |
 # | `val/top1` | follows the training's, some points below | falls while training rises: overfitting, or flips that should have swapped labels |
+# | `mde/gate_abs`, `mde/gate_max` | leaves zero, where it starts (chapter 2b) | zero for good: motion is not used |
+# | `stu/mix_1` to `mix_3` | all in use, not equal | one at 1: the others are ballast for these data; see the ablations of chapter 6 |
+# | `stu/forget_k_q50` | apart, each in its band (chapter 2c) | at a band's edge: the band is in the way |
+# | `tsa/entropy` | falls from 1, where all frames weigh the same | at 1 for good: attention is a mean |
 #
 # Look at `train/center` first. The centres begin at zero, so that the first thing the center loss asks for is small embeddings: with random weights,
 # in the two steps that a test takes under `params/ssv2.yaml`, the center loss times its weight was twice the cross-entropy, and the gradient's norm
