@@ -1,4 +1,4 @@
-"""The training chapter as its users run it: through papermill, on the tiny data."""
+"""Chapters as their users run them: through papermill, on tiny data."""
 
 import json
 from pathlib import Path
@@ -7,6 +7,7 @@ import nbformat
 import papermill
 import pytest
 import yaml
+from samples import make_video
 
 from hitagu_lib.config import Config
 
@@ -14,9 +15,9 @@ ROOT = Path(__file__).resolve().parents[1]
 CHAPTER = ROOT / "book" / "03_train.ipynb"
 
 
-def run_chapter(out: Path, **parameters: object) -> nbformat.NotebookNode:
-    papermill.execute_notebook(str(CHAPTER), str(out), parameters=parameters, cwd=str(ROOT), progress_bar=False)
-    return nbformat.read(out, as_version=4)
+def run_chapter(executed: Path, chapter: Path = CHAPTER, **parameters: object) -> nbformat.NotebookNode:
+    papermill.execute_notebook(str(chapter), str(executed), parameters=parameters, cwd=str(ROOT), progress_bar=False)
+    return nbformat.read(executed, as_version=4)
 
 
 def text_of(notebook: nbformat.NotebookNode) -> str:
@@ -62,3 +63,28 @@ def test_bad_parameters_stop_in_the_first_cell(tmp_path: Path, parameters: dict,
     executed = [c for c in notebook.cells if c.cell_type == "code" and c.execution_count is not None]
     code = [c for c in executed if not {"parameters", "injected-parameters"} & set(c.metadata.tags)]
     assert len(code) == 1
+
+
+def test_chapter_7_takes_a_folder_of_the_reader_s(tmp_path: Path) -> None:
+    """Two classes of two sources; params/own.yaml with a smaller network, from nothing."""
+    for label, drawn in (("bars", ("smptebars", "pal75bars")), ("moving", ("testsrc2", "mandelbrot"))):
+        for source in drawn:
+            for part in (1, 2):
+                frames = 5 + part
+                make_video(tmp_path / "my videos" / label / f"{source}_{part}.avi", source=source, frames=frames)
+    small = (
+        "data.workers=0 data.num_frames=4 data.short_side=36 data.image_size=32 train.epochs=1 model.mde.taps=[layer1]"
+    )
+    small += " model.backbone.weights=null model.backbone.cut=layer1"
+    notebook = run_chapter(
+        tmp_path / "out.ipynb",
+        ROOT / "book" / "07_your_own_videos.ipynb",
+        videos=str(tmp_path / "my videos"),
+        out=str(tmp_path / "own"),
+        overrides=f"run={tmp_path / 'run'} {small}",
+    )
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["num_classes"] == 2
+    text = text_of(notebook)
+    assert f"{'moving':15}  {'2 (1)':>12}  {'2 (1)':>12}" in text and "of 4 validation clips right" in text
+    assert [file.suffix for file in (tmp_path / "run").glob("*.overlay.mp4")] == [".mp4"]
+    assert "data:video/mp4;base64" in json.dumps(notebook)

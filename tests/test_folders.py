@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import time
@@ -17,6 +16,8 @@ from hitagu_lib.cli import main
 from hitagu_lib.data.folders import Video, choose_validation, sources, split_videos
 from hitagu_lib.data.lists import check_list, read_list
 from hitagu_lib.errors import ConfigError, ExtractError, ListError
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.mark.parametrize(
@@ -310,23 +311,10 @@ def test_real_clips_cut_into_pieces_become_lists_and_train(
             ffmpeg(*cut, Path("videos", label, f"{label} {source}_{start * 10:03.0f}.mp4"))
     assert main(["split", "--videos", "videos", "--out", "own", "--val-share", "0.5", "--short-side", "48"]) == 0
     assert "6 training and 6 validation clips of 3 classes" in capsys.readouterr().out
-    Path("params.yaml").write_text(
-        json.dumps(
-            {
-                "run": "outputs/own",
-                "data": {
-                    "root": "own/frames",
-                    "train_list": "own/train.csv",
-                    "val_list": "own/val.csv",
-                    "num_frames": 4,
-                }
-                | {"short_side": 40, "image_size": 32, "workers": 0},
-                "model": {"backbone": {"name": "resnet18", "cut": "layer1"}, "mde": {"taps": ["layer1"]}},
-                "train": {"epochs": 1, "batch_size": 3},
-            }
-        )
-    )
-    assert main(["train", "--params", "params.yaml"]) == 0
+    params = ROOT / "params" / "own.yaml"
+    overrides = "data.root=own/frames data.train_list=own/train.csv data.val_list=own/val.csv data.workers=0 "
+    overrides += "model.backbone.weights=null train.epochs=1"
+    assert main(["train", "--params", str(params), "--overrides", overrides]) == 0
     source = os.fspath(next(Path("videos").glob("*/*.mp4")))
     command = ["predict", source, "--checkpoint", "outputs/own/checkpoints/last.pt", "--overlay", "over.mp4"]
     assert main(command) == 0 and Path("over.mp4").stat().st_size > 1000

@@ -33,7 +33,7 @@ def near(pixels: np.ndarray, colour: tuple[int, int, int], within: int = 3) -> n
 
 @pytest.mark.parametrize(
     ("size", "expected"),
-    [((72, 72), (240, 240)), ((340, 256), (340, 256)), ((255, 341), (256, 340)), ((1920, 1080), (854, 480))],
+    [((72, 72), (320, 320)), ((427, 340), (428, 340)), ((355, 441), (356, 440)), ((1920, 1080), (854, 480))],
 )
 def test_the_picture_keeps_its_shape_within_bounds(size: tuple[int, int], expected: tuple[int, int]) -> None:
     overlay = Overlay(some_running(), CFG, ["a", "b", "c"], size)
@@ -44,48 +44,48 @@ def test_the_picture_keeps_its_shape_within_bounds(size: tuple[int, int], expect
 
 
 def test_bars_are_as_long_as_the_probabilities_and_the_most_probable_stands_first() -> None:
-    overlay = Overlay(some_running(), CFG, ["", "", ""], (300, 300))
-    drawn = overlay.draw(0, Image.new("RGB", (300, 300)))
-    lengths = near(drawn[300:], _BAR).sum(1)
+    overlay = Overlay(some_running(), CFG, ["", "", ""], (320, 320))
+    drawn = overlay.draw(0, Image.new("RGB", (320, 320)))
+    lengths = near(drawn[320:], _BAR).sum(1)
     first = overlay.row + overlay.row // 4
     rows = [lengths[first + i * overlay.row + overlay.row - 5] for i in range(3)]
-    assert rows == pytest.approx([0.6 * 291, 0.3 * 291, 0.1 * 291], abs=2)
+    assert rows == pytest.approx([0.6 * 311, 0.3 * 311, 0.1 * 311], abs=2)
 
 
 def test_the_gate_lies_over_the_square_that_the_network_sees_and_nowhere_else() -> None:
     gate = torch.zeros(20, 2, 2)
     gate[7, 0, 1] = 1  # at frame 7, top right
-    overlay = Overlay(some_running(spatial=gate), CFG, ["a", "b", "c"], (400, 300))
-    assert overlay.square == (80, 30, 240)
-    grey = Image.new("RGB", (400, 300), (100, 100, 100))
-    still, seen = (overlay.draw(n, grey)[:300].astype(int) for n in (6, 7))
-    inside = np.zeros((300, 400), bool)
-    inside[31:269, 81:319] = True
+    overlay = Overlay(some_running(spatial=gate), CFG, ["a", "b", "c"], (400, 320))
+    assert overlay.square == (72, 32, 256)
+    grey = Image.new("RGB", (400, 320), (100, 100, 100))
+    still, seen = (overlay.draw(n, grey)[:320].astype(int) for n in (6, 7))
+    inside = np.zeros((320, 400), bool)
+    inside[33:287, 73:327] = True
     assert (still[inside] == 100).all(), "at other frames the gate is at the video's lowest"
     changed = np.abs(seen - 100).max(-1)
     assert (changed[~inside] == np.abs(still - 100).max(-1)[~inside]).all()
-    assert changed[40, 310] > 40 and changed[260, 90] == 0
+    assert changed[40, 310] > 40 and changed[280, 80] == 0
     towards = np.array(_LOOKS) - 100
     assert (np.sign(seen[40, 310] - 100) == np.sign(towards)).all()
 
 
 def test_strokes_stand_at_the_clip_s_frames_as_high_as_their_weights() -> None:
     reads = torch.tensor([[0.1, 0.2, 0.3, 0.4]]).repeat(20, 1)
-    overlay = Overlay(some_running(reads=reads), CFG, ["a", "b", "c"], (300, 300))
-    drawn = near(overlay.draw(19, Image.new("RGB", (300, 300)))[300:], _READS)
+    overlay = Overlay(some_running(reads=reads), CFG, ["a", "b", "c"], (320, 320))
+    drawn = near(overlay.draw(19, Image.new("RGB", (320, 320)))[320:], _READS)
     columns = np.flatnonzero(drawn.any(0))
     assert overlay.running.clips[19].tolist() == [4, 9, 14, 19]
-    places = [4 + round(frame / 19 * 291) for frame in (4, 9, 14, 19)]
+    places = [4 + round(frame / 19 * 311) for frame in (4, 9, 14, 19)]
     assert columns.tolist() == sorted(x + d for x in places for d in (0, 1))
-    heights = [int(drawn[:, x].sum()) for x in places]
+    heights = [int(drawn[:, x].sum()) - 1 for x in places]  # above the line on which they stand
     tall = heights[-1]
     assert heights == pytest.approx([tall * w / 4 for w in (1, 2, 3, 4)], abs=1) and tall > 8
 
 
 def test_words_that_do_not_fit_are_cut_off_before_the_percentage() -> None:
-    long = Overlay(some_running(), CFG, ["x", "W" * 400, "y\nz"], (240, 240))
-    short = Overlay(some_running(), CFG, ["x", "W", "y z"], (240, 240))
-    frame = Image.new("RGB", (240, 240))
+    long = Overlay(some_running(), CFG, ["x", "W" * 400, "y\nz"], (320, 320))
+    short = Overlay(some_running(), CFG, ["x", "W", "y z"], (320, 320))
+    frame = Image.new("RGB", (320, 320))
     assert (long.draw(0, frame)[:, -40:] == short.draw(0, frame)[:, -40:]).all()
 
 
@@ -96,7 +96,7 @@ def test_a_video_keeps_its_length_rate_and_colours(untrained: Path, tmp_path: Pa
     running = overlay_video(video, out, model, cfg.data, classes)
     assert frame_rate(out) == 10
     assert extract_video(out, tmp_path / "out", short_side=None) == 23 == len(running.probabilities)
-    assert sizes(tmp_path / "out") == {(320, 240 + 110)}
+    assert sizes(tmp_path / "out") == {(426, 320 + 110)}
     pixels = np.asarray(Image.open(tmp_path / "out" / "000020.jpg"))
     assert near(pixels[100, 5], (0, 0, 254), 30)
 

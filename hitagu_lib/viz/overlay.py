@@ -29,7 +29,7 @@ from hitagu_lib.models import ClipModel
 from hitagu_lib.predict import frame_folder
 from hitagu_lib.running import Running, predict_along
 
-SMALLEST, LARGEST = 240, 480
+SMALLEST, LARGEST = 320, 480
 """The picture's shorter side: a smaller video is enlarged, so that the words can be read, a larger one scaled down."""
 FOLDER_FPS = 25.0
 """A folder of frames tells no rate."""
@@ -82,7 +82,7 @@ class Overlay:
         short = min(max(min(size), SMALLEST), LARGEST)
         scale = short / min(size)
         self.picture = _even(size[0] * scale), _even(size[1] * scale)
-        self.row = round(12 + short / 30)
+        self.row = round(14 + short / 50)
         self.width, self.height = self.picture[0], _even(self.picture[1] + (SHOWN + 2.5) * self.row)
         self.font = ImageFont.load_default(round(0.65 * self.row))
         # The central square of the frame that the network sees: (left, top, side) in the picture's pixels.
