@@ -274,17 +274,31 @@ for data in (K700, SSV2):
 #
 # $$\text{loader cores a GPU} = r\,c \tag{8.5}$$
 #
-# `data.workers` processes should be about that many, and the machine has to have them: eight GPUs are fed by $8\,r\,c$ cores. The $c$ of this
-# machine, from `outputs/published/loader/`:
+# `data.workers` processes should be about that many, and the machine has to have them. Arithmetic again, cores a GPU:
+
+# %%
+costs = (0.01, 0.02, 0.04)
+table(
+    "| clips a second of a GPU | "
+    + " | ".join(f"c = {c} core-seconds a clip" for c in costs)
+    + " |",
+    *(
+        f"| {rate} | " + " | ".join(f"{rate * c:.1f}" for c in costs) + " |"
+        for rate in (25, 50, 100, 200, 400)
+    ),
+)
+
+# %% [markdown]
+# What $c$ is, the loader's own measurements say where they have been published, in `outputs/published/loader/`; on your machine, exercise 2 finds it
+# in a minute.
 
 # %% tags=["nbval-ignore-output"]
 loader = Path("outputs/published/loader")
-tables = sorted(loader.rglob("*.md")) if loader.is_dir() else []
-if tables:
-    for file in tables:
-        display(Markdown(file.read_text(encoding="utf-8")))
-else:
-    print("not measured yet")
+reports = sorted(loader.rglob("*.md")) if loader.is_dir() else []
+for file in reports:
+    display(Markdown(file.read_text(encoding="utf-8")))
+if not reports:
+    print(f"{loader}: nothing has been published yet")
 
 # %% [markdown]
 # ## Several processes
