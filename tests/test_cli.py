@@ -248,3 +248,12 @@ def test_real_videos(shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert main(["index", "--root", str(frames), "--out", str(train)]) == 0
     assert train.read_text() == "arm wrestling/arm_wrestling,0,280\nother/test_mpeg4,1,164\npoking/poking_166766,2,49\n"
     assert main(["index", "--check", str(train), "--root", str(frames)]) == 0
+
+
+def test_a_reader_who_leaves_is_no_error() -> None:
+    command = [sys.executable, "-u", "-m", "hitagu_lib.cli", "report", "model", "--params", "params/mini.yaml"]
+    run = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert run.stdout is not None and run.stderr is not None
+    run.stdout.close()
+    assert "Traceback" not in run.stderr.read()
+    assert run.wait() == 141

@@ -5,12 +5,14 @@ Each command is a pair of functions: `add_<command>` declares its options, `_<co
 code. What is heavy is imported in the second one, so that `hitagu --help` answers at once.
 
 Exit codes: 0 done; 1 done, but data failed or has faults, each named; 2 not done, with the reason on standard error;
-130 stopped with Ctrl-C, and of `train` 143 with SIGTERM, 138 with SIGUSR1: the same command goes on from there.
+130 stopped with Ctrl-C, and of `train` 143 with SIGTERM, 138 with SIGUSR1: the same command goes on from there;
+141 whoever read the output has left.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -38,7 +40,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         add(commands)
     args = parser.parse_args(argv)
     try:
-        return int(args.run(args))
+        code = int(args.run(args))
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # whoever read the output has left, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python's last flush would fail as well
+        return 141
     except HitaguError as error:
         print(f"hitagu: {error}", file=sys.stderr)
         return 2
