@@ -373,8 +373,8 @@ figure.savefig(f"{cfg.run}/result.png", dpi=110)
 #
 # ## Next
 #
-# Chapter 6 compares methods on runs like this one, over several seeds. Chapters on evaluation with many clips and on what the modules look at
-# are to follow.
+# Chapter 4 evaluates this run with many clips and crops, and asks how sure its numbers are. Chapter 6 compares methods on runs like this one,
+# over several seeds.
 #
 # **References.** Wang et al., *Temporal Segment Networks*, ECCV 2016. Lin et al., *TSM*, ICCV 2019. Wen et al., *A Discriminative Feature
 # Learning Approach for Deep Face Recognition* (center loss), ECCV 2016. Loshchilov and Hutter, *SGDR*, ICLR 2017. Goyal et al., *The

@@ -1,0 +1,649 @@
+# ---
+# jupyter:
+#   jupytext:
+#     cell_metadata_filter: tags,mystnb,-all
+#     formats: ipynb,py:percent
+#     notebook_metadata_filter: kernelspec,jupytext,-jupytext.text_representation.jupytext_version
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 4 Evaluation: one view, or many
+#
+# A network sees eight frames of one square of a video. The video has forty frames, or three hundred, and is wider than high. What is
+# reported as *the* accuracy of a network therefore hangs on what was looked at: which frames, which squares, how many of both, and how
+# their scores were brought together. Two published numbers are comparable only where all of that is the same.
+#
+# **You will be able to** write down what a protocol looks at, frame by frame; evaluate a checkpoint by any of them; say what more views buy
+# and what they cost; read a confusion matrix of reversed pairs, a calibration curve and an interval; and say whether one network is better
+# than another.
+#
+# **Prerequisites**: chapter 3, whose mini run this chapter reads. Where it is not there yet it is trained first, five minutes on two CPU
+# cores; the rest takes TIME; not measured on a GPU yet. **Memory**: 2 GiB.
+
+# %% [markdown]
+# > **Given, and ours.** Given is that the network is trained on single clips and evaluated on a single clip and crop, and on many. How clips and
+# > crops are placed was not given: our rules are those of the field's own code where that code is exact and agrees with itself, and a table below says
+# > where it does not. No result of the original work is claimed.
+
+# %%
+import dataclasses
+import math
+import os
+import time
+
+import numpy as np
+import torch
+from IPython.display import Markdown, display
+
+from hitagu_lib import train as training
+from hitagu_lib.config import load_config
+from hitagu_lib.data.dataset import open_lists, swap_table
+from hitagu_lib.data.sampling import segment_indices
+from hitagu_lib.data.views import (
+    crop_corners,
+    dense_clips,
+    protocol,
+    read_views,
+    segment_clips,
+)
+from hitagu_lib.evaluation import evaluate
+from hitagu_lib.paired import compare_results, comparison_text, mcnemar
+from hitagu_lib.predict import load_model
+from hitagu_lib.results import read_results
+from hitagu_lib.runs import project_root
+from hitagu_lib.views import (
+    average_views,
+    score_views,
+    score_views_plainly,
+)
+from hitagu_lib.viz.figures import confusion
+from hitagu_lib.viz.live import LiveCurves, watched
+from hitagu_lib.viz.style import PALETTE, new_figure
+from hitagu_lib.viz.views import draw_crops, frames_seen, views_figure
+from hitagu_lib.widgets import explore
+
+os.chdir(project_root())  # the same from the root and from book/
+
+# %% tags=["nbval-ignore-output"]
+cfg = load_config("params/mini.yaml")
+summary = training.train(
+    cfg, on_epoch=LiveCurves(cfg.train.epochs), progress=watched()
+)
+checkpoint = f"{cfg.run}/checkpoints/last.pt"
+print(f"{checkpoint}: {summary['val_top1']:.1%} in chapter 3")
+
+# %% [markdown]
+# ## Clips: which frames
+#
+# Frames are counted from 0. A video has $N$ of them, a clip takes $T$, and clip $c$ of $C$ takes frame $f_{c,i}$ in place $i$; all of $c$,
+# $i$ and $m$ below count from 0. Nothing is drawn at random: the same video gives the same views on every machine.
+#
+# **`single`** is what validation sees during training: the centre of each of $T$ equal segments.
+#
+# $$f_i = \Big\lfloor \big(i + \tfrac12\big) \frac{N}{T} \Big\rfloor \tag{4.1}$$
+#
+# **`multi` over segments** (Something-Something) slides all $T$ frames together, from the first frame of each segment in the first clip to
+# the last frame of each in the last clip, which so ends with the video:
+#
+# $$f_{c,i} = \Big\lfloor i \frac{N}{T} + \frac{c}{C-1} \max\Big(0, \frac{N}{T} - 1\Big) \Big\rfloor \tag{4.2}$$
+#
+# **`multi` over windows** (Kinetics, `data.sampling: dense`) slides a window of $L$ frames, `data.dense_span`, of which every $L/T$-th is
+# taken:
+#
+# $$f_{c,i} = \min\Big(\Big\lfloor \frac{c}{C-1} R \Big\rfloor + \Big\lfloor i \frac{L}{T} \Big\rfloor,\ N-1\Big), \qquad R = \max\Big(0,\ N - 1 - \Big\lfloor (T-1) \frac{L}{T} \Big\rfloor\Big) \tag{4.3}$$
+#
+# The last window ends with the video; a video that is shorter than a window repeats its last frame. With $C = 1$ both take the middle:
+# (4.1), or the window that starts at $\lfloor \max(0, N - L) / 2 \rfloor$.
+#
+# **`tsm_twice`** is TSM's own protocol on Something-Something: two clips, the centres (4.1) and the first frames.
+#
+# $$f_{0,i} = \Big\lfloor \big(i + \tfrac12\big) \frac{N}{T} \Big\rfloor, \qquad f_{1,i} = \Big\lfloor i \frac{N}{T} \Big\rfloor \tag{4.4}$$
+#
+# In code, and against the library's:
+
+# %%
+N, T, C, L = 40, 8, 3, 64
+by_hand = [
+    [int(i * N / T + c / (C - 1) * (N / T - 1)) for i in range(T)]
+    for c in range(C)
+]
+assert by_hand == segment_clips(N, T, C).tolist()
+R = max(0, 300 - 1 - (T - 1) * L // T)
+by_hand = [
+    [c * R // (C - 1) + i * L // T for i in range(T)] for c in range(C)
+]
+assert by_hand == dense_clips(300, T, L, C).tolist()
+print("equal")
+
+# %% [markdown]
+# A video as long as those of Something-Something, 40 frames, under the protocols; ten clips see every frame of it, and ask for each of them
+# twice:
+
+# %% mystnb={"image": {"alt": "Which frames of a video of 40 each clip takes. Single: 8 frames, one in 5. Two clips of tsm_twice: 8 frames each, offset by 2. Multi with 2 clips: the first and the last frame of each segment. Multi with 10 clips: all 40 frames, each twice."}}
+twice = protocol(
+    cfg.data, dataclasses.replace(cfg.eval, protocol="tsm_twice")
+)
+figure = frames_seen(
+    {
+        "single": segment_indices(N, T)[None],
+        "tsm_twice": twice.clip_indices(N),
+        "multi, 2 clips": segment_clips(N, T, 2),
+        "multi, 10 clips": segment_clips(N, T, 10),
+    },
+    N,
+)
+
+# %% [markdown]
+# And one as long as those of Kinetics, 300 frames, under windows of 64. A single window sees a fifth of the video; if the action is
+# elsewhere, the network cannot know:
+
+# %% mystnb={"image": {"alt": "Which frames of a video of 300 each window takes. One window: frames 118 to 174. Ten windows: overlapping, evenly spread from the first frame to the last."}}
+figure = frames_seen(
+    {
+        "multi, 1 window": dense_clips(300, T, L, 1),
+        "multi, 10 windows": dense_clips(300, T, L, 10),
+    },
+    300,
+)
+
+# %% [markdown]
+# ## Crops: which squares
+#
+# The short side of every frame is resized to `data.short_side`. $M$ squares of side $S$ then stand at $p_m$ along the longer side, $W$
+# here, in the middle of the shorter one; one crop stands in the middle of both.
+#
+# $$p_m = \Big\lfloor \frac{m}{M-1} (W - S) \Big\rfloor, \qquad M = 1:\ p_0 = \Big\lfloor \frac{W - S}{2} \Big\rfloor \tag{4.5}$$
+#
+# One crop is of the side that the network was trained on, `data.image_size`. Several are as high as the frame (`eval.crop_size` says
+# otherwise): the network is convolutional, so it takes a larger square than it was trained on.
+
+# %% mystnb={"image": {"alt": "Three grey frames with their crops as coloured squares. A wide one with one central square that leaves a margin; the wide one with three squares of its full height, left, middle and right; an upright one with three, top, middle and bottom."}}
+cases = {
+    "one crop of 224": (256, 341, 224, 1),
+    "three crops": (256, 341, 256, 3),
+    "upright": (341, 256, 256, 3),
+}
+figure, axes = new_figure(2.6, 1, 3, width_ratios=[341, 341, 256])
+for ax, (name, (H, W, S, M)) in zip(axes, cases.items()):
+    grey = torch.full((3, H, W), 225, dtype=torch.uint8)
+    draw_crops(ax, grey, crop_corners(H, W, S, M), S)
+    ax.set_title(f"{name}, {W} x {H}", fontsize=9)
+
+# %% [markdown]
+# ## One score from many views
+#
+# $V = C M$ views give $V$ rows of logits $z_v$. They are averaged as probabilities or as logits; papers do either, and seldom say which.
+#
+# $$s_k = \frac1V \sum_v \operatorname{softmax}(z_v)_k \qquad\text{or}\qquad s_k = \frac1V \sum_v z_{v,k} \tag{4.6}$$
+#
+# `eval.average` names one, the report repeats it. They can disagree: a mean of logits lets one loud view outvote several that lean the
+# other way, a mean of probabilities gives no view more than one vote.
+
+# %%
+z = torch.tensor([[9.0, 0.0], [-1.0, 1.0], [-1.0, 1.0]])  # three views
+for how in ("probabilities", "logits"):
+    print(f"{how:>13}: class {int(average_views(z, how).argmax())}")
+
+# %% [markdown]
+# ## Each frame is computed once
+#
+# Ten clips of a video of 40 frames ask for 80 frames, with $T = 16$ for 160. There are 40. HiTAGU-Net's network is cut where that can be
+# used: everything up to MDE's reduced maps is computed frame by frame (`encode_frames`), and what mixes frames comes after
+# (`temporal_head`). So each distinct picture, a crop of a frame, goes through the backbone once, and its features are gathered into every
+# view that asks for it. (TSM shifts channels between frames *inside* the backbone: its frames have nothing to share, and its views are
+# computed one after another.)
+#
+# The same logits come out, up to rounding, as from the plain loop over views:
+
+# %%
+train_clips, val_clips = open_lists(cfg.data)
+classes = train_clips.classes
+network, _, _ = load_model(checkpoint)
+ten = protocol(
+    cfg.data,
+    dataclasses.replace(cfg.eval, protocol="multi", clips=10, crops=1),
+)
+rows = range(0, len(val_clips), max(1, len(val_clips) // 12))
+videos = [
+    read_views(
+        val_clips.frames_dir(row), int(val_clips.num_frames[row]), ten
+    )
+    for row in rows
+]
+
+# %% tags=["nbval-ignore-output"]
+took = {}
+for name, way in (("plain", score_views_plainly), ("shared", score_views)):
+    way(network, videos[:2])  # warms up
+    started = time.perf_counter()
+    logits = torch.stack(way(network, videos))
+    took[name] = time.perf_counter() - started, logits
+asked = sum(v.index.size for v in videos)
+distinct = sum(len(np.unique(v.index)) for v in videos)
+ratio = took["plain"][0] / took["shared"][0]
+print(
+    f"{asked} pictures asked for, {distinct} distinct: {ratio:.1f} x faster"
+)
+
+# %%
+difference = (took["plain"][1] - took["shared"][1]).abs().max().item()
+print("largest difference below 1e-4:", difference < 1e-4)
+
+# %% [markdown]
+# (The mini videos are square, so that three crops of their full height are one; they too are computed once.) What sharing buys at the sizes
+# of Something-Something and of Kinetics is measured in `outputs/published/views/`.
+
+# %% [markdown]
+# ## One network, many protocols
+#
+# The checkpoint of chapter 3 under several of them. Each writes a folder: `report.json`, every video's scores (`predictions.csv`, and in
+# `scores.npz` the logits of every view, so that nothing below needs a second pass), `classes.csv` and `confusion.csv`.
+
+# %% tags=["nbval-ignore-output"]
+protocols = {
+    "single": "eval.order_tests=true",
+    "tsm_twice": "eval.protocol=tsm_twice",
+    "multi": "eval.protocol=multi",
+    "ten clips": "eval.protocol=multi eval.clips=10 eval.crops=1",
+    "windows": "eval.protocol=multi eval.clips=5 eval.crops=1 "
+    "data.sampling=dense data.dense_span=16",
+}
+folders = {
+    name: f"{cfg.run}/evaluate-{name.replace(' ', '-')}"
+    for name in protocols
+}
+reports = {
+    name: evaluate(
+        load_config(
+            "params/mini.yaml", f"eval.order_tests=false {overrides}"
+        ),
+        checkpoint,
+        folders[name],
+        progress=watched(),
+    )
+    for name, overrides in protocols.items()
+}
+
+# %% tags=["nbval-ignore-output"]
+rows = []
+for name, report in reports.items():
+    low, high = report["intervals"]["top1"]
+    views = report["views"]
+    cells = [
+        name,
+        f"{views['clips']} x {views['crops']} of {views['crop_size']}",
+        f"{len(val_clips) * views['clips'] * views['crops'] * views['num_frames']:,}",
+        f"{report['frames_encoded']:,}",
+        f"{report['top1']:.1%}",
+        f"{low:.1%} to {high:.1%}",
+    ]
+    rows.append(f"| {' | '.join(cells)} |")
+head = """| protocol | clips x crops | pictures asked for | computed | top-1 | 95 % interval |
+|---|---|---:|---:|---:|---|"""
+display(Markdown("\n".join([head, *rows])))
+
+# %% [markdown]
+# Three things to see. **More views cost less than they ask for**: what is computed is what is distinct. **They need not help**: where one
+# clip of segments spans the whole video, as here, a second one sees the same event between the same frames. **They can hurt**: in crops of
+# full height things are larger than the network has seen them in training, and a window of 16 frames sees half a video.
+#
+# ### What more clips buy
+#
+# From the stored logits of one pass: the accuracy with 1, 2, ... of the clips, each subset evenly spread, mean over the subsets, and the
+# band from the lowest to the highest of them.
+
+# %% mystnb={"image": {"alt": "Top-1 over the number of clips, with bands. Clips of segments: a flat line near the top. Windows of 16 frames: lower."}}
+figure, ax = new_figure(2.8)
+curves = {
+    "ten clips": "clips of segments",
+    "windows": "windows of 16 frames",
+}
+for (name, label), colour in zip(curves.items(), PALETTE):
+    by = read_results(folders[name]).by_views()
+    count = [line["clips"] for line in by]
+    ax.plot(
+        count,
+        [100 * line["top1"] for line in by],
+        "o-",
+        color=colour,
+        label=label,
+    )
+    band = [
+        [100 * line[end] for line in by] for end in ("lowest", "highest")
+    ]
+    ax.fill_between(count, *band, color=colour, alpha=0.2, linewidth=0)
+ax.set(xlabel="clips a video", ylabel="top-1 (%)", xticks=range(1, 11))
+_ = ax.legend(fontsize=8, loc="center right")
+
+# %% [markdown]
+# Clips of segments are all alike here, and adding some changes next to nothing. Windows are not: the upper edge of the band at one clip is
+# the middle window, which sees the event, the lower edge the first or the last, which see things stand still. Together they beat a window
+# taken anywhere, and lose to the middle one: a mean over views is a vote in which those who saw nothing have a voice. In real videos of ten
+# seconds, in which the action goes on throughout, the same curve rises. Which of the two a data set is, only the curve can say.
+#
+# ## Which classes are confused?
+#
+# Partners, the same event forwards and backwards, stand side by side: what is off the diagonal but inside a two-by-two block is an error
+# about the direction of time. The report counts them: of the videos of classes with a partner, how many are called the partner.
+
+# %% mystnb={"image": {"alt": "Confusion matrix in percent of the true class, partner classes side by side."}}
+single = read_results(folders["single"])
+partner = swap_table(classes, cfg.data.reverse_swaps, "data.reverse_swaps")
+by_pair = sorted(range(len(classes)), key=lambda i: (min(i, partner[i]), i))
+figure = confusion(
+    single.scores.labels, single.scores.predicted, classes, by_pair
+)
+
+# %% tags=["nbval-ignore-output"]
+pairs = reports["single"]["reversed_pairs"]
+wrong = 1 - reports["single"]["top1"]
+print(
+    f"wrong: {wrong:.1%}; called the partner: {pairs['called_partner']:.1%}"
+)
+
+# %% [markdown]
+# ## Is it the order?
+#
+# The same views with their frames changed: **shuffled** (in random order, drawn from the seed and the row), **reversed** (played backwards)
+# and **frozen** (every frame the middle one, at the times of the others). The features of the frames are computed already; only the
+# temporal half runs again. A network that reads order falls to one half when they are shuffled, names the partner when they are reversed,
+# and has nothing but looks when they are frozen.
+
+# %% tags=["nbval-ignore-output"]
+orders = {"in order": reports["single"]} | reports["single"]["orders"]
+rows = [
+    f"| {name} | {found['top1']:.1%} | {found['reversed_pairs']['called_partner']:.1%} |"
+    for name, found in orders.items()
+]
+head = "| frames | top-1 | called the partner |\n|---|---:|---:|"
+display(Markdown("\n".join([head, *rows])))
+
+# %% [markdown]
+# ## May its probabilities be believed?
+#
+# A network is *calibrated* if, of the videos it is 80 % sure of, 80 % are right. Sort the videos by confidence, the probability of the
+# predicted class, into $B$ bins; the expected calibration error is how far accuracy and confidence are apart in each, weighed by the share
+# of the videos in it (Guo et al. 2017):
+#
+# $$\mathrm{ECE} = \sum_b \frac{n_b}{n} \,\Big| \frac{1}{n_b} \sum_{j \in b} [\hat y_j = y_j] - \frac{1}{n_b} \sum_{j \in b} \max_k s_{j,k} \Big| \tag{4.7}$$
+
+# %% mystnb={"image": {"alt": "Accuracy over confidence in bins: dots, larger for more videos, beside the dashed diagonal of a calibrated network."}}
+confidence, called = single.scores.logits.max(1)
+right = (called == single.scores.labels).float()
+bins = torch.bucketize(confidence, torch.linspace(0, 1, 16)[1:-1])
+figure, ax = new_figure(2.8)
+ece = 0.0
+for b in bins.unique():
+    inside = bins == b
+    share = float(inside.float().mean())
+    x, y = float(confidence[inside].mean()), float(right[inside].mean())
+    ece += share * abs(y - x)
+    ax.scatter(x, 100 * y, s=20 + 300 * share, color=PALETTE[0], alpha=0.7)
+ax.plot([0, 1], [0, 100], "--", color="0.4", linewidth=1)
+_ = ax.set(
+    xlabel="confidence", ylabel="right (%)", xlim=(0, 1), ylim=(-3, 106)
+)
+
+# %% tags=["nbval-ignore-output"]
+calibrated = reports["single"]["calibration"]
+assert math.isclose(
+    ece, calibrated["expected_calibration_error"], abs_tol=1e-5
+)
+print(f"expected calibration error {ece:.1%}")
+print(f"mean confidence {calibrated['mean_confidence']:.1%},", end=" ")
+print(f"right {reports['single']['top1']:.1%}")
+
+# %% [markdown]
+# Trained with labels smoothed by 0.1, the network is told never to be surer than about 0.9; that is one reason for dots above the diagonal.
+#
+# ## Is one better than the other?
+#
+# Two evaluations of the same videos are *paired*. Whoever compares two accuracies by their intervals throws that away: most videos are easy
+# for both or hard for both, and only those where they differ can tell. McNemar's test looks at these alone. Of $n$ videos that exactly one
+# of the two gets right, $b$ are the first one's; were the two equally good, each would be a toss of a coin, and a split as uneven as this
+# or more so has the probability
+#
+# $$p = \min\Big(1,\ 2 \sum_{j=0}^{\min(b,\,n-b)} \binom{n}{j} 2^{-n}\Big) \tag{4.8}$$
+
+# %% tags=["nbval-ignore-output"]
+found = compare_results(folders["single"], folders["windows"])
+print(comparison_text(found))
+
+# %%
+only = (30, 10)  # by hand: 30 videos are A's alone, 10 are B's
+n, b = sum(only), only[0]
+tail = sum(math.comb(n, j) for j in range(min(b, n - b) + 1))
+p = min(1, 2 * tail / 2**n)
+assert math.isclose(p, mcnemar(*only))
+print(f"p = {p:.4f}")
+
+# %% [markdown]
+# The same on the command line: `hitagu report compare A B`. It tells whether the *videos* could have come out otherwise by chance, not
+# whether another training *seed* would: for that, train several (chapter 6).
+#
+# ## Other lengths, other strides
+#
+# The network was trained on clips of $T = 8$. It has no weight that knows $T$: the 3STU runs for as long as there are frames and is told
+# the time between them, the position code of TSA is computed from the frames' times. So it can be evaluated on other $T$ and strides,
+# unchanged:
+
+# %% tags=["nbval-ignore-output"]
+lengths = [4, 6, 8, 12, 16]
+top1 = []
+for T in lengths:
+    report = reports["single"]
+    if cfg.data.num_frames != T:
+        report = evaluate(
+            load_config("params/mini.yaml", f"data.num_frames={T}"),
+            checkpoint,
+            f"{cfg.run}/evaluate-T{T}",
+            progress=watched(),
+        )
+    top1.append(100 * report["top1"])
+    print(f"T = {T:>2}: {top1[-1]:.1f} %")
+
+# %% mystnb={"image": {"alt": "Top-1 over the number of frames a clip, 4 to 16: highest at 8, which the network was trained on, and lower to both sides."}}
+figure, ax = new_figure(2.4)
+ax.plot(lengths, top1, "o-")
+_ = ax.set(xlabel="frames a clip, T", ylabel="top-1 (%)", xticks=lengths)
+
+# %% [markdown]
+# It degrades, and does not break: nothing was trained for it. What a network is not trained on it may still not be good at: MDE's
+# differences are between neighbouring frames, which stand twice as far apart at $T = 4$ as at $T = 8$, and are half as large at $T = 16$.
+
+# %% [markdown]
+# ## The explorer
+#
+# A video, a protocol, and what every view of it sees and says. A bar is the mean over a clip's crops, each tick a crop; the last row is the
+# average, the video's score. In JupyterLab choose both; in the built page slide along the protocols of one video.
+
+# %% tags=["nbval-ignore-output"]
+plans = {
+    "single": {},
+    "tsm_twice": {"protocol": "tsm_twice", "crop_size": 48},
+    "multi, 2 x 3": {"protocol": "multi", "crop_size": 48},
+    "multi, 5 x 1": {"protocol": "multi", "clips": 5, "crops": 1},
+}
+shown = {
+    f"{classes[int(val_clips.labels[row])]} (row {row})": row
+    for row in range(7, len(val_clips), len(val_clips) // 12)
+}
+
+
+def look(video: str, views: str):
+    plan = protocol(cfg.data, dataclasses.replace(cfg.eval, **plans[views]))
+    row = shown[video]
+    pictures = read_views(
+        val_clips.frames_dir(row), int(val_clips.num_frames[row]), plan
+    )
+    (logits,) = score_views(network, [pictures])
+    return views_figure(
+        pictures,
+        plan,
+        torch.softmax(logits, -1),
+        average_views(logits, "probabilities"),
+        classes,
+        video,
+    )
+
+
+explore(
+    look,
+    controls={"video": list(shown), "views": list(plans)},
+    slide="views",
+    alt="The frames that each clip of a video takes with their crops, and the probabilities that the network gives to three classes for each.",
+)
+
+# %% [markdown]
+# ## How others do it
+#
+# From the published code of each, as it stood when this was written. `int` rounds down; N frames a video, T a clip, C clips.
+#
+# | | clips | where they start, or which frames | crops | average of |
+# |---|---|---|---|---|
+# | TSN, TSM (`ops/dataset.py`) | 1 | centres, `int(N/2T + i N/T)`: our `single` | middle 224 of 256 | |
+# | TSM, `--twice_sample` | 2 | also `int(i N/T)`: our `tsm_twice` | 3 of 256 | logits |
+# | TSM, dense | 10 | `c room / (C-1)`, room = N - 64: the last frame seen is N - 8 | 3 of 256 | logits |
+# | SlowFast (`get_start_end_idx`) | 10 | `c room / C`: the last window ends `room / C` before the video does | 3 of 256, the middle one rounded up | probabilities |
+# | MMAction2 (`SampleFrames`) | 10 | `c room / (C-1)`, room = N - 1 - (T-1) stride, rounded: the last clip ends with the video | 3, a pixel early where the room is odd | probabilities |
+# | TDN | 10 or 2 | at random | 3 of 256 | logits |
+# | here, `multi` over windows | 10 | as MMAction2, rounded down | 3 of `short_side` | `eval.average` |
+# | here, `multi` over segments | 2 | (4.2), ours | 3 of `short_side` | `eval.average` |
+#
+# In a video shorter than a window TSM, TDN and MMAction2 go on from its first frame; SlowFast and we repeat its last. No two rows are the
+# same, and each difference moves the third digit of an accuracy. That is why a report must carry its protocol.
+#
+# ## From the command line
+#
+# ```bash
+# hitagu evaluate --checkpoint outputs/mini/checkpoints/last.pt --protocol multi --clips 10 --crops 3
+# hitagu evaluate --checkpoint outputs/mini/checkpoints/last.pt --video data/mini/frames/val/00/000
+# hitagu report compare outputs/mini/evaluate-single outputs/mini/evaluate-multi
+# ```
+
+# %% [markdown]
+# ## Summary
+#
+# - A protocol is which frames, which squares and which average. Accuracies by different protocols are different numbers.
+# - Views share frames. Computing each distinct picture once gives the same logits for less.
+# - More views are a vote, and a vote helps where every view sees the action. Measure the curve before you pay for thirty.
+# - Accuracy is the first number, not the only one: confusion inside reversed pairs and the order tests say what it is owed to, calibration says whether its
+#   probabilities can be used, the interval and the paired test say whether a difference is one.
+#
+# ## Exercises
+#
+# **1.** A video has 300 frames, a clip takes $T = 16$ from a window of 64. Which is the first frame of the seventh of ten clips, and which
+# the last?
+#
+# <details><summary>Solution</summary>
+#
+# $R = 300 - 1 - \lfloor 15 \cdot 64 / 16 \rfloor = 239$; clip $c = 6$ starts at $\lfloor 6 \cdot 239 / 9 \rfloor = 159$ and ends at $159 +
+# 60 = 219$:
+# ```python
+# dense_clips(300, 16, 64, 10)[6]
+# ```
+#
+# </details>
+#
+# **2.** For which lengths $N$ do the two clips of `tsm_twice` take the same frames?
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# [N for N in range(1, 100) if len(set(map(tuple, twice.clip_indices(N)))) == 1]
+# ```
+# For $T = 8$ it prints 1, 2, 4 and 8; every other length gives two different clips.
+#
+# </details>
+#
+# **3.** Do logits or probabilities make the better average here? Is the difference one?
+#
+# <details><summary>Solution</summary>
+#
+# ```bash
+# hitagu evaluate --checkpoint outputs/mini/checkpoints/last.pt --protocol multi --average logits --out outputs/mini/evaluate-logits
+# hitagu report compare outputs/mini/evaluate-multi outputs/mini/evaluate-logits
+# ```
+# Look at how many videos exactly one of them gets right: with so few, no test can tell them apart.
+#
+# </details>
+#
+# ## Quiz
+#
+# **Ten clips and three crops of a video of 40 frames, $T = 8$. How many pictures go through the backbone?**
+#
+# <details><summary>a) 240</summary>
+#
+# That many are asked for: 30 views of 8 frames.
+#
+# </details>
+#
+# <details><summary>b) 120</summary>
+#
+# Yes: ten clips see all 40 frames, each under three crops. (For TSM it is 240.)
+#
+# </details>
+#
+# <details><summary>c) 40</summary>
+#
+# Only if the video is square, so that three crops of its full height are one.
+#
+# </details>
+#
+# **A paper reports 2 % more than another, with 30 views where the other has one. Which network is better?**
+#
+# <details><summary>a) The first</summary>
+#
+# It may be. Nothing here says so.
+#
+# </details>
+#
+# <details><summary>b) It cannot be said</summary>
+#
+# Yes: views alone can make that difference. Evaluate both by one protocol, on the same videos, and compare in pairs.
+#
+# </details>
+#
+# <details><summary>c) The second, since it needs fewer views</summary>
+#
+# It is cheaper. What it would reach with 30 views is not known.
+#
+# </details>
+#
+# **The intervals of two networks on the same videos overlap. Are they equally good?**
+#
+# <details><summary>a) Yes, that is what an interval is for</summary>
+#
+# No: each interval holds the luck of the draw of videos, which both networks share.
+#
+# </details>
+#
+# <details><summary>b) They may well differ: the test must be paired</summary>
+#
+# Yes. If one is right wherever the other is, and on twenty videos more, the intervals overlap and the difference is beyond doubt.
+#
+# </details>
+#
+# <details><summary>c) Only if both were trained on the same seed</summary>
+#
+# The seed is another source of chance, which neither the interval nor the paired test knows of.
+#
+# </details>
+#
+# ## Next
+#
+# Chapter 6 compares networks over several seeds by the `single` protocol; chapter 7 evaluates on videos of your own.
+#
+# **References.** Wang et al., *Temporal Segment Networks*, ECCV 2016. Wang et al., *Non-local Neural Networks*, CVPR 2018. Feichtenhofer et
+# al., *SlowFast Networks*, ICCV 2019. Lin et al., *TSM*, ICCV 2019. Wang et al., *TDN*, CVPR 2021. MMAction2 Contributors, *OpenMMLab's
+# next generation video understanding toolbox*, 2020. Guo et al., *On calibration of modern neural networks*, ICML 2017. McNemar, *Note on
+# the sampling error of the difference between correlated proportions*, Psychometrika 1947. Efron, *Bootstrap methods*, Annals of Statistics
+# 1979.
