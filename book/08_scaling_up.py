@@ -52,6 +52,7 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import fill
 
 from IPython.display import Markdown, display
 
@@ -191,6 +192,27 @@ for data, clip, _ in STAND_INS[::2]:
 # `df -i` shows what is left. `mkfs.ext4 -i 8192` makes twice as many; XFS makes them as they are needed. On a file system that a cluster shares, ask
 # for the quota of *files* before you start: a million of them holds 0.7 % of Kinetics-700.
 #
+# ### JPEG folders, or the videos themselves
+#
+# With `data.source: video` the loader reads its frames from the video files, through PyAV (`pip install "hitagu-net[video]"`, or `pip install
+# "av>=18,<19"`). The lists are the same: frame $k$ is the $k$-th that decoding the whole file gives, as `hitagu extract` numbers them, and the
+# pictures are the same but for JPEG's loss, which is under two grey levels on average.
+
+# %%
+for data, clip, size in STAND_INS:
+    videos, r = data.train + data.val, rates(clip, 2)
+    of_videos = videos * data.seconds * r["video"] / 1e12
+    of_frames = data.files * r["frame"] / 1e12
+    print(f"{data.name}, {size}:")
+    print(f"  frames {data.files / 1e6:6.1f} million files", end="")
+    print(f" {of_frames:5.2f} TB")
+    print(f"  videos {videos / 1e6:6.1f} million files {of_videos:5.2f} TB")
+
+# %% [markdown]
+# What is saved on disk is paid in cores, in every epoch: a JPEG frame is decoded alone, a video's frame only after those since the last key frame. So
+# extract where there is room for the files and cores are what you are short of, and where you train many times; take the videos where files or disk
+# are the limit, or for a first epoch before the disks are there. How many cores each way asks for is what (8.5) is about.
+#
 # ## GPU-hours
 #
 # A training sees every training video once an epoch:
@@ -289,8 +311,8 @@ table(
 )
 
 # %% [markdown]
-# What $c$ is, the loader's own measurements say where they have been published, in `outputs/published/loader/`; on your machine, exercise 2 finds it
-# in a minute.
+# What $c$ is, for frames and for videos, the loader's own measurements say where they have been published, in `outputs/published/loader/`; on your
+# machine, exercise 2 finds it in a minute.
 
 # %% tags=["nbval-ignore-output"]
 loader = Path("outputs/published/loader")
@@ -351,7 +373,7 @@ summary = json.loads((scratch / "run" / "summary.json").read_text())
 state = load_checkpoint(scratch / "run" / "checkpoints" / "last.pt")
 print(summary["train_clips"], "training clips,", state["steps"], "steps")
 print(summary["val_clips"], "validation clips, each scored once")
-print([line["epoch"] for line in read_metrics(scratch / "run")], "epochs")
+print(len(read_metrics(scratch / "run")), "epoch in metrics.jsonl")
 
 # %% [markdown]
 # 42 clips and two processes of 7 make three steps of 14. One process writes the run's folder; both read the lists, and each takes its own part.
@@ -389,7 +411,7 @@ for processes in (1, 2, 4):
 #
 # A step is of
 #
-# $$\text{clips a step} = \text{batch\_size} \times \text{accumulate} \times \text{processes} \tag{8.6}$$
+# $$\text{clips a step} = \text{batch size} \times \text{accumulate} \times \text{processes} \tag{8.6}$$
 #
 # where `train.accumulate` batches are added up by a process before it steps: it stands in for GPUs that you do not have. Twice the clips a step make
 # half the steps an epoch, and each may be about twice as long (Goyal et al. 2017). So the recipes say which number of clips their rate is for,
@@ -404,17 +426,17 @@ from hitagu_lib.optimisation import check_global_batch, step_in_words
 k700 = load_config(K700.params)
 for gpus, accumulate in ((1, 1), (1, 8), (4, 2), (8, 1), (32, 1)):
     recipe = replace(k700.train, accumulate=accumulate)
-    print(step_in_words(recipe, gpus))
+    print(step_in_words(recipe, gpus).replace("; ", ";\n    "))
 
 # %% [markdown]
-# The second, third and fourth line are the same recipe on one, four and eight GPUs. A run that is going keeps its step: started again on fewer GPUs
-# it says what makes up for them.
+# The second, third and fourth are the same recipe on one, four and eight GPUs. A run that is going keeps its step: started again on fewer GPUs it
+# says what makes up for them.
 
 # %%
 try:
     check_global_batch(k700, expected=64, processes=4)
 except ConfigError as error:
-    print(error)
+    print(fill(str(error), 76))
 
 # %% [markdown]
 # The rule ends somewhere: at thousands of clips a step other things limit the length of a step, and the warm-up (`train.warmup_epochs`) is what makes
@@ -541,7 +563,7 @@ for rate in (50, 200):
 # %% [markdown]
 # | what | when | sign | what to do |
 # |---|---|---|---|
-# | inodes, or a quota of files | during extraction | "No space left on device" with room in `df -h`, none in `df -i` | another file system, coarser JPEGs do **not** help; extraction goes on where it stopped |
+# | inodes, or a quota of files | during extraction | "No space left on device" with room in `df -h`, none in `df -i` | another file system, or `data.source: video`; coarser JPEGs do **not** help; extraction goes on where it stopped |
 # | listing folders | after extraction | `ls`, `rsync` and backups of millions of small files take hours | one archive a folder of videos for moving; exclude the frames from backups |
 # | opening files over a network | first epoch | thousands of files a second, a round trip or more each, in shuffled order, so that no read-ahead helps; GPUs at a few percent | frames on local disks |
 # | cores for decoding | first epoch | workers at 100 %, GPUs waiting | more workers while there are cores (8.5); fewer frames or smaller pictures; more cores a GPU |
@@ -571,9 +593,9 @@ for rate in (50, 200):
 # share = 10e6 / K700.files
 # print(f"{share:.1%} of Kinetics-700: {700 * share:.0f} classes of 700")
 # ```
-# Something-Something V2 fits in number and size. Of Kinetics-700 the files, not the bytes, are the limit: take a subset of its classes, or extract at
-# a lower rate of frames (`hitagu extract --fps`), which a dense window with a stride of 8 hardly notices at a quarter of the rate, if
-# `data.dense_span` and `data.ref_stride` are divided by four too.
+# Something-Something V2 fits in number and size. Of Kinetics-700 the files, not the bytes, are the limit: train from its videos, which both limits
+# admit, take a subset of its classes, or extract at a lower rate of frames (`hitagu extract --fps`), which a dense window with a stride of 8 hardly
+# notices at a quarter of the rate, if `data.dense_span` and `data.ref_stride` are divided by four too.
 #
 # </details>
 #
@@ -586,7 +608,7 @@ for rate in (50, 200):
 # from hitagu_lib.config import load_config
 # import time
 #
-# cfg = load_config("params/mine.yaml")
+# cfg = load_config("params/mine.yaml")  # or with "data.source=video data.root=videos"
 # dataset = ClipDataset(open_lists(cfg.data)[0], cfg.data, train=True)
 # started = time.process_time()
 # for row in range(200):
