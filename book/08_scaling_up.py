@@ -194,7 +194,7 @@ for data, clip, _ in STAND_INS[::2]:
 #
 # ### JPEG folders, or the videos themselves
 #
-# With `data.source: video` the loader reads its frames from the video files, through PyAV (`pip install "hitagu-net[video]"`, or `pip install
+# With `data.source: video` the loader reads its frames from the video files, through PyAV, which `requirements.txt` has (by itself: `pip install
 # "av>=18,<19"`). The lists are the same: frame $k$ is the $k$-th that decoding the whole file gives, as `hitagu extract` numbers them, and the
 # pictures are the same but for JPEG's loss, which is under two grey levels on average.
 
