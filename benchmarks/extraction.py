@@ -2,11 +2,12 @@
 
     python benchmarks/extraction.py --clips arm_wrestling.mp4 poking_166766.mp4 --enlarge 720
 
-Each clip is extracted as `hitagu extract` does it, by one ffmpeg of one thread, at short side 256, once for each of --quality (ffmpeg's
--q:v, 2 is the default), round by round in an order drawn anew. Reported are medians with the quartiles beside them. The time is the
-processor's, ffmpeg's and this program's together, which other programs hardly change; the wall's stands in the .json. With --enlarge the
-first clip is also enlarged to that height and encoded anew (x264, preset medium, crf 23): what decoding costs at the size that videos have
-on the web, though not of a real one. Frames go to a temporary folder; nobody waits for the disk.
+Each clip is extracted as `hitagu extract` does it, by one ffmpeg with one thread for each of its stages, at short side 256, once for each
+of --quality (ffmpeg's -q:v, 2 is the default), round by round in an order drawn anew. Reported are medians with the quartiles beside them.
+The time is the processor's, ffmpeg's and this program's together. Other programs change it less than the wall's time, but where two virtual
+cores share a real one they do change it: measure on an idle machine. The wall's, which may be shorter, since the stages run side by side,
+stands in the .json. With --enlarge the first clip is also enlarged to that height and encoded anew (x264, preset medium, crf 23): what
+decoding costs at the size that videos have on the web, though not of a real one. Frames go to a temporary folder; no disk is waited for.
 
 Writes <out>.md and <out>.json (every sample, and where it was measured).
 """
@@ -147,7 +148,7 @@ def report(results: list[dict[str, Any]], where: dict[str, Any], rounds: int) ->
         *lines,
         "",
         f"Median of {rounds} rounds, quartiles in brackets; processor time. By the wall's clock it took {waited:.2f} times as long "
-        f"(median), other programs being at work. kB: 1000 bytes. ffmpeg {where['ffmpeg']}.",
+        f"(median): ffmpeg's stages run side by side. kB: 1000 bytes. ffmpeg {where['ffmpeg']}.",
         *conditions(where, "cpu"),
     ]
 
