@@ -5,8 +5,11 @@ import os
 from pathlib import Path
 
 import pytest
+from samples import sizes
 
 from hitagu_lib.cli import main
+from hitagu_lib.data.extract import extract_video
+from hitagu_lib.data.ffmpeg import frame_rate
 
 CLASSES = {"arm wrestling": "arm_wrestling.mp4", "poking": "poking_166766.mp4", "something else": "test_mpeg4.avi"}
 
@@ -66,3 +69,19 @@ def test_real_clips_go_all_the_way(
 def test_predict_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["predict", str(tmp_path / "no.mp4"), "--checkpoint", str(tmp_path / "no.pt")]) == 2
     assert "no.pt: no such checkpoint" in capsys.readouterr().err
+
+
+def test_every_real_clip_gets_its_overlay(
+    shared_data: Path, untrained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As long as the video, at its rate; at its size but for a short side of at least 320, and the words below."""
+    clips = [str(shared_data / "clips" / name) for name in CLASSES.values()]
+    out = tmp_path / "drawn"
+    assert main(["predict", *clips, "--checkpoint", str(untrained), "--top", "1", "--overlay", str(out)]) == 0
+    assert [line for line in capsys.readouterr().out.splitlines() if not line.startswith(" ")] == clips
+    expected = {"arm_wrestling": (280, 28, (424, 430)), "poking_166766": (49, 12, (570, 430))}
+    expected |= {"test_mpeg4": (164, 25, (426, 430))}
+    for name, (frames, rate, size) in expected.items():
+        file = out / f"{name}.overlay.mp4"
+        assert extract_video(file, tmp_path / name, short_side=None) == frames
+        assert frame_rate(file) == pytest.approx(rate, abs=0.01) and sizes(tmp_path / name) == {size}
