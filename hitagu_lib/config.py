@@ -139,6 +139,8 @@ class TrainConfig:
     epochs: int = _option(50, low=1)
     batch_size: int = _option(8, low=1)  # clips that a process has in the network at a time
     accumulate: int = _option(1, low=1)  # batches that a process adds up to one step
+    # to start on this machine, one a GPU (under torchrun its own number counts); a step: batch_size x accumulate x processes clips
+    processes: int = _option(1, low=1, high=1024)
     lr: float = _option(0.01, low=0.0)  # peak learning rate
     lr_batch: int | None = _option(None, low=1)  # clips a step that lr is for: scaled in proportion; null: lr as it is
     optimizer: str = _option("sgd", choices=("sgd", "adamw"))

@@ -13,7 +13,38 @@ from accelerate.utils import GradientAccumulationPlugin
 from torch import nn
 
 from hitagu_lib.config import TrainConfig
-from hitagu_lib.errors import ConfigError
+from hitagu_lib.errors import ConfigError, TrainingError
+
+LOST = "another process of this training has ended or cannot be reached"
+"""How the message of a process begins that ends because of another one."""
+
+
+def launched() -> bool:
+    """Whether torchrun, or whatever else sets WORLD_SIZE, has started this process as one of a training's."""
+    return "WORLD_SIZE" in os.environ
+
+
+def planned_processes(cfg: TrainConfig) -> int:
+    """How many processes a training of these parameters has, or would have."""
+    return int(os.environ["WORLD_SIZE"]) if launched() else cfg.processes
+
+
+@contextmanager
+def explained_when_alone() -> Iterator[None]:
+    """What a process dies of when it waits for one that has ended becomes a TrainingError: the other one's words are those that matter."""
+    try:
+        yield
+    except RuntimeError as error:
+        lost = isinstance(error, torch.distributed.DistBackendError) or "/gloo/" in str(error)
+        if not launched() or not lost:
+            raise
+        raise TrainingError(
+            f"{LOST}: process {os.environ.get('RANK', '?')} ends as well ({_last_line(error)})"
+        ) from error
+
+
+def _last_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1]
 
 
 def make_accelerator(cfg: TrainConfig) -> Accelerator:

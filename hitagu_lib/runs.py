@@ -36,11 +36,15 @@ import yaml
 
 from hitagu_lib import __version__
 from hitagu_lib.config import Config
+from hitagu_lib.devices import planned_processes
 from hitagu_lib.errors import ConfigError, WeightsError
 from hitagu_lib.files import explained_when_full, locked, quoted, remove_asides, replacing, to_disk, write_atomic
+from hitagu_lib.optimisation import global_batch, learning_rate
 
 _log = logging.getLogger(__name__)
 
+STARTED_BY = "HITAGU_STARTED_BY"
+"""In the environment of processes that another one of ours has started: that one's command, as JSON."""
 PACKAGES = ("torch", "torchvision", "accelerate", "torchmetrics", "numpy", "pillow")
 
 
@@ -63,7 +67,7 @@ class Run:
         if not self.params.exists() or not any(file.exists() for file in (*self._resumable(), self._summary)):
             return  # before its first checkpoint a run has nothing that other parameters could spoil
         there = yaml.safe_load(self.params.read_text(encoding="utf-8"))
-        for key in FREE:
+        for key in self._free():
             _copy_key(key, self.cfg.to_mapping(), there)
         if changed := changed_params(yaml.safe_dump(there, sort_keys=False), self.cfg.to_yaml(), "the run's"):
             raise ConfigError(
@@ -71,6 +75,14 @@ class Run:
                 + "\n".join(changed)
                 + "\nGive the new run a folder of its own (run=outputs/...), or remove this one to start over"
             )
+
+    def _free(self) -> set[str]:
+        """The parameters that may differ. A finished run with another number of clips a step would not be the one that is asked for."""
+        finished = self.summary()
+        clips = global_batch(self.cfg.train, planned_processes(self.cfg.train))
+        if finished is None or finished.get("clips_a_step") == clips:
+            return {*FREE, *SPLIT}
+        return set(FREE)
 
     @contextmanager
     def opened(self) -> Iterator[None]:
@@ -81,7 +93,7 @@ class Run:
         """
         with explained_when_full(self.folder, self._when_full):
             self._checkpoints.mkdir(parents=True, exist_ok=True)
-            with locked(self.folder / ".lock", f"{self.folder}: this run", " ".join(_command())):
+            with locked(self.folder / ".lock", f"{self.folder}: this run", " ".join(command())):
                 self._check_same_params()
                 for folder in (self.folder, self._checkpoints):
                     remove_asides(folder)
@@ -207,8 +219,6 @@ FREE = {
     "run": "the folder's own name: it may be moved",
     "data.workers": "every random choice is drawn from (seed, epoch, row)",
     "train.checkpoint_every": "a run that goes on has the bits of one that was never stopped",
-    # How the clips of a step are split; their number is held to when the checkpoint is read. BatchNorm may see fewer or more at a time.
-    **dict.fromkeys(("train.batch_size", "train.accumulate"), "a run may go on with other machines"),
     # A score is of one clip, at most its last bit hanging on which others are in the network.
     "eval.batch_size": "how many clips are scored at a time",
     "eval.frames_at_once": "the same for `hitagu evaluate`",
@@ -218,6 +228,10 @@ FREE = {
     ),
 }
 """Parameters that may differ when a run goes on, and why: they change no result of training. A finished run is read all the same."""
+
+SPLIT = ("train.batch_size", "train.accumulate", "train.processes")
+"""How the clips of a step are split. It may differ as long as their number does not, to which the checkpoint is held: a run goes on
+with other machines. (BatchNorm takes its statistics over other clips then, unless it is frozen.)"""
 
 
 def _copy_key(key: str, source: dict[str, Any], to: dict[str, Any]) -> None:
@@ -277,7 +291,10 @@ def read_metrics(folder: str | Path) -> list[dict[str, Any]]:
 
 def provenance(cfg: Config, device: str) -> dict[str, Any]:
     """Where the numbers of a run come from."""
-    return surroundings(device) | {"data_fingerprint": data_fingerprint(cfg), "seed": cfg.train.seed}
+    processes = planned_processes(cfg.train)
+    clips = global_batch(cfg.train, processes)
+    steps = {"processes": processes, "clips_a_step": clips, "learning_rate": learning_rate(cfg.train, clips)}
+    return surroundings(device) | {"data_fingerprint": data_fingerprint(cfg), "seed": cfg.train.seed} | steps
 
 
 def surroundings(device: str) -> dict[str, Any]:
@@ -291,7 +308,7 @@ def surroundings(device: str) -> dict[str, Any]:
         "platform": platform.platform(),
         "device": device,
         "cpu_threads": torch.get_num_threads(),
-        "command": _command(),
+        "command": command(),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
@@ -320,8 +337,10 @@ def project_root() -> Path:
     return next((p for p in (here, *here.parents) if (p / "params").is_dir() and (p / "hitagu_lib").is_dir()), here)
 
 
-def _command() -> list[str]:
-    """What was started, without the folders of this machine."""
+def command() -> list[str]:
+    """What was started, by a process of which this is one of several, or here; without the folders of this machine."""
+    if (by := os.environ.get(STARTED_BY)) is not None:
+        return list(json.loads(by))
     program = Path(sys.argv[0]).name
     return ["notebook"] if program == "ipykernel_launcher.py" else [program, *sys.argv[1:]]
 

@@ -23,9 +23,10 @@ from tqdm.auto import tqdm
 
 from hitagu_lib.config import Config, ModelConfig
 from hitagu_lib.data.dataset import Batch, ClipDataset, EpochSampler, check_paths, make_loader, open_lists, swap_table
-from hitagu_lib.devices import make_accelerator
+from hitagu_lib.devices import explained_when_alone, launched, make_accelerator
 from hitagu_lib.errors import TrainingError
 from hitagu_lib.evaluate import Scores, score_clips
+from hitagu_lib.launch import end_with_launcher, train_in_processes
 from hitagu_lib.learner import Learner, NotANumber
 from hitagu_lib.monitor import EpochTally, Speed, Stopwatch, gate_statistics, probe_batch
 from hitagu_lib.optimisation import step_in_words
@@ -42,9 +43,17 @@ PROBE_CLIPS = 8  # whose gates are looked at: enough for means and quantiles, in
 def train(cfg: Config, on_epoch: OnEpoch | None = None, progress: bool = False) -> dict[str, Any]:
     """Fit the model, and with `eval.tsn_baseline` TSN by the same recipe; returns and writes the run's summary.
 
-    A finished run is not repeated; one that was killed goes on from its last checkpoint.
+    A finished run is not repeated; one that was killed goes on from its last checkpoint. With train.processes several processes are
+    started to do it, unless this is one of several already.
     """
     check_paths(cfg.data)
+    if cfg.train.processes > 1 and not launched() and not _is_finished(cfg):
+        return train_in_processes(cfg, on_epoch, progress)
+    with explained_when_alone():
+        return _train(cfg, on_epoch, progress)
+
+
+def _train(cfg: Config, on_epoch: OnEpoch | None, progress: bool) -> dict[str, Any]:
     accelerator = make_accelerator(cfg.train)
     with accelerator.main_process_first():
         prepare_data(cfg, progress)
@@ -62,6 +71,11 @@ def train(cfg: Config, on_epoch: OnEpoch | None = None, progress: bool = False) 
         if accelerator.is_main_process:
             Run(cfg).write_summary(summary)
     return summary
+
+
+def _is_finished(cfg: Config) -> bool:
+    summary = Run(cfg).summary()
+    return summary is not None and ("tsn_val_top1" in summary or not cfg.eval.tsn_baseline)
 
 
 def _tsn(cfg: Config) -> ModelConfig:
@@ -196,32 +210,31 @@ class Trainer:
         speed = Speed(tally, self.board)
         shares = speed.waited_for(batches)
         title = f"epoch {learner.epoch + 1}/{cfg.epochs}"
-        bar = tqdm(desc=title, total=steps, initial=tally.steps, disable=not self.progress, leave=False)
-        while tally.steps < steps:
-            share = list(islice(shares, cfg.accumulate))  # none where this process has no clips
-            if bad := [message for batch in share for message in batch["bad"]]:
-                self.run.note_bad_clips(bad)
-            try:
-                values = learner.step(share)
-            except NotANumber as error:
-                raise TrainingError(
-                    f"{error}. Clips of the step: {self._lines(error.rows)}; {self.run.kept()}"
-                ) from error
-            clips = values.pop("clips")
-            tally.add(values, clips)
-            speed.step(clips, learner.steps, last=tally.steps == steps)
-            if self.board is not None:
-                for name, value in values.items():
-                    self.board.add_scalar(f"train/{name}", value, learner.steps)
-            bar.update()
-            due = cfg.checkpoint_every and (tally.steps % cfg.checkpoint_every == 0 or tally.steps == steps)
-            stop = self._stop_asked()
-            if due or stop or (tally.steps == steps and self.accelerator.num_processes > 1):
-                self._lap()
-                self._save(learner.state_dict())
-            if stop:
-                raise Stopped(stop)
-        bar.close()
+        with tqdm(desc=title, total=steps, initial=tally.steps, disable=not self.progress, leave=False) as bar:
+            while tally.steps < steps:
+                share = list(islice(shares, cfg.accumulate))  # none where this process has no clips
+                if bad := [message for batch in share for message in batch["bad"]]:
+                    self.run.note_bad_clips(bad)
+                try:
+                    values = learner.step(share)
+                except NotANumber as error:
+                    raise TrainingError(
+                        f"{error}. Clips of the step: {self._lines(error.rows)}; {self.run.kept()}"
+                    ) from error
+                clips = values.pop("clips")
+                tally.add(values, clips)
+                speed.step(clips, learner.steps, last=tally.steps == steps)
+                if self.board is not None:
+                    for name, value in values.items():
+                        self.board.add_scalar(f"train/{name}", value, learner.steps)
+                bar.update()
+                due = cfg.checkpoint_every and (tally.steps % cfg.checkpoint_every == 0 or tally.steps == steps)
+                stop = self._stop_asked()
+                if due or stop or (tally.steps == steps and self.accelerator.num_processes > 1):
+                    self._lap()
+                    self._save(learner.state_dict())
+                if stop:
+                    raise Stopped(stop)
         means = {f"train_{name}": value for name, value in tally.means().items()}
         speeds = {"clips_per_second": tally.clips / tally.seconds, "data_wait_share": tally.waited / tally.seconds}
         return means | speeds
@@ -286,6 +299,8 @@ class Trainer:
             "train_clips": len(self.train_clips),
             "val_clips": len(self.val_set),
             "num_classes": len(classes),
+            "clips_a_step": learner.global_batch,
+            "processes": self.accelerator.num_processes,
             "parameters": sum(p.numel() for p in learner.model.parameters()),
             "device": device,
             "train_seconds": round(learner.seconds, 1),
@@ -311,6 +326,10 @@ def _device_name(device: torch.device) -> str:
 
 
 if __name__ == "__main__":
+    from torch.distributed.elastic.multiprocessing.errors import record
+
     from hitagu_lib.cli import main
 
-    sys.exit(main(["train", *sys.argv[1:]]))
+    end_with_launcher()
+    # torchrun's report tells the traceback of what is no HitaguError.
+    sys.exit(record(main)(["train", *sys.argv[1:]]))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import logging
+import os
 
 from hitagu_lib.cli.options import Commands
 
@@ -19,12 +21,13 @@ def add_train(commands: Commands[argparse.ArgumentParser]) -> None:
 
 
 def _train(args: argparse.Namespace) -> int:
-    from accelerate import PartialState
-
     from hitagu_lib.config import load_config
     from hitagu_lib.train import train
 
+    main = os.environ.get("RANK", "0") == "0"  # torchrun's: of several processes one speaks
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("hitagu_lib").setLevel(logging.INFO if main else logging.WARNING)
     summary = train(load_config(args.params, args.overrides), progress=True)
-    if PartialState().is_main_process:
+    if main:
         print("\n".join(f"{key}: {value}" for key, value in summary.items()))
     return 0
