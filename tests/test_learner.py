@@ -7,7 +7,6 @@ import math
 import pytest
 import torch
 from steps import batch_of, make_learner, with_train, without_statistics
-from torch import nn
 
 from hitagu_lib import learner as learning
 from hitagu_lib.config import Config
@@ -164,21 +163,3 @@ def test_every_weight_that_is_learned_takes_part(tiny_cfg: Config, temporal: str
     learner.step([batch_of(cfg, range(4))])
     unused = [name for name, p in learner.model.named_parameters() if p.requires_grad and p.grad is None]
     assert not unused
-
-
-def test_statistics_are_shared_but_for_a_frozen_backbones(tiny_cfg: Config) -> None:
-    from hitagu_lib.devices import share_statistics
-    from hitagu_lib.models import build_model
-
-    def kinds(model: nn.Module) -> set[type]:
-        return {type(module) for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)}
-
-    model = build_model(tiny_cfg.model, 4)
-    names = list(model.state_dict())
-    share_statistics(model)
-    assert kinds(model) == {nn.SyncBatchNorm} and list(model.state_dict()) == names
-    frozen = dataclasses.replace(tiny_cfg.model, backbone=dataclasses.replace(tiny_cfg.model.backbone, frozen_bn=True))
-    model = build_model(frozen, 4)
-    share_statistics(model)
-    assert kinds(model.backbone) == {nn.BatchNorm2d} and nn.SyncBatchNorm in kinds(model)
-    assert not any(m.training for m in model.train().backbone.modules() if isinstance(m, nn.BatchNorm2d))
