@@ -224,7 +224,8 @@ summary = training.train(
 #
 # A small data set has a small validation set, and a share of few clips is a rough measure. Wilson's interval says how rough: the accuracies
 # under which a count like this one would not be a surprise. It is still too narrow, because two clips of one take are not two independent
-# tries; counted by sources it would be wider.
+# tries; counted by sources it would be wider. (Chapter 4's intervals draw the videos again and again: where all are right they find nothing else,
+# which is no certainty.)
 
 
 # %% tags=["nbval-ignore-output"]

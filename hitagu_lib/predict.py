@@ -13,7 +13,7 @@ from torch import Tensor
 
 from hitagu_lib.config import Config, DataConfig
 from hitagu_lib.data.dataset import read_clip
-from hitagu_lib.data.extract import extract_video
+from hitagu_lib.data.extract import VIDEO_SUFFIXES, extract_video
 from hitagu_lib.data.frames import normalise
 from hitagu_lib.errors import ClipError
 from hitagu_lib.models import ClipMaps, ClipModel, build_model
@@ -53,8 +53,10 @@ def frame_folder(source: str | Path, short_side: int) -> Iterator[tuple[Path, in
     if source.is_dir():
         num_frames = sum(1 for _ in source.glob("[0-9]" * 6 + ".jpg"))
         if num_frames == 0:
+            videos = sum(1 for file in source.iterdir() if file.suffix.lower() in VIDEO_SUFFIXES)
+            hint = f" (it holds {videos} video{'s' * (videos != 1)}: name the files)" if videos else ""
             raise ClipError(
-                f"{source}: found no frames named 000001.jpg, 000002.jpg, ...; expected a frame folder or a video file"
+                f"{source}: found no frames named 000001.jpg, 000002.jpg, ...; expected a frame folder or a video file{hint}"
             )
         yield source, num_frames
         return

@@ -62,6 +62,10 @@ def test_what_cannot_be_predicted_is_named_and_the_rest_goes_on(
     model, cfg, classes = load_model(checkpoint)
     with pytest.raises(ClipError, match="empty: found no frames named"):
         predict(empty, model, cfg.data, classes)
+    with pytest.raises(
+        ClipError, match=r"expected a frame folder or a video file \(it holds 1 video: name the files\)"
+    ):
+        predict(tmp_path, model, cfg.data, classes)
     with pytest.raises(ExtractError, match=r"broken\.mp4"):
         predict(broken, model, cfg.data, classes)
     whole = next((tiny_data / "frames" / "val").glob("*/*"))
