@@ -333,6 +333,9 @@ if not reports:
 #     -m hitagu_lib.train --params params/k700.yaml
 # ```
 #
+# On one machine `train.processes: 8` in the params does the same: `hitagu train` and the notebook of chapter 3 then start torchrun themselves, follow
+# its epochs and end with it. Under a torchrun of your own, its number counts.
+#
 # Without a GPU the processes share the CPU, which is of no use but to see that it works. Here are two, on a small set drawn for the purpose:
 
 # %%
