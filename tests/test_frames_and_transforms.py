@@ -9,8 +9,9 @@ from PIL import Image
 from samples import make_clip
 
 from hitagu_lib.config import DataConfig
-from hitagu_lib.data.dataset import read_clip
+from hitagu_lib.data.dataset import collate, read_clip
 from hitagu_lib.data.frames import normalise, read_frames
+from hitagu_lib.data.sampling import clip_indices
 from hitagu_lib.data.transforms import centre_crop, mirror, random_crop
 from hitagu_lib.errors import ClipError
 
@@ -98,13 +99,24 @@ def test_a_mirror_swaps_left_and_right_only() -> None:
     assert torch.equal(mirror(frames)[:, 1:], frames[:, 1:])
 
 
-def test_frames_lie_in_memory_as_the_fast_resize_wants_them_and_clips_plainly(tmp_path: Path) -> None:
+def test_frames_lie_in_memory_as_the_fast_resize_wants_them_up_to_the_batch(tmp_path: Path) -> None:
     """Channels last is what makes the uint8 resize four times as fast; planar frames give the same pixels, slower."""
     frames = read_frames(make_clip(tmp_path / "clip", 2), [0, 1])
     assert frames.is_contiguous(memory_format=torch.channels_last)
     fast, slow = (random_crop(x, 10, 0.5, np.random.default_rng(1)) for x in (frames, frames.contiguous()))
     assert torch.equal(fast, slow)
-    clip, _ = read_clip(
-        tmp_path / "clip", 2, DataConfig(num_frames=2, image_size=8, short_side=12), np.random.default_rng(0)
-    )
-    assert clip.is_contiguous()
+    cfg = DataConfig(num_frames=2, image_size=8, short_side=12)
+    clip, t = read_clip(tmp_path / "clip", 2, cfg, np.random.default_rng(0))
+    assert clip.is_contiguous(memory_format=torch.channels_last)
+    batch = collate([(clip, t, 0, 0), (clip, t, 0, 1)])
+    assert batch["frames"].flatten(0, 1).is_contiguous(memory_format=torch.channels_last)
+
+
+def test_a_clip_cut_frame_by_frame_is_the_whole_clip_cropped(tmp_path: Path) -> None:
+    folder = make_clip(tmp_path / "clip", 4)
+    cfg = DataConfig(num_frames=4, image_size=8, short_side=12)
+    for seed in range(5):
+        clip, _ = read_clip(folder, 4, cfg, np.random.default_rng(seed))
+        rng = np.random.default_rng(seed)
+        indices = clip_indices(4, 4, cfg.sampling, cfg.dense_span, rng)
+        assert torch.equal(clip, random_crop(read_frames(folder, indices.tolist()), 8, cfg.min_scale, rng))

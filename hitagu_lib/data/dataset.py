@@ -20,14 +20,14 @@ from hitagu_lib.config import DataConfig
 from hitagu_lib.data.frames import read_source
 from hitagu_lib.data.lists import ClipList, read_list
 from hitagu_lib.data.sampling import clip_indices, clip_times
-from hitagu_lib.data.transforms import centre_crop, mirror, random_crop
+from hitagu_lib.data.transforms import RandomCrop, centre_crop, mirror
 from hitagu_lib.data.video import need_av
 from hitagu_lib.errors import ClipError, ConfigError
 from hitagu_lib.stopping import leave_signals_to_trainer
 
 
 class Batch(TypedDict):
-    frames: Tensor  # uint8 (B, T, 3, S, S)
+    frames: Tensor  # uint8 (B, T, 3, S, S), channels last in memory
     t: Tensor  # float32 (B, T), in reference strides
     label: Tensor  # int64 (B,)
     row: Tensor  # int64 (B,), index in the list
@@ -79,12 +79,13 @@ def read_clip(
     Returns uint8 (T, 3, S, S), t (T,).
     """
     indices = clip_indices(num_frames, cfg.num_frames, cfg.sampling, cfg.dense_span, rng)
-    frames = read_source(path, indices.tolist(), num_frames, cfg.source, cfg.short_side)
+    source = path, indices.tolist(), num_frames, cfg.source, cfg.short_side
     if rng is None:
-        frames = centre_crop(frames, cfg.image_size, cfg.short_side)
+        frames = centre_crop(read_source(*source), cfg.image_size, cfg.short_side)
     else:
-        frames = random_crop(frames, cfg.image_size, cfg.min_scale, rng)
-    return frames.contiguous(), torch.from_numpy(clip_times(indices, cfg.ref_stride))
+        crop = RandomCrop(cfg.image_size, cfg.min_scale, rng)
+        frames = crop.resize(read_source(*source, crop.cut))
+    return frames, torch.from_numpy(clip_times(indices, cfg.ref_stride))
 
 
 class EpochSampler(Sampler[tuple[int, int]]):

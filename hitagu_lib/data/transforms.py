@@ -7,15 +7,35 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as TF
 
 
-def random_crop(frames: Tensor, size: int, min_scale: float, rng: np.random.Generator) -> Tensor:
-    """A random square, the same in every frame: (T, 3, H, W) -> (T, 3, size, size).
+class RandomCrop:
+    """A random square, the same in every frame of a clip.
 
-    Its side is uniform between `min_scale` and 1 of the short side, its place uniform.
+    Its side is uniform between `min_scale` and 1 of the short side, its place uniform. In two steps, so that each frame can be cut as
+    it is decoded and the clip then be resized at once.
     """
-    H, W = frames.shape[-2:]
-    side = max(1, round(min(H, W) * rng.uniform(min_scale, 1.0)))
-    top, left = int(rng.integers(H - side + 1)), int(rng.integers(W - side + 1))
-    return _resized(frames[..., top : top + side, left : left + side], size, size)
+
+    def __init__(self, size: int, min_scale: float, rng: np.random.Generator) -> None:
+        self.size, self.min_scale, self.rng = size, min_scale, rng
+        self.box: tuple[slice, slice] | None = None  # drawn with the first frame, whose size it depends on
+
+    def cut(self, frames: Tensor) -> Tensor:
+        """(..., 3, H, W) -> (..., 3, side, side), a view."""
+        if self.box is None:
+            H, W = frames.shape[-2:]
+            side = max(1, round(min(H, W) * self.rng.uniform(self.min_scale, 1.0)))
+            top, left = int(self.rng.integers(H - side + 1)), int(self.rng.integers(W - side + 1))
+            self.box = slice(top, top + side), slice(left, left + side)
+        return frames[(..., *self.box)]
+
+    def resize(self, frames: Tensor) -> Tensor:
+        """(..., 3, side, side) -> (..., 3, size, size)"""
+        return _resized(frames, self.size, self.size)
+
+
+def random_crop(frames: Tensor, size: int, min_scale: float, rng: np.random.Generator) -> Tensor:
+    """RandomCrop of a whole clip: (T, 3, H, W) -> (T, 3, size, size)."""
+    crop = RandomCrop(size, min_scale, rng)
+    return crop.resize(crop.cut(frames))
 
 
 def centre_crop(frames: Tensor, size: int, short_side: int) -> Tensor:
