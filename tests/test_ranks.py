@@ -69,5 +69,5 @@ def test_three_processes_with_uneven_shares_are_one(tiny_cfg: Config, tmp_path: 
 
     (first, second), *others = (each["stopped"] for each in seen)
     assert others == [[first, second]] * 2
-    assert first.startswith("TrainingError: the loss is nan at step 3 ") and "list: [37, 38, 39, 40])" in first
-    assert second == "ClipError: no clip of a whole step could be read; the first: list.csv:1: gone"
+    assert first[0].startswith("the loss is nan at step 3 ") and sorted(first[1]) == [36, 37, 38, 39]
+    assert second == ("no clip of a whole step could be read; the first: list.csv:1: gone", None)

@@ -57,7 +57,7 @@ def main(folder: Path) -> None:
         try:
             learner.step(batches)
         except HitaguError as error:
-            seen["stopped"].append(f"{type(error).__name__}: {error}")
+            seen["stopped"].append((str(error), getattr(error, "rows", None)))
     torch.save(seen, folder / f"{me}.pt")
 
 
