@@ -35,9 +35,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.timing import clocked, conditions, device_name, median, publish
 from hitagu_lib.config import Config, load_config
 from hitagu_lib.data.views import Views, arrange, protocol
+from hitagu_lib.evaluation.views import score_views, score_views_plainly
 from hitagu_lib.models import ClipModel, build_model
 from hitagu_lib.runs import surroundings
-from hitagu_lib.views import score_views, score_views_plainly
 
 WAYS: dict[str, Callable[..., list[Tensor]]] = {"plain loop": score_views_plainly, "shared": score_views}
 

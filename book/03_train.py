@@ -74,7 +74,7 @@ from hitagu_lib.data.dataset import (
     open_lists,
     swap_table,
 )
-from hitagu_lib.evaluate import score_clips
+from hitagu_lib.evaluation.scores import score_clips
 from hitagu_lib.models.cost import model_cost
 from hitagu_lib.predict import load_model
 from hitagu_lib.runs import project_root, read_metrics

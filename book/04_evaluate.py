@@ -54,12 +54,16 @@ from hitagu_lib.data.views import (
     read_views,
     segment_clips,
 )
-from hitagu_lib.evaluation import evaluate
-from hitagu_lib.paired import compare_results, comparison_text, mcnemar
+from hitagu_lib.evaluation.evaluate import evaluate
+from hitagu_lib.evaluation.paired import (
+    compare_results,
+    comparison_text,
+    mcnemar,
+)
 from hitagu_lib.predict import load_model
-from hitagu_lib.results import read_results
+from hitagu_lib.evaluation.results import read_results
 from hitagu_lib.runs import project_root
-from hitagu_lib.views import (
+from hitagu_lib.evaluation.views import (
     average_views,
     score_views,
     score_views_plainly,

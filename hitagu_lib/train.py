@@ -25,7 +25,7 @@ from hitagu_lib.config import Config, ModelConfig
 from hitagu_lib.data.dataset import Batch, ClipDataset, EpochSampler, check_paths, make_loader, open_lists, swap_table
 from hitagu_lib.devices import explained_when_alone, launched, make_accelerator
 from hitagu_lib.errors import TrainingError
-from hitagu_lib.evaluate import Scores, score_clips
+from hitagu_lib.evaluation.scores import Scores, score_clips
 from hitagu_lib.launch import end_with_launcher, train_in_processes
 from hitagu_lib.learner import Learner, NotANumber
 from hitagu_lib.monitor import EpochTally, Speed, Stopwatch, gate_statistics, probe_batch

@@ -9,9 +9,9 @@ import torch
 
 from hitagu_lib.data.sampling import dense_indices, segment_indices
 from hitagu_lib.data.views import Protocol, crop_corners, dense_clips, segment_clips
-from hitagu_lib.metrics import calibration
-from hitagu_lib.paired import mcnemar
-from hitagu_lib.views import average_views
+from hitagu_lib.evaluation.metrics import calibration
+from hitagu_lib.evaluation.paired import mcnemar
+from hitagu_lib.evaluation.views import average_views
 
 LENGTHS = (1, 2, 3, 7, 8, 9, 30, 31, 40, 63, 64, 65, 299, 300, 1001)
 FRAMES = (1, 2, 3, 8, 16, 33)

@@ -1,4 +1,4 @@
-"""hitagu_lib/metrics.py, held to plain loops."""
+"""hitagu_lib/evaluation/metrics.py, held to plain loops."""
 
 import itertools
 
@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from hitagu_lib.evaluate import Scores
-from hitagu_lib.metrics import (
+from hitagu_lib.evaluation.metrics import (
     accuracies,
     accuracy_by_views,
     calibration,
@@ -16,7 +15,8 @@ from hitagu_lib.metrics import (
     resample,
     subsets,
 )
-from hitagu_lib.views import average_views
+from hitagu_lib.evaluation.scores import Scores
+from hitagu_lib.evaluation.views import average_views
 
 NO_PAIRS = np.arange(6)
 PAIRS = np.array([1, 0, 2, 4, 3, 5])  # 0 and 1, 3 and 4

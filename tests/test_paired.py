@@ -1,4 +1,4 @@
-"""hitagu_lib/paired.py and `hitagu report compare`."""
+"""hitagu_lib/evaluation/paired.py and `hitagu report compare`."""
 
 import json
 from fractions import Fraction
@@ -11,7 +11,7 @@ import pytest
 
 from hitagu_lib.cli import main
 from hitagu_lib.errors import ConfigError, ListError
-from hitagu_lib.paired import compare_results, mcnemar
+from hitagu_lib.evaluation.paired import compare_results, mcnemar
 
 N = 40
 

@@ -14,7 +14,7 @@ from together import LISTS, SHARES
 from hitagu_lib.config import Config
 from hitagu_lib.data.dataset import ClipDataset, make_loader
 from hitagu_lib.data.lists import read_list
-from hitagu_lib.evaluate import score_clips
+from hitagu_lib.evaluation.scores import score_clips
 
 
 def torchrun(processes: int, *command: str) -> subprocess.CompletedProcess[str]:

@@ -19,10 +19,10 @@ from hitagu_lib.data.sampling import dense_indices, segment_indices
 from hitagu_lib.data.transforms import centre_crop
 from hitagu_lib.data.views import Views, crop_corners, dense_clips, protocol, read_views, segment_clips
 from hitagu_lib.errors import ClipError, ConfigError
-from hitagu_lib.evaluate import ORDERS, frame_order, reorder_views
+from hitagu_lib.evaluation.scores import ORDERS, frame_order, reorder_views
+from hitagu_lib.evaluation.views import average_views, score_views, score_views_plainly
 from hitagu_lib.models import ClipModel
 from hitagu_lib.models.clip_model import reversed_times
-from hitagu_lib.views import average_views, score_views, score_views_plainly
 
 ROOT = Path(__file__).resolve().parents[1]
 LENGTHS = [(1, 1), (1, 4), (2, 8), (7, 8), (8, 8), (9, 8), (30, 8), (31, 16), (40, 8), (40, 16), (63, 8), (300, 16)]
@@ -309,7 +309,7 @@ def test_features_are_forgotten_after_their_last_view(
             sizes.append(len(out))
         return out
 
-    monkeypatch.setattr("hitagu_lib.views.torch.cat", cat)
+    monkeypatch.setattr("hitagu_lib.evaluation.views.torch.cat", cat)
     score_views(model, [one], 8)
     assert len(np.unique(one.index)) == 3 * 30
     assert all(size <= 8 for size in sizes)

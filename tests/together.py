@@ -18,7 +18,7 @@ from hitagu_lib.config import load_config
 from hitagu_lib.data.dataset import ClipDataset, make_loader
 from hitagu_lib.data.lists import read_list
 from hitagu_lib.errors import HitaguError
-from hitagu_lib.evaluate import score_clips
+from hitagu_lib.evaluation.scores import score_clips
 
 SHARES: list[list[list[list[int]]]] = [  # step -> process -> batch -> rows
     [[[0, 1, 2, 3], [12, 13, 14, 15]], [[4, 5, 6, 7], [16, 17, 18, 19]], [[8, 9, 10, 11], [20, 21, 22, 23]]],

@@ -77,7 +77,7 @@ def _report_lists(args: argparse.Namespace) -> int:
 def _report_compare(args: argparse.Namespace) -> int:
     import json
 
-    from hitagu_lib.paired import compare_results, comparison_text
+    from hitagu_lib.evaluation.paired import compare_results, comparison_text
 
     found = compare_results(args.a, args.b)
     print(json.dumps(found, indent=2, ensure_ascii=False) if args.json else comparison_text(found))

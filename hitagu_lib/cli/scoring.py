@@ -47,7 +47,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     from accelerate import PartialState
 
     from hitagu_lib.config import read_params, resolve
-    from hitagu_lib.evaluation import default_folder, evaluate, evaluate_video
+    from hitagu_lib.evaluation.evaluate import default_folder, evaluate, evaluate_video
     from hitagu_lib.runs import load_checkpoint
 
     given = {key: getattr(args, key) for key in ("protocol", "clips", "crops", "average", "order_tests")}

@@ -16,7 +16,7 @@ from torch import Tensor
 from torchmetrics.functional.classification import multiclass_calibration_error, multiclass_confusion_matrix
 
 from hitagu_lib.data.sampling import Indices
-from hitagu_lib.evaluate import Scores
+from hitagu_lib.evaluation.scores import Scores
 
 RESAMPLES = 2000
 LEVEL = 0.95

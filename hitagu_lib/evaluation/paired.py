@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from hitagu_lib.errors import ListError
-from hitagu_lib.metrics import LEVEL, RESAMPLES, interval, resample
-from hitagu_lib.results import Results, read_results
+from hitagu_lib.evaluation.metrics import LEVEL, RESAMPLES, interval, resample
+from hitagu_lib.evaluation.results import Results, read_results
 
 
 def compare_results(a: str | Path, b: str | Path, resamples: int = RESAMPLES, seed: int = 0) -> dict[str, Any]:

@@ -17,10 +17,10 @@ from hitagu_lib.config import Config
 from hitagu_lib.data.lists import ClipList
 from hitagu_lib.data.views import Protocol, Views, read_views
 from hitagu_lib.errors import ClipError
-from hitagu_lib.evaluate import ORDERS, Scores, reorder_views
+from hitagu_lib.evaluation.partial import Arrays, PartialScores
+from hitagu_lib.evaluation.scores import ORDERS, Scores, reorder_views
+from hitagu_lib.evaluation.views import average_views, score_views
 from hitagu_lib.models import ClipModel
-from hitagu_lib.partial import Arrays, PartialScores
-from hitagu_lib.views import average_views, score_views
 
 
 class ViewDataset(Dataset["tuple[int, Views | str]"]):

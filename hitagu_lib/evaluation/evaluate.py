@@ -21,16 +21,16 @@ from hitagu_lib.data.sampling import Indices
 from hitagu_lib.data.views import Protocol, protocol, read_views
 from hitagu_lib.devices import make_accelerator
 from hitagu_lib.errors import ConfigError
+from hitagu_lib.evaluation.metrics import LEVEL, RESAMPLES, accuracies, accuracy_by_views, calibration
+from hitagu_lib.evaluation.partial import PartialScores, open_folder
+from hitagu_lib.evaluation.results import write_results
+from hitagu_lib.evaluation.scoring import Evaluation, score_list
+from hitagu_lib.evaluation.views import average_views, score_views
 from hitagu_lib.files import write_atomic
-from hitagu_lib.metrics import LEVEL, RESAMPLES, accuracies, accuracy_by_views, calibration
 from hitagu_lib.models import ClipModel
-from hitagu_lib.partial import PartialScores, open_folder
 from hitagu_lib.predict import frame_folder, load_model
-from hitagu_lib.results import write_results
 from hitagu_lib.runs import surroundings
-from hitagu_lib.scoring import Evaluation, score_list
 from hitagu_lib.train import prepare_data
-from hitagu_lib.views import average_views, score_views
 
 
 def evaluate(
@@ -39,8 +39,8 @@ def evaluate(
     """Score the videos of `data.val_list` by `eval.protocol`; write and return the report.
 
     The network is the checkpoint's, the data, T among them, and the protocol are `cfg`'s. The files that are written to `out` (else
-    <run folder>/evaluate-<protocol>/) are listed in hitagu_lib/results.py; the report is the last. An evaluation that was stopped goes on
-    where it stopped. Under torchrun every process scores its share; the files are those that one process writes.
+    <run folder>/evaluate-<protocol>/) are listed in hitagu_lib/evaluation/results.py; the report is the last. An evaluation that was
+    stopped goes on where it stopped. Under torchrun every process scores its share; the files are those that one process writes.
 
     Accuracy is that of the videos that could be read, and beside it with those that could not counted as wrong ("..._of_listed").
     Calibration is of probabilities: of the mean of the views' with `eval.average: probabilities`, with `logits` of the softmax of the mean.
