@@ -104,10 +104,8 @@ class Run:
         """What to do about a full disk."""
         there = [file for file in self._resumable() if file.exists()]
         needs = self._checkpoint_bytes or sum(file.stat().st_size for file in there[:1])
-        room = f"at least {needs / 1e6:,.1f} MB, which a checkpoint needs," if needs else "what a checkpoint needs"
-        return (
-            f"Free {room} there, such as checkpoints/ of finished runs, and start the same command again; {self.kept()}"
-        )
+        room = f"A checkpoint needs {needs / 1e6:,.1f} MB: free that much" if needs else "Free what a checkpoint needs"
+        return f"{room} there (checkpoints/ of finished runs, say) and start the same command again; {self.kept()}"
 
     def kept(self) -> str:
         """The last good checkpoint, in words."""

@@ -183,7 +183,7 @@ class Trainer:
             if (learner.epoch + 1) % cfg.eval_every == 0 or learner.epoch + 1 == cfg.epochs:
                 metrics["val_top1"] = self._validate()
         except Stopped:
-            self._save(trained)  # validation changes no weight, but draws numbers
+            self._save(trained)  # which validation does not change
             raise
         with self.stop.deferred():
             learner.epoch, learner.tally = learner.epoch + 1, EpochTally()
@@ -204,11 +204,8 @@ class Trainer:
         learner.model.train()
         self.sampler.set_epoch(learner.epoch, start=tally.steps)
         steps = self.sampler.steps
-        # A loader draws a seed for its workers when an epoch begins: a checkpoint within the epoch has that draw behind it.
-        with torch.random.fork_rng(devices=[], enabled=tally.steps > 0):
-            batches = iter(self.train_loader)
         speed = Speed(tally, self.board)
-        shares = speed.waited_for(batches)
+        shares = speed.waited_for(self.train_loader)
         title = f"epoch {learner.epoch + 1}/{cfg.epochs}"
         with tqdm(desc=title, total=steps, initial=tally.steps, disable=not self.progress, leave=False) as bar:
             while tally.steps < steps:

@@ -42,6 +42,10 @@ def with_train(cfg: Config, **changes: object) -> Config:
     return dataclasses.replace(cfg, train=dataclasses.replace(cfg.train, **changes))
 
 
+def with_workers(cfg: Config, workers: int) -> Config:
+    return dataclasses.replace(cfg, data=dataclasses.replace(cfg.data, workers=workers))
+
+
 def in_folder(cfg: Config, name: str) -> Config:
     return dataclasses.replace(cfg, run=str(Path(cfg.run).with_name(name)))
 
@@ -141,8 +145,9 @@ def test_killed_at_random_points_it_ends_with_the_bits_of_a_run_left_alone(cfg: 
     _, seconds = run_child(whole)
     kills, finished = 0, 0
     while kills < KILLS:
-        every = draw.choice([1, 2, 3, None])  # may change when a run goes on
-        ended, _ = run_child(with_train(cut, checkpoint_every=every), kill_after=draw.uniform(0, 0.8 * seconds))
+        # Both may change when a run goes on.
+        now = with_train(with_workers(cut, draw.choice([0, 1])), checkpoint_every=draw.choice([1, 2, 3, None]))
+        ended, _ = run_child(now, kill_after=draw.uniform(0, 0.8 * seconds))
         kills += not ended
         if ended:
             assert_same_run(whole.run, cut.run)
@@ -196,6 +201,19 @@ def test_a_signal_lets_the_step_finish_and_saves_mid_epoch(
     assert f"hitagu: {told}; the same command goes on from there\n" in capsys.readouterr().err
     assert load_checkpoint(last)["tally"]["steps"] == 3
     assert main(command) == 0
+    assert_same_run(whole.run, cut.run)
+
+
+def test_neither_workers_nor_a_stop_between_epochs_change_what_dropout_draws(cfg: Config, whole: Config) -> None:
+    """Workers that live on from epoch to epoch are started once, or with the run's second part once more."""
+    cut = with_workers(in_folder(cfg, "cut"), 1)
+
+    def stop(metrics: list[dict[str, Any]]) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        training.fit(cut, on_epoch=stop)
+    training.fit(cut)
     assert_same_run(whole.run, cut.run)
 
 
@@ -256,7 +274,7 @@ def child_main(cfg: Config, started: Any) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_to_the_whole_group_spares_the_loaders_workers(cfg: Config, number: signal.Signals) -> None:
     """As a terminal sends Ctrl-C and a scheduler SIGTERM: the workers must live until the step is done."""
-    cfg = dataclasses.replace(with_train(cfg, epochs=50), data=dataclasses.replace(cfg.data, workers=1))
+    cfg = with_workers(with_train(cfg, epochs=50), 1)
     context = forks()
     started = context.Event()
     child = context.Process(target=child_main, args=(cfg, started))
@@ -384,7 +402,7 @@ def test_a_full_disk_says_what_to_free_and_keeps_the_last_checkpoint(
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     last = Path(cut.run) / "checkpoints" / "last.pt"
     size = last.stat().st_size / 1e6
-    needs = re.search(r"Free at least ([\d.,]+) MB, which a checkpoint needs", str(caught.value))
+    needs = re.search(r"A checkpoint needs ([\d.,]+) MB: free that much there", str(caught.value))
     assert needs and float(needs[1]) == pytest.approx(size, abs=0.3)
     assert f"{cut.run}: File too large: " in str(caught.value) and " MB are free" in str(caught.value)
     assert f"the last good checkpoint is {last}, of step 2" in str(caught.value)

@@ -166,6 +166,9 @@ def make_loader(
         collate_fn=collate,
         persistent_workers=dataset.cfg.workers > 0,
         worker_init_fn=leave_signals_to_trainer,
+        # A loader draws a seed for its workers, which use none: not from the numbers that dropout draws from, for how often it
+        # does so hangs on `workers` and on where a run was stopped.
+        generator=torch.Generator(),
         pin_memory=torch.cuda.is_available(),
     )
 
