@@ -316,9 +316,11 @@ table(
 
 # %% tags=["nbval-ignore-output"]
 loader = Path("outputs/published/loader")
-reports = sorted(loader.rglob("*.md")) if loader.is_dir() else []
+reports = sorted(loader.rglob("*.json")) if loader.is_dir() else []
 for file in reports:
-    display(Markdown(file.read_text(encoding="utf-8")))
+    print(file.with_suffix(".md"))
+    lines = file.with_suffix(".md").read_text("utf-8").splitlines()
+    display(Markdown("\n".join(x for x in lines if x.startswith("|"))))
 if not reports:
     print(f"{loader}: nothing has been published yet")
 
