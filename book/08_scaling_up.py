@@ -46,6 +46,7 @@
 # %%
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -311,18 +312,16 @@ table(
 )
 
 # %% [markdown]
-# What $c$ is, for frames and for videos, the loader's own measurements say where they have been published, in `outputs/published/loader/`; on your
-# machine, exercise 2 finds it in a minute.
+# What $c$ is, for frames and for videos, `benchmarks/loader.py` measures; its reports stand here where they have been published.
 
 # %% tags=["nbval-ignore-output"]
 loader = Path("outputs/published/loader")
 reports = sorted(loader.rglob("*.json")) if loader.is_dir() else []
 for file in reports:
-    print(file.with_suffix(".md"))
-    lines = file.with_suffix(".md").read_text("utf-8").splitlines()
-    display(Markdown("\n".join(x for x in lines if x.startswith("|"))))
+    report = file.with_suffix(".md").read_text("utf-8")
+    display(Markdown(re.sub(r"(?m)^#+ (.*)", r"**\1**", report)))
 if not reports:
-    print(f"{loader}: nothing has been published yet")
+    print(f"{loader}: nothing yet; run benchmarks/loader.py")
 
 # %% [markdown]
 # ## Several processes
