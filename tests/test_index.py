@@ -109,3 +109,13 @@ def test_index_refuses_names_that_a_list_cannot_hold(tmp_path: Path) -> None:
     make_clip(tmp_path / "other" / "two\nlines" / "v1")
     with pytest.raises(ListError, match=r"cannot be a line of classes\.txt"):
         index_frames(tmp_path / "other", tmp_path / "other.csv")
+
+
+def test_video_files_are_not_taken_for_an_empty_class(tmp_path: Path) -> None:
+    make_clip(tmp_path / "frames" / "a" / "1")
+    (tmp_path / "frames" / "b").mkdir()
+    (tmp_path / "frames" / "b" / "v.mp4").write_bytes(b"")
+    with pytest.raises(
+        ListError, match=r"frames/b: holds video files; extract their frames, or list them with --source"
+    ):
+        index_frames(tmp_path / "frames", tmp_path / "train.csv")

@@ -59,6 +59,10 @@ def index_frames(
             folders = [root / name / video for video in clips_in(root / name, source)]
             if source == "frames" and not folders and (root / name / FRAME_NAME.format(1)).exists():
                 faults.append(f"{root / name}: holds frames itself; is {root} one level too deep?")
+            elif source == "frames" and not folders and clips_in(root / name, "video"):
+                faults.append(
+                    f"{root / name}: holds video files; extract their frames, or list them with --source video"
+                )
             elif not folders and classes is None:  # of given classes some may well be absent
                 faults.append(f"{root / name}: a class folder without videos; remove it if it is no class")
             for folder, (count, fault) in zip(folders, pool.map(counter(source), folders), strict=True):
