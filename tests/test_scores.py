@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
+from torch.utils.data import DataLoader
 
 from hitagu_lib import build_model
 from hitagu_lib.config import Config
@@ -80,6 +81,17 @@ def test_scoring_goes_through_every_clip_once_whatever_the_batch_size(tiny_cfg: 
     assert ones.rows.tolist() == list(range(len(dataset)))
     assert ones.logits.dtype == torch.float32
     torch.testing.assert_close(ones.logits, fives.logits, atol=1e-4, rtol=1e-4)
+
+
+def test_scoring_begins_the_loader_once(tiny_cfg: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Begun twice, its workers would decode clips that nobody looks at."""
+    begun = []
+    begin = DataLoader.__iter__
+    monkeypatch.setattr(DataLoader, "__iter__", lambda loader: begun.append(loader) or begin(loader))
+    _, val_clips = open_lists(tiny_cfg.data)
+    loader = make_loader(ClipDataset(val_clips, tiny_cfg.data, train=False), 5, shuffle=False)
+    score_clips(build_model(tiny_cfg.model, len(val_clips.classes)), loader, Accelerator(cpu=True))
+    assert len(begun) == 1
 
 
 def test_mean_class_accuracy_leaves_out_classes_without_videos() -> None:

@@ -94,7 +94,8 @@ def score_clips(
     clips = cast(ClipDataset, loader.dataset).clips
     rows, labels = [torch.empty(0, dtype=torch.int64)], [torch.empty(0, dtype=torch.int64)]
     logits = [torch.empty(0, len(clips.classes))]
-    for batch in tqdm(loader, desc=f"scoring, {order}", disable=not progress, leave=False):
+    batches = iter(loader)  # tqdm, given the loader, would begin it twice
+    for batch in tqdm(batches, desc=f"scoring, {order}", total=len(loader), disable=not progress, leave=False):
         if not len(batch["row"]):
             continue
         frames, t = reorder(batch["frames"], batch["t"], order, batch["row"].tolist(), seed)

@@ -80,8 +80,10 @@ def score_list(
     groups = groups[accelerator.process_index :: accelerator.num_processes]
     dataset = ViewDataset(clips, plan, cfg.data.on_bad_clip)
     loader: DataLoader[Any] = DataLoader(dataset, batch_sampler=groups, num_workers=cfg.data.workers, collate_fn=list)
+    batches = iter(loader)  # tqdm, given the loader, would begin it twice
+    title = f"scoring, {plan.name}"
     try:
-        for batch in tqdm(loader, desc=f"scoring, {plan.name}", disable=not progress, leave=False):
+        for batch in tqdm(batches, desc=title, total=len(loader), disable=not progress, leave=False):
             good = {row: views for row, views in batch if not isinstance(views, str)}
             scored = _score_group(model, good, orders, plan, cfg) if good else None
             partial.add(scored, {row: what for row, what in batch if isinstance(what, str)})
