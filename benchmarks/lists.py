@@ -38,7 +38,7 @@ from hitagu_lib.config import DataConfig
 from hitagu_lib.data.audit import audit_lists
 from hitagu_lib.data.dataset import Clip, ClipDataset, make_loader
 from hitagu_lib.data.lists import ClipList, read_list
-from hitagu_lib.runs import surroundings
+from hitagu_lib.provenance import surroundings
 
 FRAMES = torch.zeros(1, 3, 1, 1, dtype=torch.uint8)
 TIMES = torch.zeros(1)

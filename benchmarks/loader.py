@@ -49,7 +49,7 @@ from hitagu_lib.data.ffmpeg import ffmpeg_path
 from hitagu_lib.data.frames import MEAN, STD, normalise
 from hitagu_lib.data.lists import read_list
 from hitagu_lib.data.sampling import clip_indices
-from hitagu_lib.runs import surroundings
+from hitagu_lib.provenance import surroundings
 
 BATCH = 8
 TITLES = {

@@ -37,7 +37,7 @@ from hitagu_lib.config import Config, load_config
 from hitagu_lib.data.views import Views, arrange, protocol
 from hitagu_lib.evaluation.views import score_views, score_views_plainly
 from hitagu_lib.models import ClipModel, build_model
-from hitagu_lib.runs import surroundings
+from hitagu_lib.provenance import surroundings
 
 WAYS: dict[str, Callable[..., list[Tensor]]] = {"plain loop": score_views_plainly, "shared": score_views}
 

@@ -31,7 +31,8 @@ from hitagu_lib.config import Config
 from hitagu_lib.devices import LOST
 from hitagu_lib.errors import ConfigError, TrainingError
 from hitagu_lib.files import write_atomic
-from hitagu_lib.runs import STARTED_BY, Run, command, read_metrics
+from hitagu_lib.provenance import STARTED_BY, command
+from hitagu_lib.runs import Run, read_metrics
 from hitagu_lib.stopping import Stopped, StopSignals
 
 OnEpoch = Callable[[list[dict[str, Any]]], None]

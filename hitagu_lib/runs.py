@@ -16,36 +16,26 @@ process leaves the old one or the new one. One process at a time has the folder 
 from __future__ import annotations
 
 import difflib
-import hashlib
-import importlib.metadata
 import json
 import logging
 import os
-import platform
-import subprocess
-import sys
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
 
-from hitagu_lib import __version__
 from hitagu_lib.config import Config
 from hitagu_lib.devices import planned_processes
 from hitagu_lib.errors import ConfigError, WeightsError
 from hitagu_lib.files import explained_when_full, locked, quoted, remove_asides, replacing, to_disk, write_atomic
 from hitagu_lib.optimisation import global_batch, learning_rate
+from hitagu_lib.provenance import command, data_fingerprint, surroundings
 
 _log = logging.getLogger(__name__)
-
-STARTED_BY = "HITAGU_STARTED_BY"
-"""In the environment of processes that another one of ours has started: that one's command, as JSON."""
-PACKAGES = ("torch", "torchvision", "accelerate", "torchmetrics", "numpy", "pillow")
 
 
 class Run:
@@ -295,37 +285,6 @@ def provenance(cfg: Config, device: str) -> dict[str, Any]:
     return surroundings(device) | {"data_fingerprint": data_fingerprint(cfg), "seed": cfg.train.seed} | steps
 
 
-def surroundings(device: str) -> dict[str, Any]:
-    """What was started, when and where: commit, versions (None: not installed), machine, command."""
-    return {
-        "hitagu_lib": __version__,
-        "git_commit": _git("rev-parse", "HEAD"),
-        "git_changed": bool(_git("status", "--porcelain", "--untracked-files=no")),
-        "packages": {name: _version(name) for name in PACKAGES},
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "device": device,
-        "cpu_threads": torch.get_num_threads(),
-        "command": command(),
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def data_fingerprint(cfg: Config) -> str:
-    """SHA-256 over both lists: the same rows, the same fingerprint."""
-    digest = hashlib.sha256()
-    for file in (cfg.data.train_list, cfg.data.val_list):
-        digest.update(Path(file).read_bytes())
-    return digest.hexdigest()
-
-
 def project_root() -> Path:
     """The nearest folder, from the current one upwards, that holds params/ and hitagu_lib/; the current one where there is none.
 
@@ -333,19 +292,3 @@ def project_root() -> Path:
     """
     here = Path.cwd()
     return next((p for p in (here, *here.parents) if (p / "params").is_dir() and (p / "hitagu_lib").is_dir()), here)
-
-
-def command() -> list[str]:
-    """What was started, by a process of which this is one of several, or here; without the folders of this machine."""
-    if (by := os.environ.get(STARTED_BY)) is not None:
-        return list(json.loads(by))
-    program = Path(sys.argv[0]).name
-    return ["notebook"] if program == "ipykernel_launcher.py" else [program, *sys.argv[1:]]
-
-
-def _git(*args: str) -> str | None:
-    try:
-        done = subprocess.run(["git", *args], capture_output=True, text=True, cwd=Path(__file__).parent, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return done.stdout.strip()

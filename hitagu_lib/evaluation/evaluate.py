@@ -29,7 +29,7 @@ from hitagu_lib.evaluation.views import average_views, score_views
 from hitagu_lib.files import write_atomic
 from hitagu_lib.models import ClipModel
 from hitagu_lib.predict import frame_folder, load_model
-from hitagu_lib.runs import surroundings
+from hitagu_lib.provenance import surroundings
 from hitagu_lib.train import prepare_data
 
 
