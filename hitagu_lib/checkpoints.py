@@ -106,7 +106,7 @@ def fetch(published: Published, *, force: bool = False, progress: bool = False) 
                 f"{file}: is there already, with SHA-256 {there[:12]}...; {name} as published has {published.sha256[:12]}...; "
                 "move it away, or ask to replace it (--force)"
             )
-    where, kept = f"{name}: {published.url}", f"; {file} is as it was"
+    where, kept = f"{name}: {published.url}", f"; {file} is as it was" if file.exists() else f"; {file} was not written"
     with replacing(file) as aside:
         try:
             found = _download(published.url, aside, progress)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import logging
 import os
 import platform
 import re
 import shutil
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -17,6 +17,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from hitagu_lib.errors import ConfigError, TrainingError
+
+if sys.platform != "win32":
+    import fcntl
 
 _log = logging.getLogger(__name__)
 
@@ -59,10 +62,13 @@ def locked(file: Path, what: str, who: str) -> Iterator[None]:
     """`file` locked for this process, `who`. The system drops the lock with the process, however that ends, and no process that it
     started inherits it (POSIX record locks).
 
-    Raises ConfigError naming `what` and the process that has it. On a file system without locks: a warning, and no protection.
+    Raises ConfigError naming `what` and the process that has it. On a file system without locks, and on Windows: a warning, and no
+    protection.
     """
     with file.open("a+", encoding="utf-8") as stream:
         try:
+            if sys.platform == "win32":
+                raise OSError(errno.ENOLCK, "no POSIX locks on Windows")
             fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno not in (errno.EACCES, errno.EAGAIN):

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-"""Ctrl-C or a notebook's stop button; spot machines and SLURM; SLURM's --signal=USR1@60."""
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)]
+"""Ctrl-C or a notebook's stop button; spot machines and SLURM; SLURM's --signal=USR1@60, which Windows does not know."""
+
+_SAME = (
+    1.0  # seconds in which a signal is the one before once more: SLURM and torchrun both pass it on to every process
+)
 
 _WORKERS_GRACE = 10  # seconds that a loader's worker outlives a SIGTERM
 
@@ -32,13 +37,15 @@ class Stopped(KeyboardInterrupt):
 
 
 class StopSignals:
-    """A context in which SIGNALS raise Stopped at once, or within `deferred` are noted in `received`. A second signal never waits.
+    """A context in which SIGNALS raise Stopped at once, or within `deferred` are noted in `received`. A second one, a second later,
+    never waits.
 
     Handlers belong to the main thread; in any other this context changes nothing. Signals that were ignored stay so (nohup).
     """
 
     def __init__(self) -> None:
         self.received: int | None = None
+        self._first = 0.0  # when it came
         self._defers = False
         self._before: dict[signal.Signals, Any] = {}
 
@@ -56,9 +63,12 @@ class StopSignals:
             signal.signal(number, handler)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        first, self.received = self.received is None, number
-        if not (first and self._defers):
-            raise Stopped(number)
+        if self.received is None:
+            self.received, self._first = number, time.monotonic()
+        if self._defers and time.monotonic() < self._first + _SAME:
+            return
+        self.received = number
+        raise Stopped(number)
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
@@ -73,6 +83,7 @@ class StopSignals:
 def leave_signals_to_trainer(worker: int) -> None:
     """A loader's worker_init_fn. Ctrl-C and schedulers signal every process of a training: the one that trains answers, and needs its
     workers to finish its step. It ends them itself; should it ask by SIGTERM, they go a little later."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_WORKERS_GRACE))
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    if hasattr(signal, "alarm"):  # not on Windows, whose SIGTERM no process can answer
+        signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_WORKERS_GRACE))

@@ -303,6 +303,9 @@ class Trainer:
             "train_seconds": round(learner.seconds, 1),
             "train_cpu_seconds": round(learner.cpu_seconds, 1),  # of this process, loader workers not counted
             "bad_clips": len(self.run.bad_clips()),
+            "val_clips_scored": len(
+                forward.rows
+            ),  # less than val_clips where some could not be read and on_bad_clip is skip
             "best_val_top1": learner.best_top1,
             "val_top1": forward.topk(1),
             "val_top5": forward.topk(5),

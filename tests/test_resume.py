@@ -238,8 +238,17 @@ def test_a_signal_in_validation_stops_at_once_and_loses_no_step(
     assert_same_run(whole.run, cut.run)
 
 
+def test_a_signal_that_comes_twice_at_once_is_one(cfg: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SLURM and torchrun both pass a SIGTERM on to every process."""
+    with monkeypatch.context() as patch:
+        at_step(patch, 2, lambda: [signal_self(signal.SIGTERM)(), signal_self(signal.SIGTERM)()])
+        with pytest.raises(KeyboardInterrupt, match=r"stopped by SIGTERM at step 3, .*last.pt, of step 3"):
+            training.fit(cfg)
+
+
 def test_a_second_signal_does_not_wait_for_the_step(cfg: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
+        patch.setattr("hitagu_lib.stopping._SAME", 0.0)
         at_step(patch, 2, lambda: [signal_self(signal.SIGTERM)(), signal_self(signal.SIGTERM)()])
         with pytest.raises(KeyboardInterrupt, match=r"stopped by SIGTERM at step 2, .*no checkpoint yet"):
             training.fit(cfg)
