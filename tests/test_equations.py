@@ -1,4 +1,4 @@
-r"""Every numbered equation of the chapters has a test that is marked with its number: `@pytest.mark.equation("2b.1")`.
+r"""Every numbered equation of chapters 1 to 7 has a test that is marked with its number: `@pytest.mark.equation("2b.1")`.
 
 The chapters number by `\tag{2b.1}`. Both are read as text, so nothing is imported.
 """
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-CHAPTERS = sorted((ROOT / "book").glob("0*.py"))
+CHAPTERS = sorted((ROOT / "book").glob("0[1-7]*.py"))  # chapter 8 numbers what its own cells compute: prices
 TESTS = sorted((ROOT / "tests").glob("test_*.py"))
 
 HOW_MANY = {"2a": 2, "2b": 8, "2c": 11, "2d": 8, "2e": 5, "4": 8}
