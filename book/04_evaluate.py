@@ -329,9 +329,10 @@ _ = ax.legend(fontsize=8, loc="center right")
 
 # %% [markdown]
 # Clips of segments are all alike here, and adding some changes next to nothing. Windows are not: the upper edge of the band at one clip is
-# the middle window, which sees the event, the lower edge the first or the last, which see things stand still. Together they beat a window
-# taken anywhere, and lose to the middle one: a mean over views is a vote in which those who saw nothing have a voice. In real videos of ten
-# seconds, in which the action goes on throughout, the same curve rises. Which of the two a data set is, only the curve can say.
+# the middle window, which sees the event, the lower edge the first or the last, which see things stand still. Together they are well above
+# a window taken anywhere, and about where the middle one is alone: a mean over views is a vote in which those who saw nothing have a voice.
+# In real videos of ten seconds, in which the action goes on throughout, the same curve rises. Which of the two a data set is, only the
+# curve can say.
 #
 # ## Which classes are confused?
 #
