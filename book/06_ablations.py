@@ -207,6 +207,8 @@ for name, runs in results.items():
 # %% [markdown]
 # Processor seconds, not seconds on the wall: two runs went at a time, each with one thread, and other work ran beside them. Steps were
 # timed once; what the runs then took, with the last epoch's validation, is in the last column and need not be equal to the percent: rounding to whole epochs and the neighbours' use of caches and memory remain.
+# And the runs were made on two kinds of processor: *without 3STU*, TSN and on mini seeds 3 and 4 came later, on another one, where a step takes longer. Their
+# epochs are those of the first timing; their seconds say nothing beside the others'.
 #
 # ### Where the numbers come from
 
