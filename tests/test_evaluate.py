@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import weakref
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -329,6 +330,16 @@ def test_going_on_tries_again_what_could_not_be_read(
     assert_same_files(tmp_path / "out", evaluate_to(cfg, untrained, tmp_path / "whole"))
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """As torchrun gives each process: with more, sums round otherwise."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.usefixtures("one_thread")
 def test_two_processes_write_what_one_writes(untrained: Path, tiny_cfg: Config, tmp_path: Path) -> None:
     """Shares of 4 and 3 videos, of which one cannot be read; and fewer videos than processes."""
     rows = Path(tiny_cfg.data.val_list).read_text().splitlines()
