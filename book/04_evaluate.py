@@ -60,14 +60,14 @@ from hitagu_lib.evaluation.paired import (
     comparison_text,
     mcnemar,
 )
-from hitagu_lib.predict import load_model
 from hitagu_lib.evaluation.results import read_results
-from hitagu_lib.runs import project_root
 from hitagu_lib.evaluation.views import (
     average_views,
     score_views,
     score_views_plainly,
 )
+from hitagu_lib.predict import load_model
+from hitagu_lib.runs import project_root
 from hitagu_lib.viz.figures import confusion
 from hitagu_lib.viz.live import LiveCurves, watched
 from hitagu_lib.viz.style import PALETTE, new_figure
@@ -102,7 +102,8 @@ print(f"{checkpoint}: {summary['val_top1']:.1%} in chapter 3")
 # **`multi` over windows** (Kinetics, `data.sampling: dense`) slides a window of $L$ frames, `data.dense_span`, of which every $L/T$-th is
 # taken:
 #
-# $$f_{c,i} = \min\Big(\Big\lfloor \frac{c}{C-1} R \Big\rfloor + \Big\lfloor i \frac{L}{T} \Big\rfloor,\ N-1\Big), \qquad R = \max\Big(0,\ N - 1 - \Big\lfloor (T-1) \frac{L}{T} \Big\rfloor\Big) \tag{4.3}$$
+# $$\begin{aligned} f_{c,i} &= \min\Big(\Big\lfloor \frac{c}{C-1} R \Big\rfloor + \Big\lfloor i \frac{L}{T} \Big\rfloor,\ N-1\Big) \\
+# R &= \max\Big(0,\ N - 1 - \Big\lfloor (T-1) \frac{L}{T} \Big\rfloor\Big) \end{aligned} \tag{4.3}$$
 #
 # The last window ends with the video; a video that is shorter than a window repeats its last frame. With $C = 1$ both take the middle:
 # (4.1), or the window that starts at $\lfloor \max(0, N - L) / 2 \rfloor$.
@@ -281,16 +282,17 @@ rows = []
 for name, report in reports.items():
     low, high = report["intervals"]["top1"]
     views = report["views"]
+    C, M = views["clips"], views["crops"]
     cells = [
         name,
-        f"{views['clips']} x {views['crops']} of {views['crop_size']}",
-        f"{len(val_clips) * views['clips'] * views['crops'] * views['num_frames']:,}",
+        f"{C} x {M} of {views['crop_size']}",
+        f"{len(val_clips) * C * M * views['num_frames']:,}",
         f"{report['frames_encoded']:,}",
         f"{report['top1']:.1%}",
         f"{low:.1%} to {high:.1%}",
     ]
     rows.append(f"| {' | '.join(cells)} |")
-head = """| protocol | clips x crops | pictures asked for | computed | top-1 | 95 % interval |
+head = """| protocol | clips x crops | asked for | computed | top-1 | interval |
 |---|---|---:|---:|---:|---|"""
 display(Markdown("\n".join([head, *rows])))
 
