@@ -28,11 +28,10 @@ import torch
 
 from hitagu_lib.comparison import METHODS, PUBLISHED, folder_name, is_published, kinds_table, methods_table, read_runs
 from hitagu_lib.config import load_config
-from hitagu_lib.data.dataset import ClipDataset, make_loader, open_lists
+from hitagu_lib.data.dataset import ClipDataset, make_loader, open_lists, prepare_data
 from hitagu_lib.devices import make_accelerator
 from hitagu_lib.files import write_atomic
 from hitagu_lib.learner import Learner
-from hitagu_lib.train import prepare_data
 
 
 def main() -> None:
@@ -48,7 +47,7 @@ def main() -> None:
     args = parser.parse_args()
     # One thread a run, and no loader processes beside it: then its processor seconds are all it has cost.
     common = f"{args.overrides} data.workers=0 eval.tsn_baseline=false"
-    prepare_data(load_config(args.params, common), progress=True)
+    prepare_data(load_config(args.params, common).data, progress=True)
     args.out.mkdir(parents=True, exist_ok=True)
     epochs = matched_epochs(args.params, common, args.out / "epochs.json")
     jobs = [(seed, method) for seed in args.seeds for method in args.methods]

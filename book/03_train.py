@@ -72,6 +72,7 @@ from hitagu_lib.data.dataset import (
     check_paths,
     make_loader,
     open_lists,
+    prepare_data,
     swap_table,
 )
 from hitagu_lib.evaluation.scores import score_clips
@@ -110,7 +111,7 @@ print(cfg.to_yaml())
 # without order can tell the two apart.
 
 # %% tags=["nbval-ignore-output"]
-training.prepare_data(cfg, progress=watched())
+prepare_data(cfg.data, progress=watched())
 
 # %%
 train_clips, val_clips = open_lists(cfg.data)

@@ -3,6 +3,16 @@
 The command line prints only the message of a `HitaguError` and exits with 2; anything else is a bug of ours and keeps its traceback.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def first_of(names: Sequence[str], shown: int) -> str:
+    """The first of many names, and how many more there are, for a message in one line."""
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(names[:shown]) + more
+
 
 class HitaguError(Exception):
     """Base of every error whose message is meant for the user: where it is, what was found, what was expected, what to do."""

@@ -91,11 +91,11 @@ def predict_along(
             x = normalise(pictures.to(device))
             new = model.encode_frames(x) if model.shares_frames else FrameFeatures(x)
             oldest = int(clips[block.start].min())  # no later clip reaches back further
-            kept = new if kept is None else _joined(_at(kept, slice(oldest - begin, None)), new)
+            kept = new if kept is None else FrameFeatures.joined([kept.at(slice(oldest - begin, None)), new])
             begin = oldest
             for some in _blocks(block.start, block.stop, max(1, frames_at_once // cfg.num_frames)):
                 asked = torch.from_numpy(clips[some.start : some.stop] - begin).to(device)  # (n, T)
-                logits, maps = _run(model, _at(kept, asked.flatten()), t[some.start : some.stop])
+                logits, maps = _run(model, kept.at(asked.flatten()), t[some.start : some.stop])
                 probabilities.append(torch.softmax(logits.float(), dim=1).cpu())
                 if maps.spatial_map is not None:
                     spatial.append(maps.spatial_map[:, -1].float().cpu())
@@ -112,15 +112,6 @@ def _run(model: ClipModel, features: FrameFeatures, t: Tensor) -> tuple[Tensor, 
         return model.temporal_head(features, t, return_maps=True)
     logits, maps = model(features.top.unflatten(0, tuple(t.shape)), t, return_maps=True)
     return logits, maps
-
-
-def _at(features: FrameFeatures, which: slice | Tensor) -> FrameFeatures:
-    return FrameFeatures(features.top[which], tuple(r[which] for r in features.reduced))
-
-
-def _joined(old: FrameFeatures, new: FrameFeatures) -> FrameFeatures:
-    pairs = zip(old.reduced, new.reduced, strict=True)
-    return FrameFeatures(torch.cat([old.top, new.top]), tuple(torch.cat(pair) for pair in pairs))
 
 
 def _blocks(start: int, stop: int, size: int) -> Iterator[range]:

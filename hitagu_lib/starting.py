@@ -6,13 +6,13 @@ The classifier and the center loss's centres belong to the classes; all else goe
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor, nn
 
-from hitagu_lib.errors import WeightsError
+from hitagu_lib.errors import WeightsError, first_of
 from hitagu_lib.files import file_sha256
 from hitagu_lib.models import ClipModel
 from hitagu_lib.runs import load_checkpoint
@@ -98,7 +98,9 @@ def _class_difference(theirs: list[str], ours: list[str]) -> str:
         i = next(i for i, (a, b) in enumerate(zip(theirs, ours, strict=True)) if a != b)
         return f"the same {len(ours)} labels in another order (label {i} is {theirs[i]!r} there, {ours[i]!r} here)"
     only = {"there": [c for c in theirs if c not in set(ours)], "here": [c for c in ours if c not in set(theirs)]}
-    spelled = [f"only {where} {_some(map(repr, labels))}" for where, labels in only.items() if labels]
+    spelled = [
+        f"only {where} {first_of([repr(label) for label in labels], SHOWN)}" for where, labels in only.items() if labels
+    ]
     return f"{len(theirs)} there, {len(ours)} here; " + "; ".join(spelled)
 
 
@@ -113,10 +115,4 @@ def _difference(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> 
             if key in expected and value.shape != expected[key].shape
         ],
     }
-    return "; ".join(f"{what} {_some(keys)}" for what, keys in told.items() if keys)
-
-
-def _some(things: Iterable[str]) -> str:
-    names = list(things)
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
+    return "; ".join(f"{what} {first_of(keys, SHOWN)}" for what, keys in told.items() if keys)

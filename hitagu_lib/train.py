@@ -8,11 +8,10 @@ from __future__ import annotations
 import dataclasses
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import cached_property
 from itertools import islice
-from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -22,11 +21,20 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm.auto import tqdm
 
 from hitagu_lib.config import Config, ModelConfig
-from hitagu_lib.data.dataset import Batch, ClipDataset, EpochSampler, check_paths, make_loader, open_lists, swap_table
+from hitagu_lib.data.dataset import (
+    Batch,
+    ClipDataset,
+    EpochSampler,
+    check_paths,
+    make_loader,
+    open_lists,
+    prepare_data,
+    swap_table,
+)
 from hitagu_lib.devices import explained_when_alone, launched, make_accelerator
 from hitagu_lib.errors import TrainingError
 from hitagu_lib.evaluation.scores import Scores, score_clips
-from hitagu_lib.launch import end_with_launcher, train_in_processes
+from hitagu_lib.launch import OnEpoch, end_with_launcher, train_in_processes
 from hitagu_lib.learner import Learner, NotANumber
 from hitagu_lib.monitor import EpochTally, Speed, Stopwatch, gate_statistics, probe_batch
 from hitagu_lib.optimisation import step_in_words
@@ -34,8 +42,6 @@ from hitagu_lib.runs import Run
 from hitagu_lib.stopping import Stopped, StopSignals
 
 _log = logging.getLogger(__name__)
-
-OnEpoch = Callable[[list[dict[str, Any]]], None]
 
 PROBE_CLIPS = 8  # whose gates are looked at: enough for means and quantiles, in the time of one small batch
 
@@ -56,7 +62,7 @@ def train(cfg: Config, on_epoch: OnEpoch | None = None, progress: bool = False) 
 def _train(cfg: Config, on_epoch: OnEpoch | None, progress: bool) -> dict[str, Any]:
     accelerator = make_accelerator(cfg.train)
     with accelerator.main_process_first():
-        prepare_data(cfg, progress)
+        prepare_data(cfg.data, progress)
     summary = fit(cfg, on_epoch, progress)
     if cfg.eval.tsn_baseline and "tsn_val_top1" not in summary:
         baseline = dataclasses.replace(
@@ -83,15 +89,6 @@ def _tsn(cfg: Config) -> ModelConfig:
     weights = cfg.train.init or cfg.model.backbone.weights
     backbone = dataclasses.replace(cfg.model.backbone, weights=weights)
     return dataclasses.replace(cfg.model, temporal="tsn", backbone=backbone)
-
-
-def prepare_data(cfg: Config, progress: bool = False) -> None:
-    """Make the data set that `data.prepare` names, where it is not there yet."""
-    made = Path(cfg.data.train_list).exists() and Path(cfg.data.val_list).exists()
-    if cfg.data.prepare is not None and not made:
-        from hitagu_lib.data.synthetic import MiniSpec, prepare_mini
-
-        prepare_mini(Path(cfg.data.root).parent, MiniSpec.of(cfg.data.prepare), progress=progress)
 
 
 def fit(cfg: Config, on_epoch: OnEpoch | None = None, progress: bool = False) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The running prediction: which frames a moment rests on, and that sharing features between moments changes nothing."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from hitagu_lib import build_model
 from hitagu_lib.config import Config, DataConfig
 from hitagu_lib.data.frames import normalise, read_frames
 from hitagu_lib.data.transforms import centre_crop
+from hitagu_lib.models import FrameFeatures
 from hitagu_lib.predict import load_model
 from hitagu_lib.running import predict_along, running_clips
 
@@ -71,17 +73,15 @@ def test_each_frame_goes_through_the_backbone_once(untrained: Path, tmp_path: Pa
 def test_what_is_kept_is_no_more_than_the_window(
     untrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from hitagu_lib import running
-
     kept: list[int] = []
-    joined = running._joined
+    joined = FrameFeatures.joined
 
-    def watched(old: running.FrameFeatures, new: running.FrameFeatures) -> running.FrameFeatures:
-        both = joined(old, new)
+    def watched(parts: Sequence[FrameFeatures]) -> FrameFeatures:
+        both = joined(parts)
         kept.append(len(both.top))
         return both
 
-    monkeypatch.setattr(running, "_joined", watched)
+    monkeypatch.setattr(FrameFeatures, "joined", watched)
     model, cfg, _ = load_model(untrained)
     predict_along(make_clip(tmp_path / "clip", frames=40), 40, model, cfg.data, window=6, frames_at_once=4)
     assert max(kept) <= 6 + 4

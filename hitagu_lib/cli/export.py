@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from hitagu_lib.cli.options import Commands, at_least_one
+from hitagu_lib.cli.options import Commands, add_checkpoint, at_least_one
 
 
 def add_export(commands: Commands[argparse.ArgumentParser]) -> None:
@@ -16,9 +16,7 @@ def add_export(commands: Commands[argparse.ArgumentParser]) -> None:
         "x (B, T, 3, H, W), normalised, and t (B, T); B is free, T and H = W are fixed. The file is checked against the network first, "
         "and carries the class labels and the parameters.",
     )
-    parser.add_argument(
-        "--checkpoint", type=Path, required=True, metavar="FILE", help="such as outputs/mini/checkpoints/last.pt"
-    )
+    add_checkpoint(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="model.onnx or model.pt2")
     parser.add_argument(
         "--num-frames", type=at_least_one, metavar="T", help="frames a clip (default: as it was trained)"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import json
 
-from hitagu_lib.cli.options import Commands, at_least_one
+from hitagu_lib.cli.options import Commands, add_recipe, at_least_one
 
 
 def add_report(commands: Commands[argparse.ArgumentParser]) -> None:
@@ -20,8 +21,7 @@ def add_report(commands: Commands[argparse.ArgumentParser]) -> None:
         description="Multiply-adds for one view and parameters of the recipe's model, by module and in total. Needs neither data "
         "nor weights nor a network.",
     )
-    model.add_argument("--params", default="params/mini.yaml", metavar="FILE", help="(default: %(default)s)")
-    model.add_argument("--overrides", default="", metavar="TEXT", help='such as "model.temporal=tsm"')
+    add_recipe(model, "model.temporal=tsm")
     model.add_argument(
         "--classes", type=at_least_one, metavar="N",
         help="number of classes (default: the lines of the recipe's classes.txt; where that is not there, 174)",
@@ -34,8 +34,7 @@ def add_report(commands: Commands[argparse.ArgumentParser]) -> None:
         description="Count the clips of each class in the recipe's two lists, and find clips that a list has twice and videos that both "
         "lists have (by path; in lists of Kinetics also by YouTube id). The exit code is 1 where there are any.",
     )
-    lists.add_argument("--params", default="params/mini.yaml", metavar="FILE", help="(default: %(default)s)")
-    lists.add_argument("--overrides", default="", metavar="TEXT", help='such as "data.val_list=test.csv"')
+    add_recipe(lists, "data.val_list=test.csv")
     lists.add_argument("--json", action="store_true", help="one JSON object, with every class, duplicate and leak")
     lists.set_defaults(run=_report_lists)
     compare = reports.add_parser(
@@ -53,8 +52,6 @@ def add_report(commands: Commands[argparse.ArgumentParser]) -> None:
 
 
 def _report_model(args: argparse.Namespace) -> int:
-    import json
-
     from hitagu_lib.config import load_config
     from hitagu_lib.report import model_report, model_report_text
 
@@ -64,8 +61,6 @@ def _report_model(args: argparse.Namespace) -> int:
 
 
 def _report_lists(args: argparse.Namespace) -> int:
-    import json
-
     from hitagu_lib.config import load_config
     from hitagu_lib.data.audit import audit_lists, audit_text, is_clean
 
@@ -75,8 +70,6 @@ def _report_lists(args: argparse.Namespace) -> int:
 
 
 def _report_compare(args: argparse.Namespace) -> int:
-    import json
-
     from hitagu_lib.evaluation.paired import compare_results, comparison_text
 
     found = compare_results(args.a, args.b)

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from hitagu_lib.cli.options import SHOWN, Commands, at_least_one
+from hitagu_lib.cli.options import SHOWN, Commands, add_checkpoint, at_least_one
 from hitagu_lib.errors import HitaguError
 
 
@@ -20,9 +20,7 @@ def add_evaluate(commands: Commands[argparse.ArgumentParser]) -> None:
         "checkpoint's, the data and their T are the params'. The options from --protocol to --order-tests stand for overrides of "
         "eval.protocol and so on. Several processes: torchrun --nproc_per_node 2 -m hitagu_lib.cli evaluate ...",
     )
-    parser.add_argument(
-        "--checkpoint", type=Path, required=True, metavar="FILE", help="such as outputs/mini/checkpoints/last.pt"
-    )
+    add_checkpoint(parser)
     parser.add_argument("--params", metavar="FILE", help="(default: what the checkpoint was trained with)")
     parser.add_argument("--overrides", default="", metavar="TEXT", help='such as "data.num_frames=16"')
     parser.add_argument("--protocol", choices=["single", "multi", "tsm_twice"], help="(default: the params')")
@@ -106,9 +104,7 @@ def add_predict(commands: Commands[argparse.ArgumentParser]) -> None:
         "cropped as in validation.",
     )
     parser.add_argument("sources", nargs="+", type=Path, metavar="FILE", help="a video, or a folder of 000001.jpg ...")
-    parser.add_argument(
-        "--checkpoint", type=Path, required=True, metavar="FILE", help="such as outputs/mini/checkpoints/last.pt"
-    )
+    add_checkpoint(parser)
     parser.add_argument(
         "--top", type=at_least_one, default=5, metavar="N", help="labels to show (default: %(default)s)"
     )

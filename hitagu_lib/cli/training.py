@@ -6,7 +6,7 @@ import argparse
 import logging
 import os
 
-from hitagu_lib.cli.options import Commands
+from hitagu_lib.cli.options import Commands, add_recipe
 
 
 def add_train(commands: Commands[argparse.ArgumentParser]) -> None:
@@ -15,8 +15,7 @@ def add_train(commands: Commands[argparse.ArgumentParser]) -> None:
         help="train a network from a params file",
         description="What book/03_train.ipynb runs, without its figures. A run that was stopped goes on from its last checkpoint.",
     )
-    parser.add_argument("--params", default="params/mini.yaml", metavar="FILE", help="(default: %(default)s)")
-    parser.add_argument("--overrides", default="", metavar="TEXT", help='such as "train.epochs=2 train.lr=0.01"')
+    add_recipe(parser, "train.epochs=2 train.lr=0.01")
     parser.set_defaults(run=_train)
 
 

@@ -22,6 +22,7 @@ from hitagu_lib.config import DataConfig
 from hitagu_lib.data.dataset import open_lists
 from hitagu_lib.data.extract import VIDEO_SUFFIXES
 from hitagu_lib.data.lists import ClipList
+from hitagu_lib.errors import first_of
 
 _KINETICS = re.compile(r"([A-Za-z0-9_-]{11})(?:_([0-9]{1,9})_([0-9]{1,9}))?")
 _UNTIDY = re.compile(r"//|/\.?$|(?:^|/)\./")
@@ -143,7 +144,7 @@ def audit_text(report: dict[str, Any], shown: int = 10) -> str:
             f"median {of['median']:g}"
         ]
         if of["empty_classes"]:
-            lines.append(f"  without clips: {_some([repr(label) for label in of['empty_classes']], shown)}")
+            lines.append(f"  without clips: {first_of([repr(label) for label in of['empty_classes']], shown)}")
         twice, contradicted = len(of["duplicates"]), sum(not clip["one_label"] for clip in of["duplicates"])
         lines.append(
             f"  {twice} clips listed more than once" + (f", {contradicted} under two labels" * (contradicted > 0))
@@ -167,8 +168,3 @@ def audit_text(report: dict[str, Any], shown: int = 10) -> str:
 def is_clean(report: dict[str, Any]) -> bool:
     """No clip twice in a list, no video in both."""
     return not (report["train"]["duplicates"] or report["val"]["duplicates"] or any(report["leakage"].values()))
-
-
-def _some(names: Sequence[str], shown: int) -> str:
-    more = f" and {len(names) - shown} more" if len(names) > shown else ""
-    return ", ".join(names[:shown]) + more

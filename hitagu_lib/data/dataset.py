@@ -193,6 +193,15 @@ def check_paths(cfg: DataConfig) -> None:
         raise ConfigError(f"data.{key}: {path}: no such {kind} (looked from {Path.cwd()}){hint}")
 
 
+def prepare_data(cfg: DataConfig, progress: bool = False) -> None:
+    """Make the data set that `data.prepare` names, where it is not there yet."""
+    made = Path(cfg.train_list).exists() and Path(cfg.val_list).exists()
+    if cfg.prepare is not None and not made:
+        from hitagu_lib.data.synthetic import MiniSpec, prepare_mini
+
+        prepare_mini(Path(cfg.root).parent, MiniSpec.of(cfg.prepare), progress=progress)
+
+
 def open_lists(cfg: DataConfig) -> tuple[ClipList, ClipList]:
     """The training and the validation list, over the training list's classes.
 

@@ -11,7 +11,6 @@ and all clips of a source stay on one side.
 from __future__ import annotations
 
 import csv
-import hashlib
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,7 +22,7 @@ import numpy as np
 from hitagu_lib.data.extract import VIDEO_SUFFIXES, extract_tree, find_videos
 from hitagu_lib.data.index import count_folders, entries, some, unwritable
 from hitagu_lib.errors import ConfigError, ListError
-from hitagu_lib.files import quoted, write_atomic
+from hitagu_lib.files import file_sha256, quoted, write_atomic
 
 _NUMBERS = re.compile(r"([ _-]+[0-9]+)+$")
 _CAMERA = re.compile(r"[A-Z]{2,4}")
@@ -277,8 +276,7 @@ def _refuse_copies(root: Path, videos: Sequence[Video]) -> None:
     same: dict[str, list[str]] = defaultdict(list)
     for paths in by_size.values():
         for path in paths if len(paths) > 1 else ():
-            with open(root / path, "rb") as stream:
-                same[hashlib.file_digest(stream, "sha256").hexdigest()].append(path)
+            same[file_sha256(root / path)].append(path)
     if copies := [" = ".join(paths) for paths in same.values() if len(paths) > 1]:
         raise ListError(f"{root}: the same video under several names; keep one of each:\n" + some(copies))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ from accelerate import Accelerator
 
 from hitagu_lib import __version__
 from hitagu_lib.config import Config
-from hitagu_lib.data.dataset import check_paths, swap_table
+from hitagu_lib.data.dataset import check_paths, prepare_data, swap_table
 from hitagu_lib.data.lists import read_list
 from hitagu_lib.data.sampling import Indices
 from hitagu_lib.data.views import Protocol, protocol, read_views
@@ -26,11 +25,10 @@ from hitagu_lib.evaluation.partial import PartialScores, open_folder
 from hitagu_lib.evaluation.results import write_results
 from hitagu_lib.evaluation.scoring import Evaluation, score_list
 from hitagu_lib.evaluation.views import average_views, score_views
-from hitagu_lib.files import write_atomic
+from hitagu_lib.files import file_sha256, write_atomic
 from hitagu_lib.models import ClipModel
 from hitagu_lib.predict import frame_folder, load_model
 from hitagu_lib.provenance import surroundings
-from hitagu_lib.train import prepare_data
 
 
 def evaluate(
@@ -51,7 +49,7 @@ def evaluate(
     model, classes, accelerator = _load(cfg, checkpoint)
     check_paths(cfg.data)
     with accelerator.main_process_first():
-        prepare_data(cfg, progress)
+        prepare_data(cfg.data, progress)
     clips = read_list(Path(cfg.data.val_list), Path(cfg.data.root), cfg.data.classes_file)
     if list(clips.classes) != list(classes):
         raise ConfigError(
@@ -118,19 +116,14 @@ def _settings(cfg: Config, checkpoint: str | Path, accelerator: Accelerator) -> 
     for key in ("batch_size", "tsn_baseline"):
         del evaluation[key]
     return {
-        "checkpoint": _sha256(Path(checkpoint)),
-        "list": _sha256(Path(cfg.data.val_list)),
+        "checkpoint": file_sha256(Path(checkpoint)),
+        "list": file_sha256(Path(cfg.data.val_list)),
         **{f"data.{key}": value for key, value in data.items()},
         **{f"eval.{key}": value for key, value in evaluation.items()},
         "device": accelerator.device.type,
         "precision": accelerator.mixed_precision,
         "hitagu_lib": __version__,
     }
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def evaluate_video(

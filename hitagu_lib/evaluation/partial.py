@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import shutil
 import time
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hitagu_lib.files import replacing, write_atomic
+from hitagu_lib.files import replacing, to_disk, write_atomic
 
 SAVE_SECONDS = 30.0
 """The most that a process which is killed loses, beside the videos it was at."""
@@ -79,8 +78,7 @@ class PartialScores:
         # The messages as JSON: in an array of strings each would take as much as the longest.
         with replacing(self.folder / f"{self._number:06d}-{self.process}.npz") as aside, aside.open("wb") as stream:
             np.savez(stream, failed=np.array(json.dumps(self._failed)), **arrays)
-            stream.flush()
-            os.fsync(stream.fileno())
+            to_disk(stream)
         self._waiting, self._failed = [], {}
 
     def read(self) -> tuple[Arrays, dict[int, str]]:

@@ -48,14 +48,15 @@ def score_views(model: ClipModel, videos: Sequence[Views], frames_at_once: int =
         parts = [] if features is None else [features]
         for some in _split(new, frames_at_once):
             parts.append(model.encode_frames(normalise(table.pictures(some).to(device, non_blocking=True))))
-        features = parts[0] if len(parts) == 1 else _join(parts)
+        features = parts[0] if len(parts) == 1 else FrameFeatures.joined(parts)
         kept = np.concatenate([kept, new])
         place[kept] = np.arange(len(kept))
         for some in _split(np.arange(view, stop), max(1, frames_at_once // index.shape[1])):
-            gathered = _gather(features, place[index[some]].ravel())
+            gathered = features.at(torch.from_numpy(place[index[some]].ravel()).to(device))
             logits.append(model.temporal_head(gathered, t[some])[0].float().cpu())
         shared = np.flatnonzero(last_view[kept] >= stop)
-        kept, features, view = kept[shared], _gather(features, shared) if len(shared) else None, stop
+        waiting = torch.from_numpy(shared).to(device)
+        kept, features, view = kept[shared], features.at(waiting) if len(shared) else None, stop
     return list(torch.cat(logits)[torch.from_numpy(again)].split(table.views))
 
 
@@ -113,16 +114,6 @@ def _distinct(index: Indices, t: Tensor) -> tuple[Indices, Tensor, Indices]:
 
 def _split(numbers: Indices, size: int) -> list[Indices]:
     return [numbers[i : i + size] for i in range(0, len(numbers), size)]
-
-
-def _gather(features: FrameFeatures, places: Indices) -> FrameFeatures:
-    at = torch.from_numpy(places).to(features.top.device)
-    return FrameFeatures(features.top[at], tuple(r[at] for r in features.reduced))
-
-
-def _join(parts: Sequence[FrameFeatures]) -> FrameFeatures:
-    reduced = zip(*(part.reduced for part in parts), strict=True)
-    return FrameFeatures(torch.cat([part.top for part in parts]), tuple(torch.cat(maps) for maps in reduced))
 
 
 def average_views(logits: Tensor, how: str) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -10,10 +11,24 @@ from torch import Tensor, nn
 
 
 class FrameFeatures(NamedTuple):
-    """What is known of N frames, each seen alone; small enough to cache. Index the first dimension of each to gather frames."""
+    """What is known of N frames, each seen alone; small enough to cache."""
 
     top: Tensor  # (N, C, h, w): the truncated backbone's map
     reduced: tuple[Tensor, ...] = ()  # one (N, R, h_s, w_s) for each stage that MDE taps
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> FrameFeatures:
+        """Of other frames: every map as `change` makes it."""
+        return FrameFeatures(change(self.top), tuple(change(r) for r in self.reduced))
+
+    def at(self, which: slice | Tensor) -> FrameFeatures:
+        """Of some frames, in the order and as often as `which` has them."""
+        return self.each(lambda maps: maps[which])
+
+    @staticmethod
+    def joined(parts: Sequence[FrameFeatures]) -> FrameFeatures:
+        """Of the frames of all parts, one part after another."""
+        reduced = zip(*(part.reduced for part in parts), strict=True)
+        return FrameFeatures(torch.cat([part.top for part in parts]), tuple(torch.cat(maps) for maps in reduced))
 
 
 @dataclass
@@ -80,8 +95,7 @@ class ClipModel(nn.Module):
         def again(maps: Tensor) -> Tensor:
             return torch.cat([maps, maps.unflatten(0, (-1, T))[also_backwards].flip(1).flatten(0, 1)])
 
-        both = FrameFeatures(again(features.top), tuple(again(r) for r in features.reduced))
-        return both, torch.cat([t, reversed_times(t[also_backwards])])
+        return features.each(again), torch.cat([t, reversed_times(t[also_backwards])])
 
 
 def reversed_times(t: Tensor) -> Tensor:
