@@ -44,12 +44,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.timing import clocked, conditions, device_name, median, publish
 from hitagu_lib.config import DataConfig
 from hitagu_lib.data.dataset import ClipDataset, make_loader, read_clip
-from hitagu_lib.data.extract import VIDEO_SUFFIXES, extract_video
-from hitagu_lib.data.ffmpeg import ffmpeg_path
+from hitagu_lib.prepare.extract import VIDEO_SUFFIXES, extract_video
+from hitagu_lib.media.ffmpeg import ffmpeg_path
 from hitagu_lib.data.frames import MEAN, STD, normalise
-from hitagu_lib.data.lists import read_list
+from hitagu_lib.data.clip_list import read_list
 from hitagu_lib.data.sampling import clip_indices
-from hitagu_lib.provenance import surroundings
+from hitagu_lib.runs.provenance import surroundings
 
 BATCH = 8
 TITLES = {
@@ -113,7 +113,7 @@ def some_clips(scratch: Path) -> tuple[list[Path], str]:
     shared = Path(os.environ.get("HITAGU_SHARED", Path(__file__).resolve().parents[2] / "shared" / "data"))
     if found := sorted(p for p in (shared / "clips").glob("*") if p.suffix in VIDEO_SUFFIXES):
         return found, "real clips"
-    from hitagu_lib.data.synthetic import MiniSpec, prepare_mini
+    from hitagu_lib.prepare.synthetic.make import MiniSpec, prepare_mini
 
     prepare_mini(scratch / "mini", MiniSpec(train_per_class=1, val_per_class=1), progress=False)
     return sorted((scratch / "mini" / "videos" / "train").rglob("*.mp4"))[:3], "mini's videos, enlarged"

@@ -33,7 +33,7 @@ from hitagu_lib.config import ModelConfig, load_config
 from hitagu_lib.models import build_model
 from hitagu_lib.models.backbone import TruncatedResNet
 from hitagu_lib.models.cost import Cost, budget
-from hitagu_lib.provenance import surroundings
+from hitagu_lib.runs.provenance import surroundings
 
 BARE, KINDS = "bare backbone", ("forward", "training step")
 TITLES = {"tsn": "TSN", "tsm": "TSM", "gru": "GRU", "hitagu": "HiTAGU-Net"}

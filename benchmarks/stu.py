@@ -38,7 +38,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.timing import clocked, conditions, device_name, median, publish
 from hitagu_lib.config import STUConfig
 from hitagu_lib.models.stu import ThreeStateTemporalUnit
-from hitagu_lib.provenance import surroundings
+from hitagu_lib.runs.provenance import surroundings
 
 FORMS = ("loop", "closed", "scan")
 GRU, DEEP, GRU_MODULE = "nn.GRU, D to D", "nn.GRU, 3 layers of D", "W_in, BN, nn.GRU, W_o"

@@ -50,7 +50,7 @@ from hitagu_lib import build_model
 from hitagu_lib.config import STAGES, BackboneConfig, load_config
 from hitagu_lib.data.frames import normalise
 from hitagu_lib.data.sampling import segment_indices
-from hitagu_lib.data.synthetic import CLASSES, render_clip
+from hitagu_lib.prepare.synthetic.make import CLASSES, render_clip
 from hitagu_lib.data.transforms import centre_crop
 from hitagu_lib.errors import WeightsError
 from hitagu_lib.models import FrameFeatures
@@ -61,10 +61,10 @@ from hitagu_lib.models.cost import (
     model_cost,
     shape_model,
 )
-from hitagu_lib.runs import project_root
+from hitagu_lib.runs.run_dir import project_root
 from hitagu_lib.viz.figures import clip_rows
 from hitagu_lib.viz.style import new_figure
-from hitagu_lib.widgets import explore
+from hitagu_lib.viz.explore import explore
 
 os.chdir(project_root())  # the same from the root and from book/
 mini = load_config("params/mini.yaml")

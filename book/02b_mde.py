@@ -49,7 +49,7 @@ from hitagu_lib.models.mde import (
     ShiftMatch,
     motion_energy,
 )
-from hitagu_lib.runs import project_root
+from hitagu_lib.runs.run_dir import project_root
 from hitagu_lib.viz.figures import clip_rows
 from hitagu_lib.viz.motion import (
     draw_shifts,
@@ -58,7 +58,7 @@ from hitagu_lib.viz.motion import (
     winning_shift,
 )
 from hitagu_lib.viz.style import new_figure
-from hitagu_lib.widgets import explore
+from hitagu_lib.viz.explore import explore
 
 os.chdir(project_root())
 torch.manual_seed(0)

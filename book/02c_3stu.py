@@ -52,7 +52,7 @@ from hitagu_lib.models import stu as recurrence
 from hitagu_lib.models.baselines import TemporalShift
 from hitagu_lib.models.cost import recipe_cost
 from hitagu_lib.models.stu import ThreeStateTemporalUnit, half_life
-from hitagu_lib.runs import project_root
+from hitagu_lib.runs.run_dir import project_root
 from hitagu_lib.viz.memory import (
     STATES,
     draw_bands,
@@ -60,7 +60,7 @@ from hitagu_lib.viz.memory import (
     read_states,
 )
 from hitagu_lib.viz.style import PALETTE, new_figure
-from hitagu_lib.widgets import explore
+from hitagu_lib.viz.explore import explore
 
 os.chdir(project_root())
 

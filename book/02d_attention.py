@@ -50,10 +50,10 @@ from hitagu_lib.models.attention import (
 )
 from hitagu_lib.models.cost import markdown_table, recipe_cost
 from hitagu_lib.models.head import ClassifierHead
-from hitagu_lib.runs import project_root
+from hitagu_lib.runs.run_dir import project_root
 from hitagu_lib.viz.attention import draw_attention, query_figure
 from hitagu_lib.viz.style import PALETTE, new_figure
-from hitagu_lib.widgets import explore
+from hitagu_lib.viz.explore import explore
 
 os.chdir(project_root())  # the same from the root and from book/
 

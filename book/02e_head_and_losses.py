@@ -44,13 +44,13 @@ from IPython.display import Markdown, display
 from torch import nn
 
 from hitagu_lib.config import TrainConfig, load_config
-from hitagu_lib.losses import CenterLoss, TotalLoss, temporal_consistency
+from hitagu_lib.models.losses import CenterLoss, TotalLoss, temporal_consistency
 from hitagu_lib.models import ClipMaps
 from hitagu_lib.models.cost import markdown_table, recipe_cost
 from hitagu_lib.models.head import ClassifierHead
-from hitagu_lib.runs import project_root
+from hitagu_lib.runs.run_dir import project_root
 from hitagu_lib.viz.style import PALETTE, new_figure
-from hitagu_lib.widgets import explore
+from hitagu_lib.viz.explore import explore
 
 os.chdir(project_root())  # the same from the root and from book/
 for name in ("mini", "k700", "ssv2"):
@@ -100,7 +100,7 @@ def train_toy(lambda_center=0.0, smoothing=0.0, seed=0, steps=400):
         criterion.zero_grad()
         loss.backward()
         adam.step()
-        if cfg.center_loss:  # as in hitagu_lib.learner: their own rate
+        if cfg.center_loss:  # as in hitagu_lib.training.learner: their own rate
             with torch.no_grad():
                 centers = criterion.center.centers
                 centers -= cfg.center_lr * centers.grad / lambda_center
@@ -296,7 +296,7 @@ print("(2e.3) equals the library's")
 #
 # $$c_k \leftarrow c_k - \alpha\, \frac{n_k}{1 + n_k}\, (c_k - m_k), \qquad \alpha = 0.5.$$
 #
-# Here the centres are parameters under plain SGD at a rate of 0.5 (`train.center_lr`). `hitagu_lib.learner` divides their gradient by $\lambda_{center}$, so that the weight governs only
+# Here the centres are parameters under plain SGD at a rate of 0.5 (`train.center_lr`). `hitagu_lib.training.learner` divides their gradient by $\lambda_{center}$, so that the weight governs only
 # what the network feels. The loss is a mean over the batch, which makes a step
 #
 # $$c_k \leftarrow c_k - 0.5\, \frac{n_k}{B}\, (c_k - m_k).$$
@@ -669,7 +669,7 @@ explore(
 #
 # <details><summary>a) It doubles</summary>
 #
-# It would, were it not for the division by $\lambda_{center}$ in `hitagu_lib.learner`.
+# It would, were it not for the division by $\lambda_{center}$ in `hitagu_lib.training.learner`.
 #
 # </details>
 #

@@ -65,7 +65,7 @@ from accelerate import Accelerator
 from IPython.display import Markdown, display
 
 from hitagu_lib import build_model
-from hitagu_lib import train as training
+from hitagu_lib.training import trainer as training
 from hitagu_lib.config import resolve
 from hitagu_lib.data.dataset import (
     ClipDataset,
@@ -77,8 +77,8 @@ from hitagu_lib.data.dataset import (
 )
 from hitagu_lib.evaluation.scores import score_clips
 from hitagu_lib.models.cost import model_cost
-from hitagu_lib.predict import load_model
-from hitagu_lib.runs import project_root, read_metrics
+from hitagu_lib.inference.predict import load_model
+from hitagu_lib.runs.run_dir import project_root, read_metrics
 from hitagu_lib.viz.figures import (
     clip_rows,
     confusion,

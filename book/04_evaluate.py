@@ -43,11 +43,11 @@ import numpy as np
 import torch
 from IPython.display import Markdown, display
 
-from hitagu_lib import train as training
+from hitagu_lib.training import trainer as training
 from hitagu_lib.config import load_config
 from hitagu_lib.data.dataset import open_lists, swap_table
 from hitagu_lib.data.sampling import segment_indices
-from hitagu_lib.data.views import (
+from hitagu_lib.evaluation.protocols import (
     crop_corners,
     dense_clips,
     protocol,
@@ -55,24 +55,24 @@ from hitagu_lib.data.views import (
     segment_clips,
 )
 from hitagu_lib.evaluation.evaluate import evaluate
-from hitagu_lib.evaluation.paired import (
+from hitagu_lib.evaluation.mcnemar import (
     compare_results,
     comparison_text,
     mcnemar,
 )
 from hitagu_lib.evaluation.results import read_results
-from hitagu_lib.evaluation.views import (
+from hitagu_lib.evaluation.multi_view import (
     average_views,
     score_views,
     score_views_plainly,
 )
-from hitagu_lib.predict import load_model
-from hitagu_lib.runs import project_root
+from hitagu_lib.inference.predict import load_model
+from hitagu_lib.runs.run_dir import project_root
 from hitagu_lib.viz.figures import confusion
 from hitagu_lib.viz.live import LiveCurves, watched
 from hitagu_lib.viz.style import PALETTE, new_figure
 from hitagu_lib.viz.views import draw_crops, frames_seen, views_figure
-from hitagu_lib.widgets import explore
+from hitagu_lib.viz.explore import explore
 
 os.chdir(project_root())  # the same from the root and from book/
 

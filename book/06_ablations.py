@@ -46,7 +46,7 @@ import torch
 from IPython.display import Markdown, display
 
 from hitagu_lib import build_model
-from hitagu_lib.comparison import (
+from hitagu_lib.evaluation.seeds import (
     KINDS,
     METHODS,
     above_by_more_than_spread,
@@ -61,15 +61,15 @@ from hitagu_lib.comparison import (
 )
 from hitagu_lib.config import load_config
 from hitagu_lib.data.sampling import segment_indices
-from hitagu_lib.data.synthetic import (
+from hitagu_lib.prepare.synthetic.make import (
     SETTINGS,
     MiniSpec,
     clip_seed,
     render_clip,
 )
-from hitagu_lib.data.synthetic_hard import HARD_FRAMES
-from hitagu_lib.runs import project_root
-from hitagu_lib.viz.comparison import draw_seeds, draw_training
+from hitagu_lib.prepare.synthetic.hard import HARD_FRAMES
+from hitagu_lib.runs.run_dir import project_root
+from hitagu_lib.viz.seeds import draw_seeds, draw_training
 from hitagu_lib.viz.figures import clip_rows
 from hitagu_lib.viz.style import new_figure
 
@@ -103,8 +103,8 @@ for name, folder in FOLDERS.items():
 # They were made by
 #
 # ```bash
-# python benchmarks/compare.py --params params/hard.yaml --out outputs/published/hard
-# python benchmarks/compare.py --params params/mini.yaml --out outputs/published/mini-compare
+# python experiments/compare.py --params params/hard.yaml --out outputs/published/hard
+# python experiments/compare.py --params params/mini.yaml --out outputs/published/mini-compare
 # ```
 #
 # with `--overrides "train.precision=bf16 train.eval_every=100"` (and `eval.order_tests=false` on hard; what is only looked at costs time, too), on a CPU that computes in bfloat16; leave the precision out on one that
@@ -733,7 +733,7 @@ if OURS in by_method(hard):
 # %% [markdown]
 # Where it says *not measured*, nothing is known: this book does not claim that each of its choices helps, only that each can be switched off. Before
 # you run one, write down what you expect and by how much; and note that a variant of the model keeps the recipe's epochs here, while the methods above
-# keep the time. `benchmarks/compare.py --methods HiTAGU-Net "without 3STU"` keeps the time for the latter, too.
+# keep the time. `experiments/compare.py --methods HiTAGU-Net "without 3STU"` keeps the time for the latter, too.
 #
 # ## Summary
 #
@@ -782,7 +782,7 @@ for name, peer, kind in BAR:
 # <details><summary>Solution</summary>
 #
 # ```bash
-# python benchmarks/compare.py --params params/hard.yaml --out outputs/one-direction \
+# python experiments/compare.py --params params/hard.yaml --out outputs/one-direction \
 #     --methods HiTAGU-Net TSM --seeds 0 1 \
 #     --overrides "train.both_directions=false eval.order_tests=false"
 # ```
@@ -798,7 +798,7 @@ for name, peer, kind in BAR:
 #
 # ```python
 # import numpy as np
-# from hitagu_lib.comparison import by_method, read_runs
+# from hitagu_lib.evaluation.seeds import by_method, read_runs
 #
 # top1 = by_method(read_runs("outputs/published/hard"))
 # rng = np.random.default_rng(0)

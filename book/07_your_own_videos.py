@@ -52,19 +52,19 @@ from pathlib import Path
 
 from IPython.display import Video
 
-from hitagu_lib import train as training
+from hitagu_lib.training import trainer as training
 from hitagu_lib.config import resolve
-from hitagu_lib.data.ffmpeg import ffmpeg_path
-from hitagu_lib.data.folders import (
+from hitagu_lib.media.ffmpeg import ffmpeg_path
+from hitagu_lib.prepare.split import (
     choose_validation,
     read_videos,
     sources,
     split_videos,
 )
-from hitagu_lib.data.synthetic import CLASSES, render_clip, write_videos
+from hitagu_lib.prepare.synthetic.make import CLASSES, render_clip, write_videos
 from hitagu_lib.errors import HitaguError
-from hitagu_lib.predict import load_model, predict
-from hitagu_lib.runs import project_root
+from hitagu_lib.inference.predict import load_model, predict
+from hitagu_lib.runs.run_dir import project_root
 from hitagu_lib.viz.live import LiveCurves, watched
 from hitagu_lib.viz.overlay import overlay_video
 from hitagu_lib.viz.style import new_figure

@@ -174,7 +174,7 @@ class EvalConfig:
         False  # also with frames shuffled and reversed, and `hitagu evaluate` with the middle frame alone
     )
     tsn_baseline: bool = False  # also train TSN by the same recipe
-    # what `hitagu evaluate` looks at of a video: hitagu_lib/data/views.py
+    # what `hitagu evaluate` looks at of a video: hitagu_lib/evaluation/protocols.py
     protocol: str = _option("single", choices=("single", "multi", "tsm_twice"))
     clips: int | None = _option(None, low=1)  # a video; null: the protocol's own number
     crops: int | None = _option(None, low=1)  # a frame; null: the protocol's own number

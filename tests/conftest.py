@@ -31,7 +31,7 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A mini data set of 3 training and 2 validation clips a class, its frames written without ffmpeg."""
-    from hitagu_lib.data.synthetic import MiniSpec, prepare_mini
+    from hitagu_lib.prepare.synthetic.make import MiniSpec, prepare_mini
 
     out = tmp_path_factory.mktemp("data") / "tiny"
     prepare_mini(out, MiniSpec(train_per_class=3, val_per_class=2), use_ffmpeg=False, workers=1, progress=False)

@@ -21,10 +21,10 @@ from hitagu_lib.cli.checkpoints import add_checkpoints
 from hitagu_lib.cli.data import add_extract, add_index, add_prepare, add_split
 from hitagu_lib.cli.export import add_export
 from hitagu_lib.cli.report import add_report
-from hitagu_lib.cli.scoring import add_evaluate, add_predict
-from hitagu_lib.cli.training import add_train
+from hitagu_lib.cli.evaluate import add_evaluate, add_predict
+from hitagu_lib.cli.train import add_train
 from hitagu_lib.errors import HitaguError
-from hitagu_lib.stopping import Stopped
+from hitagu_lib.training.signals import Stopped
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -32,7 +32,7 @@ def add_checkpoints(commands: Commands[argparse.ArgumentParser]) -> None:
 
 
 def _list(args: argparse.Namespace) -> int:
-    from hitagu_lib.checkpoints import read_names
+    from hitagu_lib.runs.published import read_names
 
     for name, published in read_names(args.params).items():
         print(f"{name:8} {published.file}  ({published.what}): {published.state()}")
@@ -40,7 +40,7 @@ def _list(args: argparse.Namespace) -> int:
 
 
 def _fetch(args: argparse.Namespace) -> int:
-    from hitagu_lib.checkpoints import fetch, read_names
+    from hitagu_lib.runs.published import fetch, read_names
     from hitagu_lib.errors import WeightsError
 
     names = read_names(args.params)

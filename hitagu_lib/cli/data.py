@@ -29,8 +29,8 @@ def add_prepare(commands: Commands[argparse.ArgumentParser]) -> None:
 
 
 def _prepare(args: argparse.Namespace) -> int:
-    from hitagu_lib.data.lists import read_list
-    from hitagu_lib.data.synthetic import MiniSpec, prepare_mini
+    from hitagu_lib.data.clip_list import read_list
+    from hitagu_lib.prepare.synthetic.make import MiniSpec, prepare_mini
 
     counts = {"train_per_class": args.train_per_class, "val_per_class": args.val_per_class}
     given = {name: count for name, count in counts.items() if count is not None}
@@ -68,7 +68,7 @@ def add_extract(commands: Commands[argparse.ArgumentParser]) -> None:
 
 
 def _extract(args: argparse.Namespace) -> int:
-    from hitagu_lib.data.extract import MANIFEST, extract_tree, extract_video
+    from hitagu_lib.prepare.extract import MANIFEST, extract_tree, extract_video
 
     one, tree = (args.video, args.folder), (args.root, args.out)
     if not (all(one) and not any(tree)) and not (all(tree) and not any(one)):
@@ -132,8 +132,8 @@ def add_index(commands: Commands[argparse.ArgumentParser]) -> None:
 
 
 def _index(args: argparse.Namespace) -> int:
-    from hitagu_lib.data.index import index_frames
-    from hitagu_lib.data.lists import check_list, read_list
+    from hitagu_lib.prepare.index import index_frames
+    from hitagu_lib.data.clip_list import check_list, read_list
 
     if args.root is None:  # required here, and not in front of kinetics700 and ssv2
         args.parser.error("the following arguments are required: --root")
@@ -203,7 +203,7 @@ def _add_annotations(datasets: Commands[argparse.ArgumentParser], name: str, tit
 def _index_annotations(args: argparse.Namespace) -> int:
     from collections import Counter
 
-    from hitagu_lib.data.annotations import index_kinetics700, index_ssv2
+    from hitagu_lib.prepare.annotations import index_kinetics700, index_ssv2
 
     options = {
         "relative_to": args.relative_to,
@@ -262,8 +262,8 @@ def add_split(commands: Commands[argparse.ArgumentParser]) -> None:
 
 
 def _split(args: argparse.Namespace) -> int:
-    from hitagu_lib.data.extract import MANIFEST
-    from hitagu_lib.data.folders import split_videos
+    from hitagu_lib.prepare.extract import MANIFEST
+    from hitagu_lib.prepare.split import split_videos
 
     if args.seed < 0:
         args.parser.error(f"--seed: found {args.seed}, expected at least 0")

@@ -28,7 +28,7 @@ def add_export(commands: Commands[argparse.ArgumentParser]) -> None:
 
 
 def _export(args: argparse.Namespace) -> int:
-    from hitagu_lib.export import export_checkpoint
+    from hitagu_lib.inference.export import export_checkpoint
 
     cfg, difference = export_checkpoint(args.checkpoint, args.out, args.num_frames, args.image_size)
     T, S = cfg.data.num_frames, cfg.data.image_size

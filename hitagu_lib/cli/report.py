@@ -53,7 +53,7 @@ def add_report(commands: Commands[argparse.ArgumentParser]) -> None:
 
 def _report_model(args: argparse.Namespace) -> int:
     from hitagu_lib.config import load_config
-    from hitagu_lib.report import model_report, model_report_text
+    from hitagu_lib.models.report import model_report, model_report_text
 
     report = model_report(load_config(args.params, args.overrides), args.classes)
     print(json.dumps(report, indent=2) if args.json else model_report_text(report))
@@ -62,7 +62,7 @@ def _report_model(args: argparse.Namespace) -> int:
 
 def _report_lists(args: argparse.Namespace) -> int:
     from hitagu_lib.config import load_config
-    from hitagu_lib.data.audit import audit_lists, audit_text, is_clean
+    from hitagu_lib.prepare.audit import audit_lists, audit_text, is_clean
 
     report = audit_lists(load_config(args.params, args.overrides).data)
     print(json.dumps(report, indent=2, ensure_ascii=False) if args.json else audit_text(report))
@@ -70,7 +70,7 @@ def _report_lists(args: argparse.Namespace) -> int:
 
 
 def _report_compare(args: argparse.Namespace) -> int:
-    from hitagu_lib.evaluation.paired import compare_results, comparison_text
+    from hitagu_lib.evaluation.mcnemar import compare_results, comparison_text
 
     found = compare_results(args.a, args.b)
     print(json.dumps(found, indent=2, ensure_ascii=False) if args.json else comparison_text(found))

@@ -1,1 +1,1 @@
-"""From video files to clips: extraction, lists, sampling, decoding, transforms, datasets."""
+"""Online: a list of clips to batches."""

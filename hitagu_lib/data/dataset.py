@@ -18,12 +18,12 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from hitagu_lib.config import DataConfig
 from hitagu_lib.data.frames import read_source
-from hitagu_lib.data.lists import ClipList, read_list
+from hitagu_lib.data.clip_list import ClipList, read_list
 from hitagu_lib.data.sampling import clip_indices, clip_times
 from hitagu_lib.data.transforms import RandomCrop, centre_crop, mirror
 from hitagu_lib.data.video import need_av
 from hitagu_lib.errors import ClipError, ConfigError
-from hitagu_lib.stopping import leave_signals_to_trainer
+from hitagu_lib.training.signals import leave_signals_to_trainer
 
 
 class Batch(TypedDict):
@@ -197,7 +197,7 @@ def prepare_data(cfg: DataConfig, progress: bool = False) -> None:
     """Make the data set that `data.prepare` names, where it is not there yet."""
     made = Path(cfg.train_list).exists() and Path(cfg.val_list).exists()
     if cfg.prepare is not None and not made:
-        from hitagu_lib.data.synthetic import MiniSpec, prepare_mini
+        from hitagu_lib.prepare.synthetic.make import MiniSpec, prepare_mini
 
         prepare_mini(Path(cfg.root).parent, MiniSpec.of(cfg.prepare), progress=progress)
 

@@ -26,8 +26,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hitagu_lib.data.extract import VIDEO_SUFFIXES
-from hitagu_lib.data.ffmpeg import missing_bytes
+from hitagu_lib.prepare.extract import VIDEO_SUFFIXES
+from hitagu_lib.media.ffmpeg import missing_bytes
 from hitagu_lib.data.frames import stacked
 from hitagu_lib.errors import ClipError, ConfigError
 

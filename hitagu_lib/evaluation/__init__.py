@@ -6,5 +6,5 @@
     evaluate.py   `hitagu evaluate`: the list, or one video, to the result folder (results.py) with its measures (metrics.py)
     paired.py     `hitagu report compare`: two result folders, video by video
 
-Which frames and crops the views are: hitagu_lib/data/views.py.
+Which frames and crops the views are: hitagu_lib/evaluation/protocols.py.
 """

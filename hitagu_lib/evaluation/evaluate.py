@@ -15,20 +15,20 @@ from accelerate import Accelerator
 from hitagu_lib import __version__
 from hitagu_lib.config import Config
 from hitagu_lib.data.dataset import check_paths, prepare_data, swap_table
-from hitagu_lib.data.lists import read_list
+from hitagu_lib.data.clip_list import read_list
 from hitagu_lib.data.sampling import Indices
-from hitagu_lib.data.views import Protocol, protocol, read_views
-from hitagu_lib.devices import make_accelerator
+from hitagu_lib.evaluation.protocols import Protocol, protocol, read_views
+from hitagu_lib.training.distributed import make_accelerator
 from hitagu_lib.errors import ConfigError
 from hitagu_lib.evaluation.metrics import LEVEL, RESAMPLES, accuracies, accuracy_by_views, calibration
-from hitagu_lib.evaluation.partial import PartialScores, open_folder
+from hitagu_lib.evaluation.resume import PartialScores, open_folder
 from hitagu_lib.evaluation.results import write_results
-from hitagu_lib.evaluation.scoring import Evaluation, score_list
-from hitagu_lib.evaluation.views import average_views, score_views
+from hitagu_lib.evaluation.score_list import Evaluation, score_list
+from hitagu_lib.evaluation.multi_view import average_views, score_views
 from hitagu_lib.files import file_sha256, write_atomic
 from hitagu_lib.models import ClipModel
-from hitagu_lib.predict import frame_folder, load_model
-from hitagu_lib.provenance import surroundings
+from hitagu_lib.inference.predict import frame_folder, load_model
+from hitagu_lib.runs.provenance import surroundings
 
 
 def evaluate(

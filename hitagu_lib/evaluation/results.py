@@ -7,7 +7,7 @@
     scores.npz        of N videos, K classes, V views: rows, labels, paths (N,), scores (N, K), view_logits (N, V, K) clip by clip, with
                       the order tests shuffled, reversed, frozen (N, K); classes (K,), clips, crops, average, listed: the list's length
     report.json       everything that is one number or few
-    partial/          what is scored so far, while it is not finished: hitagu_lib/evaluation/partial.py
+    partial/          what is scored so far, while it is not finished: hitagu_lib/evaluation/resume.py
 
 Scores and logits are float32; those of the views take N V K x 4 bytes.
 """
@@ -24,13 +24,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hitagu_lib.data.lists import ClipList
+from hitagu_lib.data.clip_list import ClipList
 from hitagu_lib.data.sampling import Indices
-from hitagu_lib.data.views import Protocol
+from hitagu_lib.evaluation.protocols import Protocol
 from hitagu_lib.errors import ConfigError
 from hitagu_lib.evaluation.metrics import accuracy_by_views, confusion_matrix
 from hitagu_lib.evaluation.scores import ORDERS, Scores
-from hitagu_lib.evaluation.scoring import Evaluation
+from hitagu_lib.evaluation.score_list import Evaluation
 from hitagu_lib.files import quoted, replacing, write_atomic
 
 

@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 from hitagu_lib.data.dataset import Batch, ClipDataset
 from hitagu_lib.data.frames import normalise
 from hitagu_lib.data.sampling import Indices
-from hitagu_lib.data.views import Views
+from hitagu_lib.evaluation.protocols import Views
 from hitagu_lib.errors import ClipError
 from hitagu_lib.models.clip_model import reversed_times
 

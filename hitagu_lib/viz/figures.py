@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from hitagu_lib.runs import read_metrics
+from hitagu_lib.runs.run_dir import read_metrics
 from hitagu_lib.viz.style import PALETTE, WIDTH, new_figure
 
 

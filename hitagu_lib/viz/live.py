@@ -21,7 +21,7 @@ def watched() -> bool:
 
 
 class LiveCurves:
-    """The `on_epoch` of `hitagu_lib.train.train`, for notebooks; of a run that goes on, earlier epochs are shown as well."""
+    """The `on_epoch` of `hitagu_lib.training.trainer.train`, for notebooks; of a run that goes on, earlier epochs are shown as well."""
 
     def __init__(self, total_epochs: int) -> None:
         self.total_epochs = total_epochs

@@ -12,7 +12,7 @@ from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from hitagu_lib.data.sampling import Indices
-from hitagu_lib.data.views import Protocol, Views
+from hitagu_lib.evaluation.protocols import Protocol, Views
 from hitagu_lib.viz.style import PALETTE, WIDTH, new_figure
 
 _GAP = 3  # white pixels between the frames of a strip

@@ -1,0 +1,118 @@
+"""HiTAGU-Net against its peers: the same recipe, the same training time, several seeds.
+
+    python experiments/compare.py --params params/hard.yaml --out outputs/published/hard
+
+Every method has the recipe's data, resolution, augmentation, batch size and schedule; only `model.temporal` (or a switch) differs, and
+the number of epochs: a method whose step is cheaper trains for more of them, so that all take the time that HiTAGU-Net takes. Steps are
+timed first, by turns, in processor seconds of one thread, and the epochs written to <out>/epochs.json; delete it to time again.
+
+Each run is a process of its own with one thread. A published run is not repeated and one that was stopped goes on, so the command can be
+given again at any time, with the same overrides; each run's small files are in <out>/<method>-seed<seed>/ as soon as it ends, and
+<out>/compare.md is written anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import torch
+
+from hitagu_lib.evaluation.seeds import METHODS, PUBLISHED, folder_name, is_published, kinds_table, methods_table, read_runs
+from hitagu_lib.config import load_config
+from hitagu_lib.data.dataset import ClipDataset, make_loader, open_lists, prepare_data
+from hitagu_lib.training.distributed import make_accelerator
+from hitagu_lib.files import write_atomic
+from hitagu_lib.training.learner import Learner
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--params", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument(
+        "--parallel", type=int, default=2, help="runs at a time, one thread each (default: %(default)s)"
+    )
+    parser.add_argument("--overrides", default="", help='for all methods, such as "train.precision=bf16"')
+    args = parser.parse_args()
+    # One thread a run, and no loader processes beside it: then its processor seconds are all it has cost.
+    common = f"{args.overrides} data.workers=0 eval.tsn_baseline=false"
+    prepare_data(load_config(args.params, common).data, progress=True)
+    args.out.mkdir(parents=True, exist_ok=True)
+    epochs = matched_epochs(args.params, common, args.out / "epochs.json")
+    jobs = [(seed, method) for seed in args.seeds for method in args.methods]
+
+    def job(key: tuple[int, str]) -> None:
+        seed, method = key
+        name = folder_name(method, seed)
+        run = f"{load_config(args.params).run}-compare/{name}"
+        overrides = f"{common} {METHODS[method]} run={run} train.seed={seed} train.epochs={epochs[method]}"
+        published = args.out / name
+        if is_published(published, load_config(args.params, overrides)):
+            return
+        command = [sys.executable, "-m", "hitagu_lib.training.trainer", "--params", str(args.params), "--overrides", overrides]
+        subprocess.run(command, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL)
+        published.mkdir(parents=True, exist_ok=True)
+        for file in PUBLISHED:
+            shutil.copyfile(Path(run) / file, published / file)
+        write_table(args.out)
+
+    with ThreadPoolExecutor(args.parallel) as pool:
+        list(pool.map(job, jobs))
+    print((args.out / "compare.md").read_text(encoding="utf-8"))
+
+
+def matched_epochs(params: Path, common: str, file: Path, steps: int = 4, rounds: int = 5) -> dict[str, int]:
+    """Epochs a method for the training time that the first one takes; from `file`, or timed and written there."""
+    if file.exists():
+        return {method: cost["epochs"] for method, cost in json.loads(file.read_text(encoding="utf-8")).items()}
+    torch.set_num_threads(1)
+    learners = {}
+    for method, overrides in METHODS.items():
+        cfg = load_config(params, f"{common} {overrides}")
+        train_clips, _ = open_lists(cfg.data)
+        loader = make_loader(ClipDataset(train_clips, cfg.data, train=True), cfg.train.batch_size, shuffle=True)
+        learners[method] = (Learner(cfg, train_clips.classes, len(loader), make_accelerator(cfg.train)), loader)
+    seconds: dict[str, list[float]] = {method: [] for method in METHODS}
+    for turn in range(rounds + 1):
+        for method, (learner, loader) in learners.items():
+            batches = iter(loader)
+            started = time.process_time()
+            for _ in range(steps):
+                learner.step([next(batches)])
+            if turn > 0:  # the first round warms up
+                seconds[method].append((time.process_time() - started) / steps)
+    cost = {method: statistics.median(times) for method, times in seconds.items()}
+    first = next(iter(METHODS))
+    epochs = {method: round(load_config(params).train.epochs * cost[first] / cost[method]) for method in METHODS}
+    table = {
+        method: {
+            "epochs": epochs[method],
+            "seconds_per_step": round(cost[method], 4),
+            "spread": [round(min(seconds[method]), 4), round(max(seconds[method]), 4)],
+        }
+        for method in METHODS
+    }
+    write_atomic(file, [json.dumps(table, indent=2) + "\n"])
+    return epochs
+
+
+def write_table(out: Path) -> None:
+    """<out>/compare.md: a method a row, mean and standard deviation over seeds, from the published files."""
+    runs = read_runs(out)
+    kinds = kinds_table(runs)
+    write_atomic(out / "compare.md", [f"{line}\n" for line in [*methods_table(runs), *([""] if kinds else []), *kinds]])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+"""Scoring videos by several views each, every distinct picture encoded once.
+
+    views of a video --distinct pictures--> encode_frames --gathered, clip by clip--> temporal_head -> logits (V, K) -> their average (K,)
+
+What the views are is told in hitagu_lib/evaluation/protocols.py. TSM mixes frames inside its backbone, so that it has nothing to share between views:
+its views are computed one after another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hitagu_lib.data.frames import normalise
+from hitagu_lib.data.sampling import Indices
+from hitagu_lib.evaluation.protocols import Views
+from hitagu_lib.models import ClipModel, FrameFeatures
+
+
+@torch.inference_mode()
+def score_views(model: ClipModel, videos: Sequence[Views], frames_at_once: int = 64) -> list[Tensor]:
+    """The logits of every view, float32 (V, K) for each video, by a model in evaluation mode. All views have the same T and size.
+
+    Each distinct picture is encoded once, each distinct view goes once through the temporal half: as `score_views_plainly` within float
+    rounding. No more than `frames_at_once` pictures are in the network at a time, in either half, and no more than that, or than one view
+    with what later ones share with it where that is more, are kept as features: a feature is forgotten after its last view.
+    """
+    if not model.shares_frames:
+        return score_views_plainly(model, videos, frames_at_once)
+    device = next(model.parameters()).device
+    table = _Pictures(videos)
+    index, t, again = _distinct(table.index, table.t)
+    t = t.to(device)
+    last_view = np.zeros(table.count, np.int64)
+    for view, pictures in enumerate(index):
+        last_view[pictures] = view
+    kept, features = np.zeros(0, np.int64), None  # the pictures whose features are there, and these
+    place = np.zeros(table.count, np.int64)  # of a picture among them
+    logits, view = [], 0
+    while view < len(index):
+        stop, needed = view + 1, np.union1d(kept, index[view])
+        while stop < len(index) and len(more := np.union1d(needed, index[stop])) <= frames_at_once:
+            stop, needed = stop + 1, more
+        new = np.setdiff1d(needed, kept, assume_unique=True)
+        parts = [] if features is None else [features]
+        for some in _split(new, frames_at_once):
+            parts.append(model.encode_frames(normalise(table.pictures(some).to(device, non_blocking=True))))
+        features = parts[0] if len(parts) == 1 else FrameFeatures.joined(parts)
+        kept = np.concatenate([kept, new])
+        place[kept] = np.arange(len(kept))
+        for some in _split(np.arange(view, stop), max(1, frames_at_once // index.shape[1])):
+            gathered = features.at(torch.from_numpy(place[index[some]].ravel()).to(device))
+            logits.append(model.temporal_head(gathered, t[some])[0].float().cpu())
+        shared = np.flatnonzero(last_view[kept] >= stop)
+        waiting = torch.from_numpy(shared).to(device)
+        kept, features, view = kept[shared], features.at(waiting) if len(shared) else None, stop
+    return list(torch.cat(logits)[torch.from_numpy(again)].split(table.views))
+
+
+@torch.inference_mode()
+def score_views_plainly(model: ClipModel, videos: Sequence[Views], frames_at_once: int = 64) -> list[Tensor]:
+    """The same by the plain loop: every view through the whole network, as many at a time as `frames_at_once` allows, at least one."""
+    device = next(model.parameters()).device
+    table = _Pictures(videos)
+    T = table.index.shape[1]
+    logits = []
+    for some in _split(np.arange(len(table.index)), max(1, frames_at_once // T)):
+        x = table.pictures(table.index[some].ravel()).to(device, non_blocking=True).unflatten(0, (-1, T))
+        logits.append(model(normalise(x), table.t[some].to(device)).float().cpu())
+    return list(torch.cat(logits).split(table.views))
+
+
+class _Pictures:
+    """The pictures and views of several videos under one numbering."""
+
+    def __init__(self, videos: Sequence[Views]) -> None:
+        self.videos = videos
+        self.starts = np.cumsum([0] + [len(v.corners) * len(v.frames) for v in videos])
+        self.count = int(self.starts[-1])
+        self.views = [len(v.index) for v in videos]
+        self.index: Indices = np.concatenate([v.index + start for v, start in zip(videos, self.starts, strict=False)])
+        self.t = torch.cat([v.t for v in videos])
+
+    def pictures(self, numbers: Indices) -> Tensor:
+        """uint8 (len(numbers), 3, S, S)"""
+        owner = np.searchsorted(self.starts, numbers, side="right") - 1
+        out: Tensor | None = None
+        for i in np.unique(owner):
+            mine = np.flatnonzero(owner == i)
+            part = self.videos[i].pictures(numbers[mine] - self.starts[i])
+            if len(mine) == len(numbers):
+                return part
+            out = part.new_empty((len(numbers), *part.shape[1:])) if out is None else out
+            out[torch.from_numpy(mine)] = part
+        assert out is not None
+        return out
+
+
+def _distinct(index: Indices, t: Tensor) -> tuple[Indices, Tensor, Indices]:
+    """The distinct views among index (V, T), t (V, T), and which of them each view is (V,).
+
+    They are sorted by their pictures, whatever the order they show them in: views of one crop follow one another, and those that share
+    pictures are near, so that few features wait for a later view.
+    """
+    both = np.concatenate([index, t.numpy().view(np.int32)], axis=1)  # pictures at other times are another view
+    _, first, again = np.unique(both, axis=0, return_index=True, return_inverse=True)
+    index = index[first]
+    order = np.lexsort(np.sort(index, axis=1).T[::-1])
+    return index[order], t[first[order]], np.argsort(order)[again.ravel()]
+
+
+def _split(numbers: Indices, size: int) -> list[Indices]:
+    return [numbers[i : i + size] for i in range(0, len(numbers), size)]
+
+
+def average_views(logits: Tensor, how: str) -> Tensor:
+    """One score a class from the logits of a video's views: (..., V, K) -> (..., K), means of "probabilities" or of "logits"."""
+    return (torch.softmax(logits, dim=-1) if how == "probabilities" else logits).mean(-2)

@@ -1,0 +1,193 @@
+"""Reading what experiments/compare.py publishes: runs of several methods and seeds, their spread, and tables of them.
+
+    <out>/<method>-seed<seed>/{params.yaml,provenance.json,metrics.jsonl,summary.json,val_classes.csv}
+    <out>/epochs.json
+
+Any subset of methods and seeds will do: a grid is looked at while it runs. All values are percent unless named otherwise.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hitagu_lib.config import Config, load_config
+from hitagu_lib.errors import ConfigError
+from hitagu_lib.runs.run_dir import changed_params
+
+METHODS = {
+    "HiTAGU-Net": "",
+    "without 3STU": "model.stu.enabled=false",
+    "TSM": "model.temporal=tsm",
+    "GRU": "model.temporal=gru",
+    "TSN": "model.temporal=tsn",
+}
+"""Method, as tables name it -> what of the recipe it changes. The first is the one whose training time all take."""
+
+PUBLISHED = ("params.yaml", "provenance.json", "metrics.jsonl", "summary.json", "val_classes.csv")
+"""The files of a run that are kept."""
+
+KINDS = ("one motion", "two events and a pause")
+
+
+def kind_of(label: str) -> str:
+    """Which of KINDS a class is: what happens at once, or what has a pause in it."""
+    return KINDS[", then " in label]
+
+
+def folder_name(method: str, seed: int) -> str:
+    """The folder of a run, under the comparison's."""
+    return f"{method.lower().replace(' ', '-')}-seed{seed}"
+
+
+@dataclass(frozen=True)
+class PublishedRun:
+    """A finished run of a comparison."""
+
+    method: str
+    seed: int
+    folder: Path
+    summary: dict[str, Any]
+    classes: dict[str, tuple[int, int]]  # label -> (correct, validation clips) of the last epoch's weights
+
+    def top1(self, kind: str | None = None, label: str | None = None) -> float | None:
+        """Top-1 over all classes, over those of a kind, or of one class; None where there is no such clip."""
+        if kind is None and label is None:
+            return 100 * float(self.summary["val_top1"])
+        rows = [n for name, n in self.classes.items() if kind in (None, kind_of(name)) and label in (None, name)]
+        correct, clips = (sum(column) for column in zip(*rows, strict=True)) if rows else (0, 0)
+        return 100 * correct / clips if clips else None
+
+
+def read_runs(out: str | Path) -> list[PublishedRun]:
+    """The finished runs under `out`, in METHODS' order, then by seed; none where the folder is missing or empty.
+
+    A run whose last two files are not both there is still being copied, and left out. Raises ConfigError on a file that is not as
+    experiments/compare.py writes it.
+    """
+    runs = []
+    for method in METHODS:
+        found = []
+        for folder in Path(out).glob(folder_name(method, 0).removesuffix("0") + "*"):
+            summary, classes = folder / "summary.json", folder / "val_classes.csv"
+            if summary.exists() and classes.exists():
+                read = _read_summary(summary)
+                found.append(PublishedRun(method, read["seed"], folder, read, _read_classes(classes)))
+        runs += sorted(found, key=lambda run: run.seed)
+    return runs
+
+
+def is_published(folder: Path, cfg: Config) -> bool:
+    """Whether `folder` holds the finished run that `cfg` describes; keys that are newer than the run count as their defaults.
+
+    Raises ConfigError where it holds a run with other parameters.
+    """
+    if not all((folder / name).exists() for name in PUBLISHED):
+        return False
+    there = load_config(folder / "params.yaml").to_yaml()
+    if changed := changed_params(there, cfg.to_yaml(), "published"):
+        raise ConfigError(
+            f"{folder}: this run was made with other parameters:\n"
+            + "\n".join(changed)
+            + "\nRemove it, or choose another --out"
+        )
+    return True
+
+
+def _read_summary(file: Path) -> dict[str, Any]:
+    try:
+        summary = json.loads(file.read_text(encoding="utf-8"))
+        missing = {"seed", "epochs", "val_clips", "val_top1", "train_cpu_seconds"} - summary.keys()
+    except (ValueError, AttributeError) as error:
+        raise ConfigError(f"{file}: found no JSON object ({error}); expected the summary of a run") from error
+    if missing:
+        raise ConfigError(f"{file}: found no {', '.join(sorted(missing))}; expected the summary of a run")
+    if not file.parent.name.endswith(f"-seed{summary['seed']}"):
+        raise ConfigError(f"{file}: found seed {summary['seed']}; expected the one that the folder is named after")
+    return summary
+
+
+def _read_classes(file: Path) -> dict[str, tuple[int, int]]:
+    with file.open(encoding="utf-8", newline="") as rows:
+        try:
+            return {row["label"]: (int(row["correct"]), int(row["clips"])) for row in csv.DictReader(rows)}
+        except (KeyError, TypeError, ValueError) as error:
+            raise ConfigError(f"{file}: found {error!r}; expected columns label, clips, correct") from error
+
+
+def by_method(
+    runs: Iterable[PublishedRun], kind: str | None = None, label: str | None = None
+) -> dict[str, list[float]]:
+    """Method -> top-1 of each of its seeds; methods without any are left out."""
+    values: dict[str, list[float]] = {}
+    for run in runs:
+        if (top1 := run.top1(kind, label)) is not None:
+            values.setdefault(run.method, []).append(top1)
+    return values
+
+
+def paired_differences(
+    runs: Sequence[PublishedRun], method: str, peer: str, kind: str | None = None
+) -> dict[int, float]:
+    """Seed -> top-1 of `method` less that of `peer`, in points, for the seeds that both have."""
+    ours, theirs = (
+        {run.seed: top1 for run in runs if run.method == name and (top1 := run.top1(kind)) is not None}
+        for name in (method, peer)
+    )
+    return {seed: ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())}
+
+
+def above_by_more_than_spread(ours: Sequence[float], theirs: Sequence[float]) -> bool | None:
+    """Whether our mean is above theirs by more than the sum of both standard deviations; None with fewer than two seeds of either."""
+    if min(len(ours), len(theirs)) < 2:
+        return None
+    return statistics.mean(ours) - statistics.mean(theirs) > statistics.stdev(ours) + statistics.stdev(theirs)
+
+
+def spread(values: Sequence[float]) -> str:
+    """Mean ± standard deviation (that of a sample, n - 1); of a single value the value."""
+    return f"{statistics.mean(values):.1f} ± {statistics.stdev(values):.1f}" if len(values) > 1 else f"{values[0]:.1f}"
+
+
+def methods_table(runs: Sequence[PublishedRun]) -> list[str]:
+    """Lines of Markdown, a method a row: mean and standard deviation over seeds, each seed, epochs, time."""
+    lines = [
+        "| method | seeds | validation top-1, mean ± sd (%) | each seed (%) | epochs | training, processor seconds |",
+        "|---|---:|---:|---|---:|---:|",
+    ]
+    for method, top1 in by_method(runs).items():
+        summaries = [run.summary for run in runs if run.method == method]
+        seconds = statistics.mean(summary["train_cpu_seconds"] for summary in summaries)
+        each = ", ".join(f"{value:.1f}" for value in top1)
+        epochs = "/".join(str(n) for n in sorted({summary["epochs"] for summary in summaries}))
+        lines.append(f"| {method} | {len(top1)} | {spread(top1)} | {each} | {epochs} | {seconds:.0f} |")
+    return lines
+
+
+def kinds_table(runs: Sequence[PublishedRun]) -> list[str]:
+    """Lines of Markdown, a kind of class a row, a method a column; none where all classes are of one kind."""
+    kinds = {kind: by_method(runs, kind) for kind in KINDS}
+    return _spread_table("top-1 (%) on", runs, kinds) if all(kinds.values()) else []
+
+
+def classes_table(runs: Sequence[PublishedRun], labels: Iterable[str] | None = None) -> list[str]:
+    """Lines of Markdown, a class a row, a method a column; none without runs. labels: which classes, in which order; None: the runs'."""
+    labels = dict.fromkeys(label for run in runs for label in run.classes) if labels is None else labels
+    return _spread_table("class", runs, {label: by_method(runs, label=label) for label in labels}) if runs else []
+
+
+def _spread_table(title: str, runs: Sequence[PublishedRun], rows: dict[str, dict[str, list[float]]]) -> list[str]:
+    methods = list(by_method(runs))
+    return [
+        f"| {title} | {' | '.join(methods)} |",
+        "|---|" + "---:|" * len(methods),
+        *(
+            f"| {name} | {' | '.join(spread(row[m]) if m in row else '-' for m in methods)} |"
+            for name, row in rows.items()
+        ),
+    ]

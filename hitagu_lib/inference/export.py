@@ -1,0 +1,156 @@
+"""A network as one file that runs without this library: torch.export's .pt2, or ONNX.
+
+    x (B, T, 3, H, W) float32, normalised;  t (B, T) float32, in reference strides  ->  logits (B, num_classes)
+
+B is free. T, H and W are fixed when the file is made: the graph is written out for one T, with a loop over the frames unrolled and each
+frame's place in the clip a constant of the graph. For clips of another length export once more, with that T.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.export import ExportedProgram
+
+from hitagu_lib import __version__
+from hitagu_lib.config import Config
+from hitagu_lib.data.frames import MEAN, STD
+from hitagu_lib.errors import ExportError
+from hitagu_lib.files import replacing
+from hitagu_lib.models import ClipModel
+from hitagu_lib.inference.predict import load_model
+
+TOLERANCE = 1e-4
+"""How far a logit may be from the module's: absolutely up to 1, relatively beyond."""
+
+
+def export_checkpoint(
+    checkpoint: str | Path, out: str | Path, num_frames: int | None = None, image_size: int | None = None
+) -> tuple[Config, float]:
+    """`export_model` of a checkpoint, for its own T and image size or others; returns the parameters stored and the difference."""
+    model, cfg, classes = load_model(checkpoint)
+    data = dataclasses.replace(
+        cfg.data, num_frames=num_frames or cfg.data.num_frames, image_size=image_size or cfg.data.image_size
+    )
+    cfg = Config.from_mapping(dataclasses.replace(cfg, data=data).to_mapping(), str(checkpoint))  # checked again
+    return cfg, export_model(model, cfg, classes, out)
+
+
+def export_model(model: ClipModel, cfg: Config, classes: Sequence[str], out: str | Path) -> float:
+    """Write `model`, on the CPU, for clips of `cfg.data.num_frames` frames of `cfg.data.image_size`, as the end of `out` says.
+
+    The file carries strings, as ONNX's metadata_props or the .pt2's extra files: "classes" (a JSON list), "params" (`cfg` as YAML),
+    "mean" and "std" (JSON lists: what x is normalised by, for pixels in 0..1), "hitagu_lib" (the version). It is written aside, read back
+    and run, and takes its name only where it gives the module's logits: returns the largest difference.
+    Raises ExportError where `out` ends in neither .onnx nor .pt2, ONNX's packages are missing, or the logits differ.
+    """
+    out = Path(out)
+    if out.suffix not in _FORMATS:
+        raise ExportError(f"{out}: found the ending {out.suffix!r}; expected .onnx or .pt2")
+    write, read = _FORMATS[out.suffix]
+    metadata = {
+        "hitagu_lib": __version__,
+        "classes": json.dumps(list(classes), ensure_ascii=False),
+        "params": cfg.to_yaml(),
+        "mean": json.dumps(MEAN),
+        "std": json.dumps(STD),
+    }
+    shape = cfg.data.num_frames, cfg.data.image_size
+    was_training = model.training
+    model.eval()
+    try:
+        with replacing(out) as aside:
+            write(trace(model, *shape), aside, metadata)
+            difference = _difference(model, read(aside), *shape)
+            if not difference <= TOLERANCE:  # NaN is no agreement
+                raise ExportError(
+                    f"{out}: not written: its logits differ from the module's by {difference:.1e}; expected {TOLERANCE:.0e} at most"
+                )
+    finally:
+        model.train(was_training)
+    return difference
+
+
+def trace(model: ClipModel, num_frames: int, image_size: int) -> ExportedProgram:
+    """torch.export of `model.forward(x, t)`, the batch free."""
+    batch = torch.export.Dim("batch")
+    with torch.no_grad():
+        program = torch.export.export(
+            model, _clips(2, num_frames, image_size), dynamic_shapes={"x": {0: batch}, "t": {0: batch}}
+        )
+    # Each node remembers the line it comes from, with this machine's folders: not what a file that is handed on should hold.
+    for module in program.graph_module.modules():
+        if isinstance(module, torch.fx.GraphModule):
+            for node in module.graph.nodes:
+                node.meta.pop("stack_trace", None)
+    return program
+
+
+Run = Callable[[Tensor, Tensor], Tensor]
+
+
+def _write_pt2(program: ExportedProgram, file: Path, metadata: dict[str, str]) -> None:
+    torch.export.save(program, file, extra_files=metadata)
+
+
+def _read_pt2(file: Path) -> Run:
+    run: Run = torch.export.load(file).module()
+    return run
+
+
+def _write_onnx(program: ExportedProgram, file: Path, metadata: dict[str, str]) -> None:
+    try:
+        import onnxruntime  # noqa: F401  # with which the file is checked
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise ExportError(
+            f"ONNX needs packages that are not installed ({error}): pip install 'hitagu-net[export]'"
+        ) from None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of torch about torch
+        onnx_program = torch.onnx.export(
+            program,
+            dynamo=True,
+            input_names=["x", "t"],
+            output_names=["logits"],
+            dynamic_shapes={"x": {0: "batch"}, "t": None},  # only a name for B, which t and the logits share
+            verbose=False,
+        )
+    assert onnx_program is not None
+    onnx_program.model.metadata_props.update(metadata)
+    onnx_program.save(file, external_data=False)  # one file: the weights lie in it
+
+
+def _read_onnx(file: Path) -> Run:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    return lambda x, t: torch.from_numpy(session.run(["logits"], {"x": x.numpy(), "t": t.numpy()})[0])
+
+
+_FORMATS = {".pt2": (_write_pt2, _read_pt2), ".onnx": (_write_onnx, _read_onnx)}
+
+
+@torch.inference_mode()
+def _difference(model: ClipModel, run: Run, num_frames: int, image_size: int) -> float:
+    """The largest |logit - the module's| / max(1, |the module's|), over batches of sizes that were not traced."""
+    differences = []
+    for batch in (1, 3):
+        x, t = _clips(batch, num_frames, image_size)
+        expected = model(x, t)
+        assert isinstance(expected, Tensor)
+        differences.append(((run(x, t) - expected).abs() / expected.abs().clamp_min(1)).max())
+    return float(torch.stack(differences).max())
+
+
+def _clips(batch: int, num_frames: int, image_size: int) -> tuple[Tensor, Tensor]:
+    """Noise as normalised clips (B, T, 3, S, S), at unequal times (B, T)."""
+    random = torch.Generator().manual_seed(batch)
+    x = torch.randn(batch, num_frames, 3, image_size, image_size, generator=random)
+    return x, torch.cumsum(0.5 + torch.rand(batch, num_frames, generator=random), dim=1)

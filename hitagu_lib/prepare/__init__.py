@@ -1,0 +1,1 @@
+"""Offline: videos to frames to lists of clips."""

@@ -1,0 +1,285 @@
+"""A folder of videos, one subfolder a class, to frames and to a training and a validation list: `hitagu split`.
+
+    videos/<class>/<name>.mp4 -> sources -> extract_tree -> out/frames/<class>/<name>/000001.jpg ...
+                                         -> split        -> out/train.csv  val.csv  classes.txt  sources.csv
+
+Clips that were cut from one recording share its place, light and people. With some of them in training and others in validation, a network
+is rewarded for knowing the recording again, and the score says nothing about new ones. So what is divided is not clips but their *sources*,
+and all clips of a source stay on one side.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from hitagu_lib.prepare.extract import VIDEO_SUFFIXES, extract_tree, find_videos
+from hitagu_lib.prepare.index import count_folders, entries, some, unwritable
+from hitagu_lib.errors import ConfigError, ListError
+from hitagu_lib.files import file_sha256, quoted, write_atomic
+
+_NUMBERS = re.compile(r"([ _-]+[0-9]+)+$")
+_CAMERA = re.compile(r"[A-Z]{2,4}")
+_ATTEMPTS = 20
+"""At a division that puts every class on both sides, where sources tie several classes together."""
+LISTS = ("train", "val")
+
+
+@dataclass(frozen=True)
+class Video:
+    path: str  # relative to the folder of videos
+    folder: str  # its frames', relative to out/frames
+    label: str
+    source: str
+
+
+@dataclass(frozen=True)
+class SplitReport:
+    """train, val: the videos on each side. failed: those that could not be extracted, in neither list, as (path, reason)."""
+
+    classes: tuple[str, ...]
+    train: list[Video]
+    val: list[Video]
+    failed: list[tuple[str, str]]
+
+    def table(self) -> list[str]:
+        """Clips on each side and, in brackets, how many sources they are of; a line a class, under a header."""
+        width = max(15, *(len(name) for name in self.classes))
+        lines = [f"{'clips (sources)':{width}}  {'training':>12}  {'validation':>12}"]
+        for name in self.classes:
+            sides = [[v.source for v in side if v.label == name] for side in (self.train, self.val)]
+            cells = [f"{len(those)} ({len(set(those))})" for those in sides]
+            lines.append(f"{name:{width}}  {cells[0]:>12}  {cells[1]:>12}")
+        return lines
+
+
+def split_videos(
+    videos: Path,
+    out: Path,
+    *,
+    val_share: float = 0.25,
+    seed: int = 0,
+    group: str | None = None,
+    groups: Path | None = None,
+    short_side: int | None = 256,
+    workers: int | None = None,
+    progress: bool = True,
+) -> SplitReport:
+    """Extract videos/<class>/<name>.<ending> to out/frames and write out/train.csv, val.csv, classes.txt, sources.csv.
+
+    val_share: of each class's clips, as nearly as whole sources allow; every class is on both sides. The same videos, share and seed give
+    the same lists. group, groups: what a video's source is, see `sources`. sources.csv tells of each video its source and its side, and can
+    be corrected and given as `groups`. Stopped, the same call goes on; videos that fail are reported and listed nowhere.
+
+    Raises ListError for folders without videos, one class alone, the same video twice, and a class whose clips are all of one source;
+    ConfigError for a share or a rule that cannot be.
+    """
+    videos, out = Path(videos), Path(out)
+    if not 0 < val_share < 1:
+        raise ConfigError(f"val_share: found {val_share}; expected a share of the clips between 0 and 1, such as 0.25")
+    if (out / "train.csv").exists() and not (out / "sources.csv").exists():
+        raise ListError(
+            f"{out}: holds a train.csv that was not made here (there is no sources.csv); choose another folder"
+        )
+    found = read_videos(videos, out, group, groups)
+    _refuse_copies(videos, found)
+    choose_validation(found, val_share, seed)  # what cannot be is said before hours of extraction
+    failed = extract_tree(videos, out / "frames", short_side=short_side, workers=workers, progress=progress).failed
+    if failed:
+        lost = {path for path, _ in failed}
+        found = [video for video in found if video.path not in lost]
+    chosen = choose_validation(found, val_share, seed)
+    counts = count_folders(out / "frames", [video.folder for video in found], progress)
+    if faults := [
+        f"{out / 'frames' / v.folder}: {fault}" for v, (_, fault) in zip(found, counts, strict=True) if fault
+    ]:
+        raise ListError(f"{out}: no lists written, since these frames are not right:\n{some(faults)}")
+    classes = tuple(sorted({video.label for video in found}))
+    rows: dict[str, list[str]] = {name: [] for name in LISTS}
+    sides: dict[str, list[Video]] = {name: [] for name in LISTS}
+    for video, (frames, _) in zip(found, counts, strict=True):
+        side = LISTS[video.source in chosen]
+        sides[side].append(video)
+        rows[side].append(f"{quoted(video.folder)},{classes.index(video.label)},{frames}\n")
+    of = {video.path: side for side, those in sides.items() for video in those}
+    told = [f"{quoted(v.path)},{quoted(v.source)},{of[v.path]}\n" for v in found]
+    write_atomic(out / "sources.csv", ["video,source,split\n", *told])
+    write_atomic(out / "classes.txt", [f"{name}\n" for name in classes])
+    for side in LISTS:
+        write_atomic(out / f"{side}.csv", rows[side])
+    return SplitReport(classes, sides["train"], sides["val"], failed)
+
+
+def read_videos(root: Path, out: Path, group: str | None = None, groups: Path | None = None) -> list[Video]:
+    """The videos below root/<class>/, by path, each with its source. Raises ListError where a class has none, or a video no class."""
+    targets = find_videos(root, out / "frames", VIDEO_SUFFIXES)
+    if bare := [path for path in targets if "/" not in path]:
+        raise ListError(
+            f"{root}: these videos lie beside the class folders, expected <class>/<video> in it:\n" + some(bare)
+        )
+    labels = {path.split("/")[0] for path in targets}
+    faults = [f"{name!r}: {fault}" for name in sorted(labels) if (fault := unwritable(name) or _not_a_line(name))]
+    empty = [name for name, is_dir in entries(root) if is_dir and name not in labels]
+    faults += [
+        f"{name!r}: no videos in it; remove it if it is no class"
+        for name in empty
+        if root / name not in (out, *out.parents)
+    ]
+    if faults:
+        raise ListError(f"{root}: of its class folders these are not right:\n" + some(faults))
+    if len(labels) < 2:
+        raise ListError(
+            f"{root}: found one class folder, {labels.pop()!r}; expected at least two classes to tell apart"
+        )
+    source = sources(targets, group, groups)
+    return [Video(path, folder, path.split("/")[0], source[path]) for path, folder in targets.items()]
+
+
+def sources(paths: Iterable[str], group: str | None = None, groups: Path | None = None) -> dict[str, str]:
+    """What each video, <class>/<name>.<ending>, was cut from: path -> source.
+
+    By the name without its ending, and without the numbers at the end of it: `kitchen_001`, `kitchen-2` and `kitchen_12_22` (start and end)
+    are of `kitchen`. Where only a counter remains, `0001` or a camera's `IMG_0001`, the video is its own source.
+    group: a regular expression instead, searched for in the name without its ending; its first group is the source, "(.*)" makes each name
+    its own. groups: a CSV instead, with a header and the columns video and source, such as sources.csv.
+    """
+    if group is not None and groups is not None:
+        raise ConfigError("group and groups: found both; expected one rule, a regular expression or a CSV")
+    if groups is not None:
+        return _listed_sources(paths, Path(groups))
+    if group is None:
+        return {path: _own_source(path) for path in paths}
+    try:
+        pattern = re.compile(group)
+    except re.error as error:
+        raise ConfigError(f"group: {group!r} is no regular expression: {error}") from error
+    if not pattern.groups:
+        raise ConfigError(
+            f"group: {group!r} has no group in parentheses; expected one around the source, such as (.*)_[0-9]+"
+        )
+    named = {path: pattern.search(Path(path).stem) for path in paths}
+    if without := [path for path, match in named.items() if not match or not match[1]]:
+        raise ListError(f"group: {group!r} finds no source in the names of these videos:\n" + some(without))
+    return {path: match[1] for path, match in named.items() if match}
+
+
+def _own_source(path: str) -> str:
+    stem = Path(path).stem
+    rest = _NUMBERS.sub("", stem)
+    if not rest or rest.isdecimal() or _CAMERA.fullmatch(rest):
+        return f"{path.split('/')[0]}/{stem}"  # a counter begins anew in each folder
+    return rest
+
+
+def _listed_sources(paths: Iterable[str], file: Path) -> dict[str, str]:
+    try:
+        with open(file, encoding="utf-8-sig", newline="") as stream:
+            reader = csv.DictReader(stream)
+            if missing := {"video", "source"} - set(reader.fieldnames or ()):
+                raise ListError(
+                    f"{file}:1: found no column {' or '.join(sorted(missing))}; expected a header with video,source"
+                )
+            listed = {row["video"]: row["source"] for row in reader}
+    except OSError as error:
+        raise ListError(f"{file}: cannot read the sources: {error.strerror}") from error
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise ListError(f"{file}: no CSV in UTF-8: {error}") from error
+    if without := [path for path in paths if not listed.get(path)]:
+        raise ListError(f"{file}: has no source for these videos, named as here:\n" + some(without))
+    return {path: listed[path] for path in paths}
+
+
+def choose_validation(videos: Sequence[Video], share: float, seed: int) -> set[str]:
+    """The sources whose clips validate: of each class about `share` of its clips, and never none or all of them.
+
+    Greedy: sources, the largest first and those of one size in an order drawn from the seed, change sides as long as that brings the
+    classes' shares nearer, in the sum of squares, or gives a class a side that it lacks. Raises ListError where a class has clips of one
+    source only, or where sources tie classes together so that no division was found.
+    """
+    clips: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))  # source -> class -> clips
+    of_class: dict[str, set[str]] = defaultdict(set)
+    total: dict[str, int] = defaultdict(int)
+    for video in videos:
+        clips[video.source][video.label] += 1
+        of_class[video.label].add(video.source)
+        total[video.label] += 1
+    if alone := [
+        f"{c!r}: {total[c]} videos, all of {next(iter(s))!r}" for c, s in sorted(of_class.items()) if len(s) < 2
+    ]:
+        raise ListError(
+            "these classes have clips of one source only, which cannot be in training and in validation:\n"
+            + some(alone)
+            + "\nAdd clips of another source. Or, if these are not cut from one recording, say what a source is: "
+            "--group '(.*)' makes each file its own, --groups takes a CSV of video,source"
+        )
+    for attempt in range(_ATTEMPTS):
+        val = _divided(clips, total, share, np.random.default_rng((seed, attempt)))
+        held = _held(clips, val)
+        if all(0 < held.get(label, 0) < total[label] for label in total):
+            return val
+    names = [repr(label) for label in sorted(total) if not 0 < held.get(label, 0) < total[label]]
+    raise ListError(
+        "found no division that has every class in training and in validation, since sources have clips of several classes; "
+        "wanting are:\n" + some(names) + "\nAdd clips of other sources to them"
+    )
+
+
+def _divided(
+    clips: Mapping[str, Mapping[str, int]], total: Mapping[str, int], share: float, rng: np.random.Generator
+) -> set[str]:
+    names = sorted(clips)
+    order = [names[i] for i in rng.permutation(len(names))]
+    order.sort(key=lambda name: -sum(clips[name].values()))  # keeps the drawn order among equals
+    val: set[str] = set()
+    held: dict[str, int] = dict.fromkeys(total, 0)
+
+    def cost(label: str, count: int, must: bool) -> float:
+        return (count / total[label] - share) ** 2 + must * (count in (0, total[label]))
+
+    # First what fits, the largest sources first; then what brings the shares nearer; at last no class may lack a side, for which the
+    # smallest source will do.
+    for fits, must, names_in_turn in ((True, False, order), (False, False, order), (False, True, order[::-1])):
+        changed = True
+        while changed:  # each change lowers the sum, so it ends
+            changed = False
+            for name in names_in_turn:
+                sign = -1 if name in val else 1
+                after = {c: held[c] + sign * n for c, n in clips[name].items()}
+                gain = sum(cost(c, held[c], must) - cost(c, count, must) for c, count in after.items())
+                if gain > 1e-9 and not (fits and any(count > share * total[c] for c, count in after.items())):
+                    changed = True
+                    val ^= {name}
+                    held |= after
+    return val
+
+
+def _held(clips: Mapping[str, Mapping[str, int]], val: Iterable[str]) -> dict[str, int]:
+    held: dict[str, int] = defaultdict(int)
+    for name in val:
+        for label, count in clips[name].items():
+            held[label] += count
+    return held
+
+
+def _refuse_copies(root: Path, videos: Sequence[Video]) -> None:
+    """The same file under two names would be in training and in validation, or have two labels."""
+    by_size: dict[int, list[str]] = defaultdict(list)
+    for video in videos:
+        if size := (root / video.path).stat().st_size:  # an empty one fails when it is extracted
+            by_size[size].append(video.path)
+    same: dict[str, list[str]] = defaultdict(list)
+    for paths in by_size.values():
+        for path in paths if len(paths) > 1 else ():
+            same[file_sha256(root / path)].append(path)
+    if copies := [" = ".join(paths) for paths in same.values() if len(paths) > 1]:
+        raise ListError(f"{root}: the same video under several names; keep one of each:\n" + some(copies))
+
+
+def _not_a_line(name: str) -> str | None:
+    return "cannot be a line of classes.txt; rename it" if not name.strip() or "\n" in name or "\r" in name else None

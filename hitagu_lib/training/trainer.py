@@ -1,0 +1,332 @@
+"""Training: `fit` is the whole of it, `train` makes the data first and adds the TSN baseline; also what torchrun starts.
+
+`python -m hitagu_lib.training.trainer` is `hitagu train`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import sys
+from collections.abc import Sequence
+from contextlib import nullcontext
+from functools import cached_property
+from itertools import islice
+from typing import Any, cast
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+from torch.utils.tensorboard import SummaryWriter
+from tqdm.auto import tqdm
+
+from hitagu_lib.config import Config, ModelConfig
+from hitagu_lib.data.dataset import (
+    Batch,
+    ClipDataset,
+    EpochSampler,
+    check_paths,
+    make_loader,
+    open_lists,
+    prepare_data,
+    swap_table,
+)
+from hitagu_lib.training.distributed import explained_when_alone, launched, make_accelerator
+from hitagu_lib.errors import TrainingError
+from hitagu_lib.evaluation.scores import Scores, score_clips
+from hitagu_lib.training.launch import OnEpoch, end_with_launcher, train_in_processes
+from hitagu_lib.training.learner import Learner, NotANumber
+from hitagu_lib.training.meters import EpochTally, Speed, Stopwatch, gate_statistics, probe_batch
+from hitagu_lib.training.optim import step_in_words
+from hitagu_lib.runs.run_dir import Run
+from hitagu_lib.training.signals import Stopped, StopSignals
+
+_log = logging.getLogger(__name__)
+
+PROBE_CLIPS = 8  # whose gates are looked at: enough for means and quantiles, in the time of one small batch
+
+
+def train(cfg: Config, on_epoch: OnEpoch | None = None, progress: bool = False) -> dict[str, Any]:
+    """Fit the model, and with `eval.tsn_baseline` TSN by the same recipe; returns and writes the run's summary.
+
+    A finished run is not repeated; one that was killed goes on from its last checkpoint. With train.processes several processes are
+    started to do it, unless this is one of several already.
+    """
+    check_paths(cfg.data)
+    if cfg.train.processes > 1 and not launched() and not _is_finished(cfg):
+        return train_in_processes(cfg, on_epoch, progress)
+    with explained_when_alone():
+        return _train(cfg, on_epoch, progress)
+
+
+def _train(cfg: Config, on_epoch: OnEpoch | None, progress: bool) -> dict[str, Any]:
+    accelerator = make_accelerator(cfg.train)
+    with accelerator.main_process_first():
+        prepare_data(cfg.data, progress)
+    summary = fit(cfg, on_epoch, progress)
+    if cfg.eval.tsn_baseline and "tsn_val_top1" not in summary:
+        baseline = dataclasses.replace(
+            cfg,
+            run=f"{cfg.run}/tsn",
+            model=_tsn(cfg),
+            train=dataclasses.replace(cfg.train, init=None),
+            eval=dataclasses.replace(cfg.eval, order_tests=False, tsn_baseline=False),
+        )
+        tsn = fit(baseline, None, progress)
+        summary |= {"tsn_val_top1": tsn["val_top1"], "tsn_train_seconds": tsn["train_seconds"]}
+        if accelerator.is_main_process:
+            Run(cfg).write_summary(summary)
+    return summary
+
+
+def _is_finished(cfg: Config) -> bool:
+    summary = Run(cfg).summary()
+    return summary is not None and ("tsn_val_top1" in summary or not cfg.eval.tsn_baseline)
+
+
+def _tsn(cfg: Config) -> ModelConfig:
+    """TSN, which starts from the backbone that the model starts from."""
+    weights = cfg.train.init or cfg.model.backbone.weights
+    backbone = dataclasses.replace(cfg.model.backbone, weights=weights)
+    return dataclasses.replace(cfg.model, temporal="tsn", backbone=backbone)
+
+
+def fit(cfg: Config, on_epoch: OnEpoch | None = None, progress: bool = False) -> dict[str, Any]:
+    """Train one model from its parameters; see `outputs/<run>/` for what is written.
+
+    `on_epoch` is called after each epoch, and for a finished run once, with the metrics of all epochs so far. Returns the summary,
+    whose top-1 values are of the last epoch's weights, not of the best epoch's: choosing an epoch by validation would flatter them.
+    Raises TrainingError where the loss is not a number or the disk is full, ClipError where a clip cannot be read, ConfigError where
+    another process trains in the folder, WeightsError where its checkpoints are damaged, Stopped after SIGINT, SIGTERM or SIGUSR1.
+    """
+    run = Run(cfg)
+    if (finished := run.summary()) is not None:
+        if on_epoch is not None:
+            on_epoch(run.metrics())
+        return finished
+    set_seed(cfg.train.seed)
+    accelerator = make_accelerator(cfg.train)
+    # The main process alone writes to the run's folder.
+    with run.opened() if accelerator.is_main_process else nullcontext():
+        trainer = Trainer(cfg, run, accelerator, progress)
+        trainer.resume()
+        return trainer.train(on_epoch)
+
+
+class Trainer:
+    """One model's training, from where it stands to its summary; `fit` is its only user.
+
+    A signal stops it between two steps, all processes at the same one, with a checkpoint: Stopped then says where it stands.
+    """
+
+    def __init__(self, cfg: Config, run: Run, accelerator: Accelerator, progress: bool) -> None:
+        self.cfg, self.run, self.accelerator = cfg, run, accelerator
+        self.main = accelerator.is_main_process
+        self.progress = progress and self.main
+        self.train_clips, val_clips = open_lists(cfg.data)
+        train_set = ClipDataset(self.train_clips, cfg.data, train=True, seed=cfg.train.seed)
+        self.val_set = ClipDataset(val_clips, cfg.data, train=False)
+        process = {"process": accelerator.process_index, "processes": accelerator.num_processes}
+        self.train_loader = make_loader(
+            train_set, cfg.train.batch_size, shuffle=True, accumulate=cfg.train.accumulate, **process
+        )
+        self.sampler = cast(EpochSampler, self.train_loader.sampler)
+        self.val_loader = make_loader(self.val_set, cfg.eval.batch_size, shuffle=False, **process)
+        self.learner = Learner(cfg, self.train_clips.classes, self.sampler.steps, accelerator)
+        self.watch, self.stop = Stopwatch(), StopSignals()
+        self.board: SummaryWriter | None = None
+
+    def resume(self) -> None:
+        """Take up the run's last checkpoint, or where there is none the one of `train.init`. Raises WeightsError where it cannot be."""
+        if (state := self.run.last_state(warn=self.main)) is not None:
+            self.learner.load_state_dict(state)
+        elif self.cfg.train.init is not None:
+            self.learner.start_from(self.cfg.train.init)
+        self.accelerator.wait_for_everyone()  # all have read what is there before anything is written
+        if self.main:
+            self.run.rewind(self.learner.epoch)
+            weights = self.accelerator.unwrap_model(self.learner.model).backbone.loaded
+            loaded = weights and dataclasses.asdict(weights)
+            self.run.write_provenance(_device_name(self.accelerator.device), loaded, self.learner.started_from)
+            _log.info("%s", step_in_words(self.cfg.train, self.accelerator.num_processes))
+        self.accelerator.wait_for_everyone()  # before any process adds to the list of bad clips
+
+    def train(self, on_epoch: OnEpoch | None) -> dict[str, Any]:
+        """The epochs that are left, then the summary."""
+        # Readings of steps that will be taken again are dropped by TensorBoard.
+        purge = self.learner.steps + 1
+        try:
+            with (
+                self.stop,
+                SummaryWriter(str(self.run.logs), purge_step=purge) if self.main else nullcontext() as self.board,
+            ):
+                while self.learner.epoch < self.cfg.train.epochs:
+                    self._epoch()
+                    if self.main and on_epoch is not None:
+                        on_epoch(self.run.metrics())
+                return self._summary()
+        except Stopped as stopped:
+            words = f"stopped by {stopped.signal.name} at {self._place()}; {self.run.kept()}; the same command goes on from there"
+            raise Stopped(stopped.signal, words if self.main else "") from None
+
+    def _epoch(self) -> None:
+        """The steps of an epoch that are left, validation, and what is kept of both."""
+        cfg, learner = self.cfg.train, self.learner
+        with self.stop.deferred():
+            metrics: dict[str, Any] = {"epoch": learner.epoch} | self._steps()
+        trained = learner.state_dict()
+        try:
+            self._stop_if_asked()
+            if (learner.epoch + 1) % cfg.eval_every == 0 or learner.epoch + 1 == cfg.epochs:
+                metrics["val_top1"] = self._validate()
+        except Stopped:
+            self._save(trained)  # which validation does not change
+            raise
+        with self.stop.deferred():
+            learner.epoch, learner.tally = learner.epoch + 1, EpochTally()
+            self._lap()
+            metrics |= {"seconds": round(learner.seconds, 2), "cpu_seconds": round(learner.cpu_seconds, 2)}
+            if metrics.get("val_top1", -1.0) > learner.best_top1:
+                learner.best_top1 = metrics["val_top1"]
+                if self.main:
+                    self.run.save_checkpoint("best", learner.state_dict())
+            if self.main:
+                self.run.log_metrics(metrics)
+            self._save(learner.state_dict())
+        self._stop_if_asked()
+
+    def _steps(self) -> dict[str, float]:
+        """The steps of an epoch that are left; returns the means over the clips of the whole epoch and of all processes."""
+        cfg, learner, tally = self.cfg.train, self.learner, self.learner.tally
+        learner.model.train()
+        self.sampler.set_epoch(learner.epoch, start=tally.steps)
+        steps = self.sampler.steps
+        speed = Speed(tally, self.board)
+        shares = speed.waited_for(self.train_loader)
+        title = f"epoch {learner.epoch + 1}/{cfg.epochs}"
+        with tqdm(desc=title, total=steps, initial=tally.steps, disable=not self.progress, leave=False) as bar:
+            while tally.steps < steps:
+                share = list(islice(shares, cfg.accumulate))  # none where this process has no clips
+                if bad := [message for batch in share for message in batch["bad"]]:
+                    self.run.note_bad_clips(bad)
+                try:
+                    values = learner.step(share)
+                except NotANumber as error:
+                    raise TrainingError(
+                        f"{error}. Clips of the step: {self._lines(error.rows)}; {self.run.kept()}"
+                    ) from error
+                clips = values.pop("clips")
+                tally.add(values, clips)
+                speed.step(clips, learner.steps, last=tally.steps == steps)
+                if self.board is not None:
+                    for name, value in values.items():
+                        self.board.add_scalar(f"train/{name}", value, learner.steps)
+                bar.update()
+                due = cfg.checkpoint_every and (tally.steps % cfg.checkpoint_every == 0 or tally.steps == steps)
+                stop = self._stop_asked()
+                if due or stop or (tally.steps == steps and self.accelerator.num_processes > 1):
+                    self._lap()
+                    self._save(learner.state_dict())
+                if stop:
+                    raise Stopped(stop)
+        means = {f"train_{name}": value for name, value in tally.means().items()}
+        speeds = {"clips_per_second": tally.clips / tally.seconds, "data_wait_share": tally.waited / tally.seconds}
+        return means | speeds
+
+    def _lines(self, rows: Sequence[int]) -> str:
+        lines = sorted(self.train_clips.row(row) for row in rows)
+        return f"{self.train_clips.file}:{','.join(map(str, lines))}"
+
+    def _stop_asked(self) -> int:
+        """The signal that any process has received, 0 for none. Processes that did not agree would wait for each other for ever."""
+        received = self.stop.received or 0
+        if self.accelerator.num_processes == 1:
+            return received
+        largest = torch.tensor(received, device=self.accelerator.device)
+        torch.distributed.all_reduce(largest, torch.distributed.ReduceOp.MAX)
+        return int(largest)
+
+    def _stop_if_asked(self) -> None:
+        if stop := self._stop_asked():
+            raise Stopped(stop)
+
+    def _place(self) -> str:
+        return f"step {self.learner.steps}, in epoch {self.learner.epoch + 1} of {self.cfg.train.epochs}"
+
+    def _lap(self) -> None:
+        wall, cpu = self.watch.lap()
+        self.learner.seconds += wall
+        self.learner.cpu_seconds += cpu
+
+    def _save(self, state: dict[str, Any]) -> None:
+        if self.board is not None:
+            self.board.flush()  # a kill must not take readings of steps that will not be taken again
+        if self.main:
+            self.run.save_checkpoint("last", state)
+        self.run.last_step = state["steps"]
+
+    def _score(self, order: str = "forward") -> Scores:
+        return score_clips(self.learner.evaluated, self.val_loader, self.accelerator, order, progress=self.progress)
+
+    def _validate(self) -> float:
+        top1 = self._score().topk(1)
+        if self.board is not None:
+            self.board.add_scalar("val/top1", top1, self.learner.steps)
+            for name, value in gate_statistics(self.learner.evaluated, self._probe, self.accelerator.device).items():
+                self.board.add_scalar(name, value, self.learner.steps)
+        return top1
+
+    @cached_property
+    def _probe(self) -> Batch:
+        """The validation clips that the gates are looked at on."""
+        return probe_batch(self.val_set, PROBE_CLIPS)
+
+    def _summary(self) -> dict[str, Any]:
+        """Scores of the last weights, written as the mark of a finished run."""
+        cfg, learner, device = self.cfg, self.learner, _device_name(self.accelerator.device)
+        classes, forward = self.train_clips.classes, self._score()
+        summary = {
+            "run": cfg.run,
+            "temporal": cfg.model.temporal,
+            "seed": cfg.train.seed,
+            "epochs": cfg.train.epochs,
+            "train_clips": len(self.train_clips),
+            "val_clips": len(self.val_set),
+            "num_classes": len(classes),
+            "clips_a_step": learner.global_batch,
+            "processes": self.accelerator.num_processes,
+            "parameters": sum(p.numel() for p in learner.model.parameters()),
+            "device": device,
+            "train_seconds": round(learner.seconds, 1),
+            "train_cpu_seconds": round(learner.cpu_seconds, 1),  # of this process, loader workers not counted
+            "bad_clips": len(self.run.bad_clips()),
+            "val_clips_scored": len(
+                forward.rows
+            ),  # less than val_clips where some could not be read and on_bad_clip is skip
+            "best_val_top1": learner.best_top1,
+            "val_top1": forward.topk(1),
+            "val_top5": forward.topk(5),
+        }
+        if cfg.eval.order_tests:
+            partner = swap_table(classes, cfg.data.reverse_swaps, "data.reverse_swaps")
+            summary["val_top1_shuffled"] = self._score("shuffled").topk(1)
+            summary["val_partner_rate_reversed"] = self._score("reversed").called(partner)
+        if self.main:
+            self.run.write_classes(classes, *forward.by_class())
+            self.run.write_summary(summary)
+        self.accelerator.wait_for_everyone()
+        return summary
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+if __name__ == "__main__":
+    from torch.distributed.elastic.multiprocessing.errors import record
+
+    from hitagu_lib.cli import main
+
+    end_with_launcher()
+    # torchrun's report tells the traceback of what is no HitaguError.
+    sys.exit(record(main)(["train", *sys.argv[1:]]))

@@ -1,0 +1,118 @@
+"""Starting a training from another's checkpoint: `train.init` names it, `train.init_head` says what becomes of its classifier.
+
+The classifier and the center loss's centres belong to the classes; all else goes into any training of the same network.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from hitagu_lib.errors import WeightsError, first_of
+from hitagu_lib.files import file_sha256
+from hitagu_lib.models import ClipModel
+from hitagu_lib.runs.run_dir import load_checkpoint
+
+HEAD = "head."
+CENTERS = "center.centers"
+SHOWN = 3
+"""How many of many differences are spelled out."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class StartedFrom:
+    """What came of starting from a checkpoint, by part of the network: backbone, mde, ..., and the centres."""
+
+    source: str
+    sha256: str
+    epoch: int | None  # how many epochs it had been trained for
+    classes: int
+    head: str  # keep, replace
+    loaded: tuple[str, ...]
+    unused: tuple[str, ...]  # the checkpoint has them
+    random: tuple[str, ...]  # this training has them, and starts them anew
+
+    def __str__(self) -> str:
+        parts = {"loaded": self.loaded, "not used": self.unused, "started anew": self.random}
+        return f"starting from {self.source}: " + "; ".join(
+            f"{what} {', '.join(names) or 'nothing'}" for what, names in parts.items()
+        )
+
+
+def start_from(
+    file: str | Path, head: str, model: ClipModel, criterion: nn.Module, classes: Sequence[str]
+) -> StartedFrom:
+    """Copy a checkpoint's weights into a model, and the centres into the losses where both have them.
+
+    head: "keep" wants the same classes in the same order; "replace" leaves the model's own classifier and centres. Raises WeightsError,
+    and leaves both as they were, where the file is no checkpoint, its classes are others and are to be kept, or its network is another.
+    """
+    try:
+        state = load_checkpoint(file)
+    except WeightsError as error:
+        raise WeightsError(f"train.init: {error}") from error
+    theirs = list(state["classes"])
+    if head == "keep" and theirs != list(classes):
+        raise WeightsError(
+            f"train.init: {file}: its classes are others: {_class_difference(theirs, list(classes))}; "
+            "with train.init_head=replace the classifier starts anew and all else is loaded"
+        )
+    own, given = model.state_dict(), dict(state["model"])  # own: views, written to below
+    kept = {key: value for key, value in own.items() if head == "keep" or not key.startswith(HEAD)}
+    offered = {key: value for key, value in given.items() if head == "keep" or not key.startswith(HEAD)}
+    if difference := _difference(offered, kept):
+        raise WeightsError(
+            f"train.init: {file}: its network is another: {difference}; compare its params with yours under `model`, "
+            "or take its backbone alone, with model.backbone.weights"
+        )
+    centers = dict(criterion.state_dict()).get(CENTERS)
+    their_centers = state.get("criterion", {}).get(CENTERS)
+    for key, value in kept.items():
+        value.copy_(given[key])
+    parts = dict.fromkeys(key.partition(".")[0] for key in kept)
+    loaded, unused, random = list(parts), [], []
+    if head == "replace":
+        unused.append(HEAD.rstrip("."))
+        random.append(HEAD.rstrip("."))
+    if centers is not None and their_centers is not None and head == "keep" and centers.shape == their_centers.shape:
+        centers.copy_(their_centers)
+        loaded.append("centres")
+    else:
+        unused += ["centres"] * (their_centers is not None)
+        random += ["centres"] * (centers is not None)
+    started = StartedFrom(
+        str(file), file_sha256(Path(file)), state.get("epoch"), len(theirs), head, tuple(loaded), tuple(unused), tuple(random)
+    )  # fmt: skip
+    _log.info("%s", started)
+    return started
+
+
+def _class_difference(theirs: list[str], ours: list[str]) -> str:
+    if sorted(theirs) == sorted(ours):
+        i = next(i for i, (a, b) in enumerate(zip(theirs, ours, strict=True)) if a != b)
+        return f"the same {len(ours)} labels in another order (label {i} is {theirs[i]!r} there, {ours[i]!r} here)"
+    only = {"there": [c for c in theirs if c not in set(ours)], "here": [c for c in ours if c not in set(theirs)]}
+    spelled = [
+        f"only {where} {first_of([repr(label) for label in labels], SHOWN)}" for where, labels in only.items() if labels
+    ]
+    return f"{len(theirs)} there, {len(ours)} here; " + "; ".join(spelled)
+
+
+def _difference(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str:
+    """The first keys and shapes in which two networks differ; empty where they do not."""
+    told = {
+        "only there": [key for key in found if key not in expected],
+        "only here": [key for key in expected if key not in found],
+        "of another shape": [
+            f"{key} (there {tuple(value.shape)}, here {tuple(expected[key].shape)})"
+            for key, value in found.items()
+            if key in expected and value.shape != expected[key].shape
+        ],
+    }
+    return "; ".join(f"{what} {first_of(keys, SHOWN)}" for what, keys in told.items() if keys)

@@ -1,0 +1,50 @@
+"""Pictures of a comparison: every seed a dot, never a bar that hides them."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+
+from matplotlib.axes import Axes
+
+from hitagu_lib.evaluation.seeds import METHODS, PublishedRun
+from hitagu_lib.runs.run_dir import read_metrics
+from hitagu_lib.viz.style import PALETTE
+
+COLOURS = dict(zip(METHODS, (PALETTE[0], PALETTE[9], PALETTE[1], PALETTE[2], PALETTE[7]), strict=True))
+"""Method -> its colour in every figure."""
+
+
+def draw_seeds(ax: Axes, values: Mapping[str, Sequence[float]], title: str = "", label: str = "top-1 (%)") -> None:
+    """A method a row: its seeds as dots, and below them the mean with one standard deviation to either side (of a sample, n - 1).
+
+    values: percent.
+    """
+    for row, (method, seeds) in enumerate(values.items()):
+        colour = COLOURS.get(method, "0.3")
+        ax.plot(seeds, [row - 0.12] * len(seeds), "o", color=colour, markersize=6, alpha=0.7, markeredgewidth=0)
+        sd = statistics.stdev(seeds) if len(seeds) > 1 else 0
+        ax.errorbar(
+            statistics.mean(seeds), row + 0.18, xerr=sd or None, fmt="|", color=colour, markersize=10, capsize=3
+        )
+    ax.set_yticks(range(len(values)), list(values))
+    ax.set(xlim=(0, 102), ylim=(len(values) - 0.5, -0.5), xlabel=label, title=title)
+    ax.grid(axis="y", visible=False)
+
+
+def draw_training(ax: Axes, runs: Sequence[PublishedRun]) -> None:
+    """Top-1 on the augmented training clips over the processor seconds spent, a thin line a run, coloured by method."""
+    named: set[str] = set()
+    for run in runs:
+        lines = read_metrics(run.folder)
+        ax.plot(
+            [line["cpu_seconds"] for line in lines],
+            [100 * line["train_top1"] for line in lines],
+            color=COLOURS[run.method],
+            linewidth=1,
+            label=None if run.method in named else run.method,
+        )
+        named.add(run.method)
+    ax.set(xlabel="training so far (processor seconds)", ylabel="training top-1 (%)", xlim=(0, None), ylim=(0, 102))
+    if named:
+        ax.legend(fontsize=8, loc="lower right")

@@ -1,0 +1,259 @@
+"""hitagu_lib/cli/"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hitagu_lib import __version__
+from hitagu_lib.cli import main
+from hitagu_lib.media.ffmpeg import ffmpeg_path
+from hitagu_lib.runs.run_dir import load_checkpoint
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def make_video(file: Path, frames: int = 3) -> Path:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    source = ["-f", "lavfi", "-i", "testsrc2=size=64x48:rate=12", "-frames:v", str(frames), "-c:v", "mpeg4"]
+    subprocess.run([ffmpeg_path(), "-nostdin", "-v", "error", *source, str(file)], check=True)
+    return file
+
+
+def test_help_answers_without_the_heavy_modules() -> None:
+    code = (
+        "import sys; from hitagu_lib.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit as end: assert end.code == 0\n"
+        "heavy = {'torch', 'numpy', 'PIL', 'tqdm'} & set(sys.modules)\n"
+        "sys.exit(f'imported: {heavy}' if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert all(command in done.stdout for command in ("prepare", "extract", "index", "report"))
+
+
+def test_the_module_runs_too() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "hitagu_lib.cli", "--version"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (0, f"hitagu-net {__version__}\n")
+
+
+def test_from_videos_to_a_checked_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for split in ("train", "val"):
+        for label in ("opening, slowly", "closing"):
+            make_video(tmp_path / "videos" / split / label / "v1.mp4")
+    frames = tmp_path / "frames"
+    assert main(["extract", "--root", str(tmp_path / "videos"), "--out", str(frames), "--workers", "2"]) == 0
+    assert capsys.readouterr().out == f"{frames}: 4 videos extracted, 12 frames\n"
+    train, val, classes = (tmp_path / name for name in ("train.csv", "val.csv", "classes.txt"))
+    assert main(["index", "--root", str(frames / "train"), "--out", str(train), "--relative-to", str(frames)]) == 0
+    index_val = ["index", "--root", str(frames / "val"), "--out", str(val), "--relative-to", str(frames)]
+    assert main([*index_val, "--classes", str(classes)]) == 0
+    assert train.read_text() == 'train/closing/v1,0,3\n"train/opening, slowly/v1",1,3\n'
+    assert capsys.readouterr().out.splitlines()[0] == f"{train}: 2 clips; labels in {classes}"
+
+    check = ["index", "--check", str(val), "--root", str(frames)]
+    assert main(check) == 0
+    assert capsys.readouterr().out == f"{val}: 2 clips, all frames can be decoded\n"
+    cut = frames / "val" / "opening, slowly" / "v1" / "000002.jpg"
+    cut.write_bytes(cut.read_bytes()[:-99])
+    assert main([*check, "--no-decode"]) == 0
+    capsys.readouterr()
+    assert main(check) == 1
+    said = capsys.readouterr()
+    assert said.out.startswith(f"{val}:2: {cut.parent}: 000002.jpg: cannot be decoded: ")
+    assert said.err == f"hitagu: 1 of 2 clips are not as {val} says\n"
+
+
+def test_one_video(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    video = make_video(tmp_path / "v.mp4", frames=6)
+    options = ["--short-side", "24", "--fps", "6", "--quality", "9"]
+    assert main(["extract", str(video), str(tmp_path / "out"), *options]) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'out'}: 3 frames\n"
+    assert main(["extract", str(video), str(tmp_path / "out"), "--short-side", "0"]) == 2
+    assert "short_side 24, fps 6.0, quality 9; asked for is short_side None" in capsys.readouterr().err
+    assert main(["extract", str(video), str(tmp_path / "out"), "--short-side", "0", "--overwrite"]) == 0
+    assert len(list((tmp_path / "out").glob("*.jpg"))) == 6
+
+
+def test_videos_that_fail_are_named_and_the_exit_code_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_video(tmp_path / "videos" / "good.mp4")
+    (tmp_path / "videos" / "zero.mp4").write_bytes(b"")
+    frames = tmp_path / "frames"
+    assert main(["extract", "--root", str(tmp_path / "videos"), "--out", str(frames)]) == 1
+    said = capsys.readouterr()
+    assert said.out == f"{frames}: 1 video extracted, 3 frames\n"
+    assert f"{tmp_path / 'videos' / 'zero.mp4'}: " in said.err
+    assert f"hitagu: 1 of 2 videos failed, see {frames / 'failed.csv'}" in said.err
+    assert (frames / "failed.csv").read_text().startswith("video,reason\nzero.mp4,")
+
+
+def test_what_the_user_can_mend_is_one_message_and_exit_code_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "classes.txt").write_text("a\n")
+    (tmp_path / "train.csv").write_text("a/v1,0,3\n../v2,0,3\n")
+    assert main(["index", "--check", str(tmp_path / "train.csv"), "--root", str(tmp_path)]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith(f"hitagu: {tmp_path / 'train.csv'}:2: found path '../v2', which climbs out")
+    assert main(["extract", str(tmp_path / "none.mp4"), str(tmp_path / "out")]) == 2
+    assert "cannot read this video: No such file" in capsys.readouterr().err
+    (tmp_path / "frames" / "a" / "v1").mkdir(parents=True)
+    (tmp_path / "frames" / "a" / "v1" / "000001.jpg").write_bytes(b"")
+    nowhere = tmp_path / "train.csv" / "list.csv"  # below a file
+    assert main(["index", "--root", str(tmp_path / "frames"), "--out", str(nowhere)]) == 2
+    assert f"hitagu: {tmp_path / 'train.csv'}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["extract"], "expected either VIDEO OUT, or --root VIDEOS --out FRAMES"),
+        (["extract", "v.mp4"], "expected either VIDEO OUT"),
+        (["extract", "v.mp4", "out", "--root", "videos"], "expected either VIDEO OUT"),
+        (["extract", "--root", "videos"], "expected either VIDEO OUT"),
+        (
+            ["extract", "--root", "v", "--out", "f", "--workers", "0"],
+            "found '0', expected a whole number of at least 1",
+        ),
+        (["index", "--root", "frames"], "one of the arguments --out --check is required"),
+        (["index", "--root", "f", "--out", "o.csv", "--no-decode"], "--no-decode and --workers are for --check"),
+        (["index", "--root", "f", "--check", "o.csv", "--relative-to", "f"], "--relative-to is for --out"),
+        (["prepare", "maxi"], "invalid choice: 'maxi'"),
+        (["evaluate"], "the following arguments are required: --checkpoint"),
+        (["evaluate", "--checkpoint", "c.pt", "--protocol", "all"], "invalid choice: 'all'"),
+        (["evaluate", "--checkpoint", "c.pt", "--clips", "0"], "found '0', expected a whole number of at least 1"),
+        (["report"], "the following arguments are required: WHAT"),
+        (["report", "model", "--classes", "0"], "found '0', expected a whole number of at least 1"),
+        ([], "required: COMMAND"),
+    ],
+)
+def test_wrong_options(args: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(args)
+    assert caught.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_prepare_mini(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "mini"
+    options = ["--train-per-class", "2", "--val-per-class", "1", "--seed", "3", "--no-ffmpeg", "--workers", "1"]
+    assert main(["prepare", "mini", "--out", str(out), *options]) == 0
+    classes = len((out / "classes.txt").read_text().splitlines())
+    assert (
+        capsys.readouterr().out
+        == f"{out}: {2 * classes} training and {classes} validation clips of {classes} classes\n"
+    )
+    assert not (out / "videos").exists()
+    assert main(["index", "--check", str(out / "train.csv"), "--root", str(out / "frames")]) == 0
+    assert main(["prepare", "mini", "--out", str(out), "--seed", "4", "--no-ffmpeg"]) == 2
+    assert "seed" in capsys.readouterr().err
+
+
+def test_report_model_needs_no_data_and_no_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    command = ["report", "model", "--params", str(ROOT / "params" / "ssv2.yaml")]
+    assert main([*command, "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert 33 < report["gflops"] <= 34.5 and 24 < report["params_millions"] <= 28
+    assert list(report["modules"]) == ["backbone", "mde", "stu", "sca", "tsa", "head"]
+    assert all(cost.keys() == {"gflops", "params_millions"} for cost in report["modules"].values())
+    assert report["num_classes"] == 174 and "assumed" in report["num_classes_from"]
+    assert list(tmp_path.iterdir()) == [], "nothing is downloaded"
+
+    assert main([*command, "--overrides", "model.temporal=tsn", "--classes", "700"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:3] == [
+        "tsn on resnet50 up to layer4",
+        "one view of 8 frames, 224 x 224 pixels",
+        "700 classes (as given)",
+    ]
+    assert [line.split()[0] for line in lines[5:8]] == ["backbone", "head", "total"]
+    assert main([*command, "--overrides", "model.temporal=tns"]) == 2
+    assert "did you mean tsn?" in capsys.readouterr().err
+
+
+def test_evaluate_a_list(untrained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["evaluate", "--checkpoint", str(untrained), "--protocol", "multi", "--clips", "3", "--average", "logits"]
+    assert main(command) == 0
+    folder = untrained.parents[1] / "evaluate-multi"
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[0] == f"{folder}: 28 videos, multi, 3 x 3 views, mean of logits"
+    report = json.loads((folder / "report.json").read_text())
+    low, high = report["intervals"]["top1"]
+    assert shown[1] == f"  {report['top1']:6.1%}  top1 (95 % interval {low:.1%} to {high:.1%})"
+    orders = [line.partition("with frames ")[2].partition(",")[0] for line in shown[6:]]
+    assert orders == ["shuffled", "reversed", "frozen"]
+    assert (report["views"]["clips"], report["views"]["crops"], report["average"]) == (3, 3, "logits")
+    assert report["checkpoint"] == str(untrained)
+
+    assert main(["evaluate", "--checkpoint", str(untrained), "--crops", "3"]) == 2
+    assert "eval.crops: found 3; expected 1" in capsys.readouterr().err
+    params = tmp_path / "other.yaml"
+    listed = Path(report["list"]).read_text().splitlines()[:2]
+    (tmp_path / "val.csv").write_text("\n".join([*listed, "gone/v1,0,30", ""]))
+    params.write_text(
+        f"base: {untrained.parents[1] / 'params.yaml'}\ndata: {{val_list: {tmp_path / 'val.csv'}, on_bad_clip: skip}}\n"
+    )
+    (untrained.parents[1] / "params.yaml").write_text(json.dumps(load_checkpoint(untrained)["params"]))
+    skipping = ["evaluate", "--checkpoint", str(untrained), "--params", str(params), "--out", str(tmp_path / "out")]
+    skipping.append("--no-order-tests")
+    assert main(skipping) == 1, "data failed, each named"
+    said = capsys.readouterr()
+    assert "with frames" not in said.out
+    assert said.out.startswith(f"{tmp_path / 'out'}: 2 videos, single, 1 x 1 views, mean of probabilities")
+    assert f"{tmp_path / 'val.csv'}:3: " in said.err and "1 of 3 videos could not be read and are left out" in said.err
+
+
+def test_evaluate_one_video(
+    untrained: Path, tiny_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = next((tiny_data / "frames" / "val").glob("*/*"))
+    command = ["evaluate", "--checkpoint", str(untrained), "--video", str(folder)]
+    assert main([*command, "--protocol", "tsm_twice"]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[0] == f"{folder}: tsm_twice, 2 x 3 views, mean of probabilities" and len(shown) == 6
+    assert not list(untrained.parents[1].glob("evaluate-*")), "nothing is written unless --out says where"
+    video = make_video(tmp_path / "v.mp4", frames=6)
+    assert main([*command[:-1], str(video), "--out", str(tmp_path / "out")]) == 0
+    assert json.loads((tmp_path / "out" / "report.json").read_text())["num_frames"] == 6
+    assert main([*command[:-1], str(tmp_path / "none.mp4")]) == 2
+    assert "none.mp4" in capsys.readouterr().err
+
+
+def test_real_videos(shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    videos = tmp_path / "videos"
+    for name, label in (
+        ("arm_wrestling.mp4", "arm wrestling"),
+        ("poking_166766.mp4", "poking"),
+        ("test_mpeg4.avi", "other"),
+    ):
+        (videos / label).mkdir(parents=True)
+        os.symlink(shared_data / "clips" / name, videos / label / name)
+    frames, train = tmp_path / "frames", tmp_path / "train.csv"
+    assert main(["extract", "--root", str(videos), "--out", str(frames)]) == 0
+    assert main(["index", "--root", str(frames), "--out", str(train)]) == 0
+    assert train.read_text() == "arm wrestling/arm_wrestling,0,280\nother/test_mpeg4,1,164\npoking/poking_166766,2,49\n"
+    assert main(["index", "--check", str(train), "--root", str(frames)]) == 0
+
+
+def test_a_reader_who_leaves_is_no_error() -> None:
+    command = [sys.executable, "-u", "-m", "hitagu_lib.cli", "report", "model", "--params", "params/mini.yaml"]
+    run = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert run.stdout is not None and run.stderr is not None
+    run.stdout.close()
+    assert "Traceback" not in run.stderr.read()
+    assert run.wait() == 141

@@ -1,0 +1,201 @@
+"""Clips from lists: the same at any number of workers, labels that follow the mirror, and no clip silently replaced."""
+
+import dataclasses
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+
+from hitagu_lib.config import Config
+from hitagu_lib.data.dataset import (
+    Batch,
+    ClipDataset,
+    EpochSampler,
+    check_paths,
+    collate,
+    make_loader,
+    open_lists,
+    swap_table,
+)
+from hitagu_lib.errors import ClipError, ConfigError
+
+
+def with_data(cfg: Config, **changes: object) -> Config:
+    return dataclasses.replace(cfg, data=dataclasses.replace(cfg.data, **changes))
+
+
+def epoch_of(cfg: Config, epoch: int = 0) -> list[Batch]:
+    dataset = ClipDataset(open_lists(cfg.data)[0], cfg.data, train=True, seed=5)
+    loader = make_loader(dataset, 8, shuffle=True)
+    loader.sampler.set_epoch(epoch)
+    return list(loader)
+
+
+def rows_of(batches: Sequence[Batch]) -> list[int]:
+    return [row for batch in batches for row in batch["row"].tolist()]
+
+
+def test_batches_have_the_stated_shapes_and_types(tiny_cfg: Config) -> None:
+    batch = epoch_of(tiny_cfg)[0]
+    assert batch["frames"].shape == (8, 3, 3, 32, 32) and batch["frames"].dtype == torch.uint8
+    assert batch["t"].shape == (8, 3) and batch["t"].dtype == torch.float32
+    assert (batch["t"].diff(dim=1) >= 0).all()
+    assert batch["label"].dtype == torch.int64 and batch["bad"] == []
+
+
+def test_any_number_of_workers_gives_the_same_clips(tiny_cfg: Config) -> None:
+    alone, three = epoch_of(tiny_cfg), epoch_of(with_data(tiny_cfg, workers=3))
+    for a, b in zip(alone, three, strict=True):
+        assert all(torch.equal(a[key], b[key]) for key in ("frames", "t", "label", "row"))
+
+
+def test_epochs_differ_in_order_and_in_crops(tiny_cfg: Config) -> None:
+    first, second = epoch_of(tiny_cfg, 0), epoch_of(tiny_cfg, 1)
+    assert rows_of(first) != rows_of(second)
+    dataset = ClipDataset(open_lists(tiny_cfg.data)[0], tiny_cfg.data, train=True)
+    assert not torch.equal(dataset[0, 0][0], dataset[1, 0][0])
+    assert torch.equal(dataset[0, 0][0], dataset[0, 0][0])
+
+
+def test_validation_goes_through_the_whole_list_in_order_and_never_changes(tiny_cfg: Config) -> None:
+    clips = open_lists(tiny_cfg.data)[1]
+    dataset = ClipDataset(clips, tiny_cfg.data, train=False)
+    batches = list(make_loader(dataset, 5, shuffle=False))
+    assert rows_of(batches) == list(range(len(clips)))
+    assert torch.equal(dataset[0, 3][0], dataset[7, 3][0])
+    assert [int(y) for b in batches for y in b["label"]] == clips.labels.tolist()
+
+
+def test_a_mirrored_clip_takes_the_mirrored_label(tiny_cfg: Config) -> None:
+    """Half the clips of a class with a left and a right are called the other, and those are the mirrored ones."""
+    clips = open_lists(tiny_cfg.data)[0]
+    flipped = ClipDataset(clips, tiny_cfg.data, train=True)
+    plain = ClipDataset(clips, dataclasses.replace(tiny_cfg.data, hflip=False), train=True)
+    left = clips.classes.index("Pushing something from left to right")
+    right = clips.classes.index("Pushing something from right to left")
+    row = clips.labels.tolist().index(left)
+    seen = set()
+    for epoch in range(40):
+        (frames, _, label, _), (unflipped, _, same, _) = flipped[epoch, row], plain[epoch, row]
+        assert same == left
+        assert torch.equal(frames, unflipped.flip(-1) if label == right else unflipped)
+        seen.add(label)
+    assert seen == {left, right}
+
+
+def test_classes_without_a_left_and_a_right_keep_their_label(tiny_cfg: Config) -> None:
+    clips = open_lists(tiny_cfg.data)[0]
+    dataset = ClipDataset(clips, tiny_cfg.data, train=True)
+    row = clips.labels.tolist().index(clips.classes.index("Moving something up"))
+    assert {dataset[epoch, row][2] for epoch in range(20)} == {int(clips.labels[row])}
+
+
+def test_params_and_generator_agree_on_mirrors_and_reverses(tiny_cfg: Config) -> None:
+    from hitagu_lib.prepare.synthetic.make import CLASSES, HFLIP, PARTNER
+
+    assert open_lists(tiny_cfg.data)[0].classes == CLASSES
+    assert swap_table(CLASSES, tiny_cfg.data.hflip_swaps, "data.hflip_swaps").tolist() == list(HFLIP)
+    assert swap_table(CLASSES, tiny_cfg.data.reverse_swaps, "data.reverse_swaps").tolist() == list(PARTNER)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "message"),
+    [
+        ([("a", "x")], "found 'x'; expected one of the 3 labels"),
+        ([("y", "b")], "found 'y'; expected"),
+        ([("a", "b"), ("c", "a")], "found 'a' in two pairs"),
+    ],
+)
+def test_pairs_of_labels_that_make_no_sense(pairs: list[tuple[str, str]], message: str) -> None:
+    with pytest.raises(ConfigError, match=f"some.key: {message}"):
+        swap_table(("a", "b", "c"), pairs, "some.key")
+
+
+@pytest.fixture
+def damaged(tiny_cfg: Config, tmp_path: Path) -> Config:
+    """The tiny data with one training clip's frames cut short to nothing."""
+    root = tmp_path / "frames"
+    shutil.copytree(tiny_cfg.data.root, root)
+    cfg = with_data(tiny_cfg, root=str(root))
+    for frame in open_lists(cfg.data)[0].frames_dir(4).glob("*.jpg"):
+        frame.write_bytes(b"")
+    return cfg
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_clip_that_cannot_be_read_stops_with_its_line(damaged: Config, workers: int) -> None:
+    with pytest.raises(ClipError, match=r"train\.csv:5: .*\.jpg: found 0 bytes.*data\.on_bad_clip=skip"):
+        epoch_of(with_data(damaged, workers=workers))
+
+
+def test_or_is_left_out_and_named(damaged: Config) -> None:
+    batches = epoch_of(with_data(damaged, on_bad_clip="skip"))
+    assert 4 not in rows_of(batches)
+    (message,) = [bad for batch in batches for bad in batch["bad"]]
+    assert "train.csv:5:" in message and "found 0 bytes" in message
+    assert len(rows_of(batches)) == 8 * len(batches) - 1
+
+
+def test_a_batch_of_nothing_but_bad_clips_is_empty_and_names_them() -> None:
+    batch = collate(["list.csv:1: gone", "list.csv:2: gone"])
+    assert batch["bad"] == ["list.csv:1: gone", "list.csv:2: gone"]
+    assert [len(batch[key]) for key in ("frames", "t", "label", "row")] == [0, 0, 0, 0]
+
+
+def test_missing_paths_are_answered_with_the_nearest_name(tiny_cfg: Config) -> None:
+    cfg = with_data(tiny_cfg, prepare=None)
+    check_paths(cfg.data)
+    wrong = str(Path(cfg.data.train_list).with_name("trian.csv"))
+    with pytest.raises(
+        ConfigError, match=r"data\.train_list: .*trian\.csv: no such file .*; did you mean .*train\.csv\?"
+    ):
+        check_paths(with_data(cfg, train_list=wrong).data)
+    with pytest.raises(ConfigError, match=r"data\.root: .*: no such folder"):
+        check_paths(with_data(cfg, root="no/such/place").data)
+
+
+def keys_of(
+    num_clips: int, batch_size: int, processes: int, shuffle: bool, accumulate: int = 1
+) -> list[list[tuple[int, int]]]:
+    share = {"shuffle": shuffle, "seed": 1, "processes": processes, "accumulate": accumulate}
+    samplers = [EpochSampler(num_clips, batch_size, process=p, **share) for p in range(processes)]
+    assert {s.steps for s in samplers} == {max(1, num_clips // (batch_size * processes * accumulate))}
+    for sampler in samplers:
+        sampler.set_epoch(3)
+    assert all(len(list(s)) == len(s) for s in samplers)
+    return [list(sampler) for sampler in samplers]
+
+
+def test_training_visits_each_clip_once_an_epoch_but_for_the_last_smaller_batch() -> None:
+    (keys,) = keys_of(22, 4, 1, shuffle=True)
+    assert {epoch for epoch, _ in keys} == {3}
+    rows = [row for _, row in keys]
+    assert len(rows) == len(set(rows)) == 20
+
+
+def test_a_list_smaller_than_a_batch_is_still_trained_on() -> None:
+    assert sorted(row for _, row in keys_of(3, 8, 1, shuffle=True)[0]) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("processes", [1, 2, 4])
+def test_a_list_smaller_than_a_step_is_dealt_out_whole_and_a_process_may_get_none(processes: int) -> None:
+    shares = keys_of(3, 8, processes, shuffle=True, accumulate=2)
+    assert sorted(row for share in shares for _, row in share) == [0, 1, 2]
+    assert [] in shares or processes < 4
+
+
+@pytest.mark.parametrize(("processes", "accumulate"), [(2, 1), (4, 1), (1, 4), (2, 2), (2, 4)])
+def test_the_same_batches_in_the_same_order_however_a_step_is_split(processes: int, accumulate: int) -> None:
+    (alone,) = keys_of(50, 8, 1, shuffle=True)
+    size = 8 // (processes * accumulate)
+    shares = keys_of(50, size, processes, shuffle=True, accumulate=accumulate)
+    turns = range(0, len(shares[0]), size)
+    assert [key for turn in turns for share in shares for key in share[turn : turn + size]] == alone
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3])
+def test_evaluation_visits_every_clip_exactly_once_with_uneven_shares(processes: int) -> None:
+    rows = [row for share in keys_of(20, 4, processes, shuffle=False) for _, row in share]
+    assert sorted(rows) == list(range(20))

@@ -1,0 +1,122 @@
+"""Decoding, cropping, mirroring, normalising: uint8 all the way, and damage is named."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from media_fixtures import make_clip
+
+from hitagu_lib.config import DataConfig
+from hitagu_lib.data.dataset import collate, read_clip
+from hitagu_lib.data.frames import normalise, read_frames
+from hitagu_lib.data.sampling import clip_indices
+from hitagu_lib.data.transforms import centre_crop, mirror, random_crop
+from hitagu_lib.errors import ClipError
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for i in range(5):
+        Image.fromarray(np.full((20, 30, 3), 40 * i, np.uint8)).save(tmp_path / f"{i + 1:06d}.jpg")
+    return tmp_path
+
+
+def test_frames_come_in_the_order_asked_for_repeats_included(folder: Path) -> None:
+    frames = read_frames(folder, [3, 0, 0, 4])
+    assert frames.dtype == torch.uint8 and frames.shape == (4, 3, 20, 30)
+    assert [round(float(frame.float().mean()) / 40) for frame in frames] == [3, 0, 0, 4]
+
+
+def test_a_missing_frame_names_the_file_and_what_is_there(folder: Path) -> None:
+    with pytest.raises(ClipError, match=r"000006\.jpg: missing; found a folder of 5 frames"):
+        read_frames(folder, [5])
+    with pytest.raises(ClipError, match=r"nowhere/000001\.jpg: missing; found no such folder"):
+        read_frames(folder / "nowhere", [0])
+
+
+@pytest.mark.parametrize("size", [0, 300])
+def test_a_damaged_jpeg_names_the_file(folder: Path, size: int) -> None:
+    file = folder / "000002.jpg"
+    file.write_bytes(file.read_bytes()[:size])
+    with pytest.raises(ClipError, match=rf"000002\.jpg: found {size} bytes that are no whole JPEG"):
+        read_frames(folder, [0, 1])
+
+
+def test_frames_of_two_sizes_are_refused(folder: Path) -> None:
+    Image.fromarray(np.zeros((22, 30, 3), np.uint8)).save(folder / "000003.jpg")
+    with pytest.raises(ClipError, match=r"000003\.jpg: found 30x22; expected 30x20 as frame 000001"):
+        read_frames(folder, [0, 2])
+
+
+def test_normalise_is_imagenets_and_undoes_itself() -> None:
+    frames = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16).expand(1, 3, 16, 16)
+    x = normalise(frames)
+    assert x.dtype == torch.float32
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    torch.testing.assert_close((x * std[:, None, None] + mean[:, None, None]) * 255, frames.float(), atol=1e-4, rtol=0)
+
+
+def gradient(H: int, W: int) -> torch.Tensor:
+    """A clip whose pixel values tell their place: red = column, green = row, blue = frame."""
+    rows, cols = torch.meshgrid(torch.arange(H), torch.arange(W), indexing="ij")
+    return torch.stack([torch.stack([cols, rows, torch.full_like(rows, t)]) for t in range(3)]).to(torch.uint8)
+
+
+@pytest.mark.parametrize(("H", "W", "left", "top"), [(64, 96, 16, 0), (96, 64, 0, 16), (64, 64, 0, 0), (64, 97, 16, 0)])
+def test_the_centre_crop_is_the_centre(H: int, W: int, left: int, top: int) -> None:
+    crop = centre_crop(gradient(H, W), 64, 64)
+    assert crop.shape == (3, 3, 64, 64)
+    assert (crop[0, 0, 0, 0], crop[0, 1, 0, 0]) == (left, top)
+
+
+@pytest.mark.parametrize(("H", "W"), [(72, 96), (240, 427), (427, 240), (50, 50), (1080, 608)])
+def test_the_centre_crop_resizes_the_short_side_first(H: int, W: int) -> None:
+    assert centre_crop(torch.zeros(1, 3, H, W, dtype=torch.uint8), 56, 64).shape == (1, 3, 56, 56)
+
+
+def test_random_crops_are_the_same_in_every_frame_and_reach_all_corners() -> None:
+    frames, rng, corners = gradient(72, 96), np.random.default_rng(0), set()
+    for _ in range(400):
+        crop = random_crop(frames, 64, 64 / 72, rng)
+        assert crop.shape == (3, 3, 64, 64)
+        assert torch.equal(crop[0, :2], crop[2, :2])
+        corners.add(
+            (
+                int(crop[0, 1, 0, 0]) < 2,
+                int(crop[0, 1, -1, -1]) > 69,
+                int(crop[0, 0, 0, 0]) < 3,
+                int(crop[0, 0, -1, -1]) > 92,
+            )
+        )
+    assert {any(c[i] for c in corners) for i in range(4)} == {True}
+
+
+def test_a_mirror_swaps_left_and_right_only() -> None:
+    frames = gradient(8, 10)
+    assert mirror(frames)[0, 0, 3].tolist() == list(range(9, -1, -1))
+    assert torch.equal(mirror(frames)[:, 1:], frames[:, 1:])
+
+
+def test_frames_lie_in_memory_as_the_fast_resize_wants_them_up_to_the_batch(tmp_path: Path) -> None:
+    """Channels last is what makes the uint8 resize four times as fast; planar frames give the same pixels, slower."""
+    frames = read_frames(make_clip(tmp_path / "clip", 2), [0, 1])
+    assert frames.is_contiguous(memory_format=torch.channels_last)
+    fast, slow = (random_crop(x, 10, 0.5, np.random.default_rng(1)) for x in (frames, frames.contiguous()))
+    assert torch.equal(fast, slow)
+    cfg = DataConfig(num_frames=2, image_size=8, short_side=12)
+    clip, t = read_clip(tmp_path / "clip", 2, cfg, np.random.default_rng(0))
+    assert clip.is_contiguous(memory_format=torch.channels_last)
+    batch = collate([(clip, t, 0, 0), (clip, t, 0, 1)])
+    assert batch["frames"].flatten(0, 1).is_contiguous(memory_format=torch.channels_last)
+
+
+def test_a_clip_cut_frame_by_frame_is_the_whole_clip_cropped(tmp_path: Path) -> None:
+    folder = make_clip(tmp_path / "clip", 4)
+    cfg = DataConfig(num_frames=4, image_size=8, short_side=12)
+    for seed in range(5):
+        clip, _ = read_clip(folder, 4, cfg, np.random.default_rng(seed))
+        rng = np.random.default_rng(seed)
+        indices = clip_indices(4, 4, cfg.sampling, cfg.dense_span, rng)
+        assert torch.equal(clip, random_crop(read_frames(folder, indices.tolist()), 8, cfg.min_scale, rng))

@@ -1,0 +1,231 @@
+"""Comparisons: what is read from published runs, the numbers that tables and figures show, and the published files themselves."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import matplotlib as mpl
+import pytest
+
+mpl.use("Agg")
+
+from hitagu_lib.evaluation.seeds import (
+    KINDS,
+    METHODS,
+    above_by_more_than_spread,
+    by_method,
+    classes_table,
+    folder_name,
+    is_published,
+    kind_of,
+    kinds_table,
+    methods_table,
+    paired_differences,
+    read_runs,
+    spread,
+)
+from hitagu_lib.config import load_config
+from hitagu_lib.prepare.synthetic.make import SETTINGS
+from hitagu_lib.errors import ConfigError
+from hitagu_lib.viz.seeds import COLOURS, draw_seeds, draw_training
+from hitagu_lib.viz.style import new_figure
+
+ROOT = Path(__file__).resolve().parents[2]
+PUBLISHED = [folder for name in ("hard", "mini-compare") if read_runs(folder := ROOT / "outputs/published" / name)]
+MOTION, SHOWING = "Moving something up", "Showing something red, then something blue"
+
+
+def publish(out: Path, method: str, seed: int, motion: int, showing: int | None = None, epochs: int = 8) -> Path:
+    """A run's files as experiments/compare.py copies them; of ten clips a class, how many were right."""
+    folder = out / folder_name(method, seed)
+    folder.mkdir(parents=True)
+    correct = [motion] if showing is None else [motion, showing]
+    summary = {"seed": seed, "epochs": epochs, "val_clips": 10 * len(correct)}
+    summary |= {"val_top1": sum(correct) / 10 / len(correct), "train_cpu_seconds": 100.0 + seed}
+    (folder / "summary.json").write_text(json.dumps(summary))
+    rows = [f'"{label}",10,{n}\n' for label, n in zip((MOTION, SHOWING), correct, strict=False)]
+    (folder / "val_classes.csv").write_text("label,clips,correct\n" + "".join(rows))
+    lines = [
+        {"epoch": 0, "cpu_seconds": 40.0, "train_top1": 0.2},
+        {"epoch": 1, "cpu_seconds": 90.0, "train_top1": motion / 10},
+    ]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return folder
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    """HiTAGU-Net under seeds 0, 1 and 10, TSM under 0 and 1, no other method."""
+    for seed, motion in ((10, 10), (1, 8), (0, 9)):
+        publish(tmp_path, "HiTAGU-Net", seed, motion, 10)
+    for seed, motion in ((1, 7), (0, 9)):
+        publish(tmp_path, "TSM", seed, motion, 5, epochs=9)
+    return tmp_path
+
+
+def test_runs_are_read_in_the_order_of_methods_then_seeds(out: Path) -> None:
+    found = [(run.method, run.seed) for run in read_runs(out)]
+    assert found == [("HiTAGU-Net", 0), ("HiTAGU-Net", 1), ("HiTAGU-Net", 10), ("TSM", 0), ("TSM", 1)]
+
+
+@pytest.mark.parametrize("missing", ["summary.json", "val_classes.csv"])
+def test_a_run_that_is_still_being_copied_is_left_out(out: Path, missing: str) -> None:
+    (out / "tsm-seed1" / missing).unlink()
+    assert [run.seed for run in read_runs(out) if run.method == "TSM"] == [0]
+
+
+def test_a_published_run_is_not_made_again_and_other_parameters_are_refused(out: Path) -> None:
+    folder = out / "tsm-seed0"
+    cfg = load_config(ROOT / "params/mini.yaml", "model.temporal=tsm")
+    assert not is_published(folder, cfg), "its parameters and provenance are missing"
+    (folder / "provenance.json").write_text("{}")
+    older = cfg.to_mapping()
+    del older["eval"]["average"]  # as a run from before there was such a key
+    (folder / "params.yaml").write_text(json.dumps(older))
+    assert is_published(folder, cfg), "keys newer than the run count as their defaults"
+    other = load_config(ROOT / "params/mini.yaml", "model.temporal=tsm train.epochs=9")
+    with pytest.raises(ConfigError, match=r"(?s)tsm-seed0: .*other parameters:.*-  epochs: 4\n\+  epochs: 9"):
+        is_published(folder, other)
+
+
+def test_a_folder_that_is_not_there_has_no_runs(tmp_path: Path) -> None:
+    assert read_runs(tmp_path / "none") == []
+    assert kinds_table([]) == [] and classes_table([]) == [] and len(methods_table([])) == 2
+
+
+def test_top1_over_all_classes_of_a_kind_and_of_one_class(out: Path) -> None:
+    run = read_runs(out)[3]  # TSM, seed 0: 9 and 5 of 10
+    assert (run.top1(), run.top1(KINDS[0]), run.top1(KINDS[1])) == pytest.approx((70, 90, 50))
+    assert run.top1(label=SHOWING) == 50 and run.top1(KINDS[0], SHOWING) is None and run.top1(label="Dancing") is None
+
+
+def test_the_hard_set_has_both_kinds_and_mini_one() -> None:
+    kinds = [kind_of(label) for label in SETTINGS["hard"].classes]
+    assert (kinds.count(KINDS[0]), kinds.count(KINDS[1])) == (8, 6)
+    assert {kind_of(label) for label in SETTINGS["mini"].classes} == {KINDS[0]}
+
+
+def test_differences_pair_the_seeds_that_both_have(out: Path) -> None:
+    runs = read_runs(out)
+    assert paired_differences(runs, "HiTAGU-Net", "TSM") == pytest.approx({0: 25, 1: 30})
+    assert paired_differences(runs, "HiTAGU-Net", "TSM", KINDS[0]) == pytest.approx({0: 0, 1: 10})
+    assert paired_differences(runs, "HiTAGU-Net", "GRU") == {}
+
+
+def test_above_by_more_than_the_spread_counts_both_standard_deviations() -> None:
+    ours, theirs = [80.0, 82.0, 84.0], [77.0, 78.0, 79.0]  # means 4 apart, sds 2 and 1
+    assert above_by_more_than_spread(ours, theirs) is True
+    assert above_by_more_than_spread(ours, [78.0, 79.0, 80.0]) is False, "exactly the sum is not more"
+    assert above_by_more_than_spread(theirs, ours) is False
+    assert above_by_more_than_spread(ours, [50.0]) is None, "one seed has no spread"
+
+
+def test_spread_is_that_of_a_sample() -> None:
+    assert spread([80.0, 82.0, 84.0]) == "82.0 ± 2.0"
+    assert spread([80.0]) == "80.0"
+
+
+def test_tables(out: Path) -> None:
+    runs = read_runs(out)
+    assert methods_table(runs)[2:] == [
+        "| HiTAGU-Net | 3 | 95.0 ± 5.0 | 95.0, 90.0, 100.0 | 8 | 104 |",
+        "| TSM | 2 | 65.0 ± 7.1 | 70.0, 60.0 | 9 | 100 |",
+    ]
+    assert kinds_table(runs) == [
+        "| top-1 (%) on | HiTAGU-Net | TSM |",
+        "|---|---:|---:|",
+        "| one motion | 90.0 ± 10.0 | 80.0 ± 14.1 |",
+        "| two events and a pause | 100.0 ± 0.0 | 50.0 ± 0.0 |",
+    ]
+    rows = [line.split(" | ")[0] for line in classes_table(runs, [SHOWING, MOTION])[2:]]
+    assert rows == [f"| {SHOWING}", f"| {MOTION}"]
+    assert classes_table(runs)[2:][0] == f"| {MOTION} | 90.0 ± 10.0 | 80.0 ± 14.1 |"
+
+
+def test_a_set_of_one_kind_has_no_table_of_kinds(tmp_path: Path) -> None:
+    publish(tmp_path, "TSM", 0, 7)
+    assert kinds_table(read_runs(tmp_path)) == []
+    assert by_method(read_runs(tmp_path), KINDS[1]) == {}
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        ("summary.json", '{"seed": 0', r"tsm-seed0.summary\.json: found no JSON object"),
+        ("summary.json", "[1]", r"tsm-seed0.summary\.json: found no JSON object"),
+        ("summary.json", '{"seed": 0, "epochs": 8, "val_clips": 10, "val_top1": 1}', r"found no train_cpu_seconds"),
+        ("val_classes.csv", "label,clips\nx,3\n", r"val_classes\.csv: found .*expected columns label, clips, correct"),
+        ("val_classes.csv", "label,clips,correct\nx,3,many\n", r"val_classes\.csv: found .*many"),
+    ],
+)
+def test_files_that_are_not_a_runs_are_named(out: Path, file: str, text: str, message: str) -> None:
+    (out / "tsm-seed0" / file).write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        read_runs(out)
+
+
+def test_a_run_in_another_seeds_folder_is_refused(out: Path) -> None:
+    (out / "tsm-seed0").rename(out / "tsm-seed7")
+    with pytest.raises(ConfigError, match=r"tsm-seed7.*found seed 0; expected the one that the folder is named after"):
+        read_runs(out)
+
+
+def test_every_method_is_a_model_of_its_own() -> None:
+    models = [load_config(ROOT / "params/hard.yaml", overrides).model for overrides in METHODS.values()]
+    assert all(a != b for i, a in enumerate(models) for b in models[:i])
+    assert len({folder_name(method, 0) for method in METHODS}) == len(METHODS) == len(set(COLOURS.values()))
+
+
+def test_every_seed_is_a_dot_and_mean_and_deviation_stand_below() -> None:
+    _, ax = new_figure(2)
+    draw_seeds(ax, {"HiTAGU-Net": [80.0, 82.0, 84.0], "TSN": [50.0]}, "hard")
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["HiTAGU-Net", "TSN"]
+    dots = [line for line in ax.lines if line.get_marker() == "o"]
+    assert [list(line.get_xdata()) for line in dots] == [[80, 82, 84], [50]]
+    (bar,) = [c for c in ax.containers if c.has_xerr]
+    assert list(bar.lines[0].get_xdata()) == [82]
+    assert bar.lines[2][0].get_segments()[0][:, 0].tolist() == pytest.approx([80, 84])
+
+
+def test_training_curves_are_a_line_a_run_named_once_a_method(out: Path) -> None:
+    _, ax = new_figure(2)
+    draw_training(ax, read_runs(out))
+    assert [list(line.get_ydata()) for line in ax.lines] == [[20, 90], [20, 80], [20, 100], [20, 90], [20, 70]]
+    assert {tuple(line.get_xdata()) for line in ax.lines} == {(40, 90)}
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["HiTAGU-Net", "TSM"]
+    _, empty = new_figure(2)
+    draw_training(empty, [])
+    assert empty.get_legend() is None
+
+
+# What is published
+
+
+@pytest.mark.parametrize("folder", PUBLISHED, ids=lambda folder: folder.name)
+def test_the_published_table_is_that_of_the_published_files(folder: Path) -> None:
+    runs = read_runs(folder)
+    lines = (folder / "compare.md").read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if line] == [*methods_table(runs), *kinds_table(runs)]
+
+
+@pytest.mark.parametrize("folder", PUBLISHED, ids=lambda folder: folder.name)
+def test_published_runs_differ_in_nothing_but_method_seed_and_epochs(folder: Path) -> None:
+    recipes = set()
+    for run in read_runs(folder):
+        params = load_config(run.folder / "params.yaml").to_mapping()
+        override = METHODS[run.method].replace("model.", "", 1).split("=")
+        assert (params["train"].pop("seed"), params["train"].pop("epochs")) == (run.seed, run.summary["epochs"])
+        temporal, memory = params["model"].pop("temporal"), params["model"]["stu"].pop("enabled")
+        assert temporal == (override[1] if override[0] == "temporal" else "hitagu")
+        assert memory is (run.method != "without 3STU")
+        del params["run"]
+        recipes.add(json.dumps(params, sort_keys=True))
+    assert len(recipes) == 1
+
+
+@pytest.mark.parametrize("folder", PUBLISHED, ids=lambda folder: folder.name)
+def test_classes_of_a_published_run_add_up_to_its_top1(folder: Path) -> None:
+    for run in read_runs(folder):
+        correct, clips = (sum(column) for column in zip(*run.classes.values(), strict=True))
+        assert clips == run.summary["val_clips"] and 100 * correct / clips == pytest.approx(run.top1())

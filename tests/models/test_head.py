@@ -1,0 +1,39 @@
+"""The classifier against its equation in loops, in float64."""
+
+import pytest
+import torch
+from reference_ops import assert_same, bf16_errors, wake
+from torch import Tensor
+
+from hitagu_lib.models.head import ClassifierHead
+
+
+def random_frames(B: int, T: int, D: int = 5) -> Tensor:
+    return torch.randn(B, T, D, dtype=torch.float64, generator=torch.Generator().manual_seed(T)).requires_grad_()
+
+
+@pytest.mark.equation("2e.1")
+@pytest.mark.parametrize(("B", "T"), [(2, 1), (1, 2), (2, 8), (1, 33)])
+def test_the_head_equals_the_loops(B: int, T: int) -> None:
+    head, frames = wake(ClassifierHead(5, 3, dropout=0.5)), random_frames(B, T)
+    clip = torch.stack([sum(frames[b, t] for t in range(T)) / T for b in range(B)])
+    weight, bias = head.linear.weight, head.linear.bias
+    logits = torch.stack([torch.stack([sum(weight[k] * z) + bias[k] for k in range(3)]) for z in clip])
+    assert_same(head(frames), [logits, clip], [frames, *head.parameters()])
+
+
+def test_dropout_acts_in_training_on_what_is_classified_alone() -> None:
+    """Half of the numbers at 0, the others doubled, so that the mean stays; the clip embedding is whole."""
+    head, frames = wake(ClassifierHead(400, 400, dropout=0.5)).train(), torch.ones(1, 2, 400, dtype=torch.float64)
+    with torch.no_grad():
+        head.linear.weight.copy_(torch.eye(400))
+        head.linear.bias.zero_()
+    logits, clip = head(frames)
+    assert set(logits.flatten().tolist()) == {0.0, 2.0} and 0.4 < (logits == 0).double().mean() < 0.6
+    assert (clip == 1).all()
+
+
+def test_bf16_stays_close() -> None:
+    head = wake(ClassifierHead(5, 3, dropout=0.5))
+    errors = bf16_errors(head, lambda module, frames: module(frames), [random_frames(2, 8)])
+    assert max(errors) < 0.01, errors

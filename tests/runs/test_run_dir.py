@@ -1,0 +1,66 @@
+"""Checkpoints are data, not programs; metrics are read up to their last whole line; a chapter finds the project's root."""
+
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+
+from hitagu_lib.config import Config
+from hitagu_lib.errors import WeightsError
+from hitagu_lib.runs.run_dir import changed_params, load_checkpoint, project_root, read_metrics
+
+
+class Evil:
+    def __reduce__(self) -> tuple:
+        return os.system, ("touch HACKED",)
+
+
+def test_a_checkpoint_that_carries_a_program_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save({"params": {}, "classes": [], "model": Evil()}, "evil.pt")
+    (tmp_path / "plain.pt").write_bytes(pickle.dumps(Evil()))
+    for file in ("evil.pt", "plain.pt"):
+        with pytest.raises(WeightsError, match=f"{file}: cannot be read as a checkpoint"):
+            load_checkpoint(file)
+    assert not Path("HACKED").exists()
+
+
+def test_checkpoints_that_are_none(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="no such checkpoint"):
+        load_checkpoint(tmp_path / "none.pt")
+    torch.save({"model": {}}, tmp_path / "other.pt")
+    with pytest.raises(WeightsError, match="found no params, classes and model"):
+        load_checkpoint(tmp_path / "other.pt")
+    whole = (tmp_path / "other.pt").read_bytes()
+    (tmp_path / "half.pt").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(WeightsError, match="cannot be read as a checkpoint"):
+        load_checkpoint(tmp_path / "half.pt")
+
+
+def test_a_run_from_before_a_key_was_there_is_the_same_run() -> None:
+    now = Config().to_yaml()
+    before = "\n".join(line for line in now.splitlines() if "init_head:" not in line)
+    assert before != now.rstrip()
+    assert changed_params(before, now, "the run's") == []
+    assert changed_params(before, now.replace("init_head: keep", "init_head: replace"), "the run's")[2:] == [
+        "-  init_head: keep",
+        "+  init_head: replace",
+    ]
+    assert "-  gone: 3" in changed_params(now.replace("train:\n", "train:\n  gone: 3\n"), now, "the run's")
+
+
+def test_a_half_written_last_line_of_metrics_is_left_out(tmp_path: Path) -> None:
+    assert read_metrics(tmp_path) == []
+    (tmp_path / "metrics.jsonl").write_text('{"epoch": 0}\n{"epoch": 1}\n{"epo')
+    assert read_metrics(tmp_path) == [{"epoch": 0}, {"epoch": 1}]
+
+
+def test_the_root_is_found_from_inside_the_project_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for folder in ("params", "hitagu_lib", "book/deep"):
+        (tmp_path / "project" / folder).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "project" / "book" / "deep")
+    assert project_root() == tmp_path / "project"
+    monkeypatch.chdir(tmp_path)
+    assert project_root() == tmp_path

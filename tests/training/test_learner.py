@@ -1,0 +1,165 @@
+"""One step: batches added up are one big batch, every clip weighs the same, the average follows, what is no number stops."""
+
+import copy
+import dataclasses
+import math
+
+import pytest
+import torch
+from training_steps import batch_of, make_learner, with_train, without_statistics
+
+from hitagu_lib.training import learner as learning
+from hitagu_lib.config import Config
+from hitagu_lib.training.distributed import make_accelerator
+from hitagu_lib.errors import ClipError, ConfigError, TrainingError
+from hitagu_lib.training.learner import Learner
+
+
+def assert_same_weights(ours: Learner, theirs: Learner, tolerance: float) -> None:
+    for name in ("model", "criterion"):
+        a, b = ours.state_dict()[name], theirs.state_dict()[name]
+        assert a.keys() == b.keys()
+        for key in a:
+            torch.testing.assert_close(
+                a[key], b[key], atol=tolerance, rtol=tolerance, msg=lambda m, key=key: f"{key}: {m}"
+            )
+
+
+def test_batches_added_up_are_one_big_batch_whatever_their_sizes(tiny_cfg: Config) -> None:
+    cfg = without_statistics(tiny_cfg)
+    whole = make_learner(with_train(cfg, batch_size=8))
+    parts = make_learner(with_train(cfg, batch_size=4, accumulate=3))
+    for start in (0, 8, 16):
+        rows = range(start, start + 8)
+        expected = whole.step([batch_of(cfg, rows)])
+        # one batch lacks a clip that could not be read, one has none left, the last is smaller
+        shares = [batch_of(cfg, rows[:5]), batch_of(cfg, [], ["gone", "gone"]), batch_of(cfg, rows[5:], ["gone"])]
+        values = parts.step(shares)
+        assert values == pytest.approx(expected, rel=1e-4, abs=1e-6)
+        assert values["clips"] == 8
+    assert whole.steps == parts.steps == 3
+    assert_same_weights(parts, whole, 1e-5)
+
+
+def test_what_is_logged_is_the_norm_before_clipping(tiny_cfg: Config) -> None:
+    cfg = without_statistics(tiny_cfg)
+    norms, left = [], []
+    for clip_norm in (0.0, 0.01):
+        learner = make_learner(with_train(cfg, clip_norm=clip_norm))
+        norms.append(learner.step([batch_of(cfg, range(8))])["grad_norm"])
+        gradients = [p.grad.norm() for p in learner.model.parameters() if p.grad is not None]
+        left.append(torch.stack(gradients).norm().item())
+    assert norms == pytest.approx([left[0]] * 2, rel=1e-5)
+    assert left[1] == pytest.approx(0.01, rel=1e-3)
+
+
+def test_a_step_without_a_readable_clip_stops(tiny_cfg: Config) -> None:
+    learner = make_learner(with_train(tiny_cfg, accumulate=2))
+    with pytest.raises(ClipError, match=r"no clip of a whole step could be read; the first: list\.csv:1: gone"):
+        learner.step([batch_of(tiny_cfg, [], ["list.csv:1: gone"]), batch_of(tiny_cfg, [], ["list.csv:2: gone"])])
+
+
+def test_what_is_no_number_stops_before_it_reaches_the_weights(
+    tiny_cfg: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learner = make_learner(with_train(without_statistics(tiny_cfg), accumulate=2))
+    before = {name: value.clone() for name, value in learner.state_dict()["model"].items()}
+    good, spoilt = batch_of(tiny_cfg, [0, 1, 2]), batch_of(tiny_cfg, [7, 5])
+    with monkeypatch.context() as patch:
+        patch.setattr(learning, "normalise", lambda f: torch.full(f.shape, math.nan if len(f) == 2 else 0.5))
+        with pytest.raises(learning.NotANumber, match=r"the loss is nan at step 0 ") as caught:
+            learner.step([good, spoilt])
+        assert caught.value.rows == [5, 7]
+    with monkeypatch.context() as patch:
+        patch.setattr(learner.accelerator, "clip_grad_norm_", lambda *_: torch.tensor(math.inf))
+        with pytest.raises(TrainingError, match=r"the gradient's norm is inf at step 0 "):
+            learner.step([good, spoilt])
+    after = learner.state_dict()["model"]
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_the_average_follows_the_weights_and_is_what_a_checkpoint_gives(tiny_cfg: Config) -> None:
+    cfg = with_train(without_statistics(tiny_cfg), ema=0.75)
+    learner, plain = make_learner(cfg), make_learner(with_train(cfg, ema=0.0))
+    expected: dict[str, torch.Tensor] = {}
+    for start in (0, 8, 16):
+        for each in (learner, plain):
+            each.step([batch_of(cfg, range(start, start + 8))])
+        now = {name: value.clone() for name, value in plain.state_dict()["model"].items()}
+        expected = {k: 0.75 * expected[k] + 0.25 * v for k, v in now.items()} if expected else dict(now)
+    state = learner.state_dict()
+    for name, parameter in learner.evaluated.named_parameters():
+        torch.testing.assert_close(parameter.detach(), expected[name], atol=1e-6, rtol=1e-5)
+        assert torch.equal(state["model"][name], parameter)
+        assert torch.equal(state["raw_model"][name], now[name]), "the average has no influence on the training"
+    again = make_learner(cfg)
+    again.load_state_dict(copy.deepcopy(state))
+    for each in (learner, again):
+        each.step([batch_of(cfg, range(24, 32))])
+    assert_same_weights(again, learner, 0.0)
+    assert again.averaged is not None and again.averaged.n_averaged == 4
+
+
+def test_bf16_trains_on_the_cpu_and_comes_close_to_fp32(tiny_cfg: Config) -> None:
+    values = {}
+    for precision in ("fp32", "bf16", "fp32"):  # in one process, one after another
+        cfg = with_train(without_statistics(tiny_cfg), precision=precision, ema=0.9)
+        learner = make_learner(cfg)
+        values[precision] = learner.step([batch_of(cfg, range(8))])
+        assert all(p.dtype == torch.float32 for p in learner.evaluated.parameters())
+    assert values["bf16"]["loss"] == pytest.approx(values["fp32"]["loss"], rel=0.02)
+    assert values["bf16"]["loss"] != values["fp32"]["loss"]
+
+
+def test_a_pass_that_counts_nothing_leaves_the_statistics(tiny_cfg: Config) -> None:
+    learner = make_learner(tiny_cfg)
+    before = {name: value.clone() for name, value in learner.model.named_buffers()}
+    batch = batch_of(tiny_cfg, range(3))
+    with learner._pass(0, last=True, counts=False):
+        learner._losses(batch, *learner._targets(batch))
+    assert all(torch.equal(value, before[name]) for name, value in learner.model.named_buffers())
+    learner._losses(batch, *learner._targets(batch))
+    assert not all(torch.equal(value, before[name]) for name, value in learner.model.named_buffers())
+
+
+def test_fp16_is_refused_where_there_is_no_scaler(tiny_cfg: Config) -> None:
+    if torch.accelerator.is_available():
+        pytest.skip("a GPU has a scaler")
+    with pytest.raises(ConfigError, match=r"train\.precision: found fp16, on the cpu, .*expected fp32, bf16 or auto"):
+        make_learner(with_train(tiny_cfg, precision="fp16"))
+
+
+def test_a_step_that_overflows_fp16_is_skipped_and_all_others_are_scaled_back(tiny_cfg: Config) -> None:
+    """What a GPU does, on the CPU: gradients, their norm and those of the centres, which have an optimiser of their own."""
+    cfg = with_train(without_statistics(tiny_cfg), ema=0.5, lr=1e-4)
+    plain = make_learner(cfg)
+    accelerator = make_accelerator(dataclasses.replace(cfg.train, precision="fp16"))
+    accelerator.native_amp = True
+    accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**40, backoff_factor=2.0**-30)
+    torch.manual_seed(0)
+    scaled = Learner(cfg, plain.classes, 4, accelerator)
+    scaled.model.train()
+    before = {name: value.clone() for name, value in scaled.state_dict()["model"].items()}
+    values = scaled.step([batch_of(cfg, range(8))])
+    after = scaled.state_dict()
+    assert "grad_norm" not in values and math.isfinite(values["loss"])
+    assert all(torch.equal(before[name], after["model"][name]) for name in before)
+    assert not after["criterion"]["center.centers"].any() and after["averaged"] == 0
+    assert after["scaler"]["scale"] == 2.0**10
+    for start in (8, 16):
+        expected, values = (each.step([batch_of(cfg, range(start, start + 8))]) for each in (plain, scaled))
+        for name in ("loss", "center", "grad_norm"):
+            assert values[name] == pytest.approx(expected[name], rel=0.02), name
+        assert values["lr"] == expected["lr"]
+    ours, theirs = (each.state_dict()["criterion"]["center.centers"] for each in (scaled, plain))
+    torch.testing.assert_close(ours, theirs, rtol=0.05, atol=1e-2)
+
+
+@pytest.mark.parametrize("temporal", ["hitagu", "tsn", "tsm", "gru"])
+def test_every_weight_that_is_learned_takes_part(tiny_cfg: Config, temporal: str) -> None:
+    """DistributedDataParallel waits in vain for the gradient of a weight that is not used."""
+    cfg = dataclasses.replace(tiny_cfg, model=dataclasses.replace(tiny_cfg.model, temporal=temporal))
+    learner = make_learner(cfg)
+    learner.step([batch_of(cfg, range(4))])
+    unused = [name for name, p in learner.model.named_parameters() if p.requires_grad and p.grad is None]
+    assert not unused

@@ -1,0 +1,36 @@
+"""Clips a step, their learning rate, and going on only with steps of the same size."""
+
+import dataclasses
+
+import pytest
+
+from hitagu_lib.config import Config, TrainConfig
+from hitagu_lib.errors import ConfigError
+from hitagu_lib.training.optim import check_global_batch, global_batch, learning_rate, step_in_words
+
+
+def test_the_rate_is_in_proportion_to_the_clips_of_a_step() -> None:
+    cfg = TrainConfig(lr=0.01, batch_size=8, accumulate=2)
+    assert global_batch(cfg, 4) == 64 and learning_rate(cfg, 64) == 0.01
+    scaled = dataclasses.replace(cfg, lr_batch=256)
+    assert learning_rate(scaled, 64) == pytest.approx(0.0025)
+    assert learning_rate(scaled, 512) == pytest.approx(0.02)
+    assert step_in_words(scaled, 4) == (
+        "a step: 64 clips = 4 processes x batch 8 x accumulate 2; peak learning rate 0.0025 = train.lr 0.01 x 64 / 256"
+    )
+    assert (
+        step_in_words(TrainConfig(), 1)
+        == "a step: 8 clips = 1 process x batch 8 x accumulate 1; peak learning rate 0.01"
+    )
+
+
+def test_a_run_goes_on_with_steps_of_as_many_clips_alone() -> None:
+    cfg = Config(run="outputs/mine", train=TrainConfig(batch_size=4))
+    check_global_batch(cfg, None, 3)
+    check_global_batch(cfg, 8, 2)
+    with pytest.raises(
+        ConfigError, match=r"outputs/mine: .* steps are of 16 clips; .* = 8; expected train\.accumulate=2$"
+    ):
+        check_global_batch(cfg, 16, 2)
+    with pytest.raises(ConfigError, match=r"= 4; expected another train\.batch_size or number of processes$"):
+        check_global_batch(cfg, 6, 1)

@@ -1,0 +1,241 @@
+"""A run from start to end on the tiny data: what is written, going on after a kill, and stopping where it must."""
+
+import dataclasses
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from hitagu_lib.training import learner
+from hitagu_lib.training import optim as optimisation
+from hitagu_lib.training import trainer as training
+from hitagu_lib.config import Config, TrainConfig
+from hitagu_lib.errors import ClipError, ConfigError, TrainingError
+from hitagu_lib.runs.run_dir import load_checkpoint, read_metrics
+
+
+def with_train(cfg: Config, **changes: object) -> Config:
+    return dataclasses.replace(cfg, train=dataclasses.replace(cfg.train, **changes))
+
+
+def in_folder(cfg: Config, name: str) -> Config:
+    return dataclasses.replace(cfg, run=str(Path(cfg.run).with_name(name)))
+
+
+def weights(run: str) -> dict[str, torch.Tensor]:
+    return load_checkpoint(Path(run) / "checkpoints" / "last.pt")["model"]
+
+
+def test_a_run_writes_all_it_promises(tiny_cfg: Config) -> None:
+    seen = []
+    summary = training.train(tiny_cfg, on_epoch=lambda metrics: seen.append(len(metrics)))
+    folder = Path(tiny_cfg.run)
+    assert seen == [1, 2]
+    assert Config.from_mapping(yaml.safe_load((folder / "params.yaml").read_text())) == tiny_cfg
+    assert json.loads((folder / "summary.json").read_text()) == summary
+    assert {"val_top1", "val_top1_shuffled", "val_partner_rate_reversed", "train_seconds"} <= summary.keys()
+    assert [line["epoch"] for line in read_metrics(folder)] == [0, 1]
+    provenance = json.loads((folder / "provenance.json").read_text())
+    assert {"git_commit", "packages", "device", "data_fingerprint", "seed", "command"} <= provenance.keys()
+    assert provenance["command"][0] == Path(sys.argv[0]).name, "no folders of this machine"
+    assert list((folder / "logs").glob("events.out.tfevents.*"))
+    assert {p.name for p in (folder / "checkpoints").iterdir()} == {"last.pt", "previous.pt", "best.pt"}
+
+
+def test_a_finished_run_is_read_not_repeated(tiny_cfg: Config) -> None:
+    first = training.train(tiny_cfg)
+    before = (Path(tiny_cfg.run) / "checkpoints" / "last.pt").stat().st_mtime_ns
+    seen: list[int] = []
+    assert training.train(tiny_cfg, on_epoch=lambda metrics: seen.append(len(metrics))) == first
+    assert seen == [2]
+    assert (Path(tiny_cfg.run) / "checkpoints" / "last.pt").stat().st_mtime_ns == before
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(tiny_cfg: Config) -> None:
+    runs = [in_folder(with_train(tiny_cfg, seed=seed), name) for seed, name in ((0, "a"), (0, "b"), (1, "c"))]
+    for cfg in runs:
+        training.fit(cfg)
+    a, b, c = (weights(cfg.run) for cfg in runs)
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    assert not all(torch.equal(a[name], c[name]) for name in a)
+
+
+class Killed(Exception):
+    pass
+
+
+def test_an_interrupted_run_goes_on_to_the_same_weights(tiny_cfg: Config) -> None:
+    cfg = with_train(tiny_cfg, epochs=3, center_loss=True, temporal_loss=True)
+    whole, cut = in_folder(cfg, "whole"), in_folder(cfg, "cut")
+    training.fit(whole)
+
+    def kill(metrics: list[dict]) -> None:
+        raise Killed
+
+    with pytest.raises(Killed):
+        training.fit(cut, on_epoch=kill)
+    with (Path(cut.run) / "metrics.jsonl").open("a") as file:
+        file.write('{"epoch": 1, "half a li')  # what a kill in the middle of a write leaves
+    training.fit(cut)
+    assert all(torch.equal(weights(whole.run)[name], weights(cut.run)[name]) for name in weights(whole.run))
+    clocks = {"seconds", "cpu_seconds", "clips_per_second", "data_wait_share"}
+    kept, expected = (
+        [{k: v for k, v in line.items() if k not in clocks} for line in read_metrics(run)]
+        for run in (cut.run, whole.run)
+    )
+    assert kept == expected
+
+
+def test_a_killed_process_goes_on(tiny_cfg: Config, tmp_path: Path) -> None:
+    """kill -9 once the first epoch is down, the same command again: it starts from epoch 1."""
+    cfg = with_train(tiny_cfg, epochs=4)
+    params = tmp_path / "params.yaml"
+    params.write_text(cfg.to_yaml())
+    command = [sys.executable, "-m", "hitagu_lib.training.trainer", "--params", str(params)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not read_metrics(cfg.run) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert read_metrics(cfg.run), "no epoch was finished in two minutes"
+    last = Path(cfg.run) / "checkpoints" / "last.pt"
+    started_at = load_checkpoint(last)["epoch"] if last.exists() else 0  # killed between the two writes
+    epochs: list[int] = []
+    training.fit(cfg, on_epoch=lambda metrics: epochs.append(metrics[-1]["epoch"]))
+    assert epochs == list(range(started_at, 4))
+    assert [line["epoch"] for line in read_metrics(cfg.run)] == [0, 1, 2, 3]
+
+
+def test_other_parameters_in_the_same_folder_stop_with_the_difference(tiny_cfg: Config) -> None:
+    training.fit(tiny_cfg)
+    with pytest.raises(
+        ConfigError, match=r"(?s)params\.yaml: this run was started with other parameters.*-  lr: 0\.00.*\+  lr: 0\.5"
+    ):
+        training.fit(with_train(tiny_cfg, lr=0.5))
+
+
+def test_parameters_may_be_mended_before_the_first_checkpoint(tiny_cfg: Config) -> None:
+    broken = dataclasses.replace(
+        tiny_cfg, data=dataclasses.replace(tiny_cfg.data, hflip_swaps=(("no such label", "nor this"),))
+    )
+    with pytest.raises(ConfigError, match="no such label"):
+        training.fit(broken)
+    training.fit(tiny_cfg)
+
+
+def test_a_loss_that_is_no_number_stops_and_says_where(tiny_cfg: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(learner, "normalise", lambda frames: torch.full(frames.shape, math.nan))
+    with pytest.raises(TrainingError, match=r"the loss is nan at step 0 .*train\.csv:\d+(,\d+){7}; there is no "):
+        training.fit(tiny_cfg)
+    assert not (Path(tiny_cfg.run) / "summary.json").exists()
+
+
+def test_a_bad_clip_stops_training_or_is_counted(tiny_cfg: Config, tmp_path: Path) -> None:
+    listing = tmp_path / "train.csv"
+    rows = Path(tiny_cfg.data.train_list).read_text().splitlines()
+    listing.write_text("\n".join([*rows, "train/Moving something up/no such clip,6,24"]) + "\n")
+    classes = Path(tiny_cfg.data.train_list).with_name("classes.txt")
+    data = dataclasses.replace(tiny_cfg.data, train_list=str(listing), classes=str(classes))
+    cfg = dataclasses.replace(tiny_cfg, data=data, train=dataclasses.replace(tiny_cfg.train, batch_size=43))
+    with pytest.raises(ClipError, match=rf"train\.csv:{len(rows) + 1}: .*no such folder"):
+        training.fit(cfg)
+    skipping = in_folder(dataclasses.replace(cfg, data=dataclasses.replace(data, on_bad_clip="skip")), "skipping")
+    summary = training.fit(skipping)
+    assert summary["bad_clips"] == 1
+    (line,) = (Path(skipping.run) / "bad_clips.txt").read_text().splitlines()
+    assert f"train.csv:{len(rows) + 1}:" in line
+
+
+def test_optional_losses_are_logged_and_change_the_weights(tiny_cfg: Config) -> None:
+    plain, both = (
+        in_folder(tiny_cfg, "plain"),
+        in_folder(with_train(tiny_cfg, center_loss=True, temporal_loss=True), "both"),
+    )
+    training.fit(plain)
+    training.fit(both)
+    assert {"train_center", "train_temporal"} <= read_metrics(both.run)[0].keys()
+    assert not {"train_center", "train_temporal"} & read_metrics(plain.run)[0].keys()
+    a, b = weights(plain.run), weights(both.run)
+    assert not all(torch.equal(a[name], b[name]) for name in a)
+    centers = load_checkpoint(Path(both.run) / "checkpoints" / "last.pt")["criterion"]["center.centers"]
+    assert centers.abs().sum(1).gt(0).all()
+
+
+def test_the_baseline_runs_by_the_same_recipe_and_joins_the_summary(tiny_cfg: Config) -> None:
+    cfg = dataclasses.replace(tiny_cfg, eval=dataclasses.replace(tiny_cfg.eval, tsn_baseline=True))
+    summary = training.train(cfg)
+    assert 0 <= summary["tsn_val_top1"] <= 1
+    assert json.loads((Path(cfg.run) / "summary.json").read_text()) == summary
+    theirs = yaml.safe_load((Path(cfg.run) / "tsn" / "params.yaml").read_text())
+    ours = yaml.safe_load((Path(cfg.run) / "params.yaml").read_text())
+    assert theirs["model"].pop("temporal") == "tsn" and ours["model"].pop("temporal") == "hitagu"
+    assert (theirs["train"], theirs["data"], theirs["model"]) == (ours["train"], ours["data"], ours["model"])
+
+
+def test_the_schedule_warms_up_and_ends_near_zero() -> None:
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    cfg = TrainConfig(epochs=10, warmup_epochs=2)
+    schedule = optimisation.make_schedule(optimizer, cfg, steps_per_epoch=5)
+    rates = []
+    for _ in range(50):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    assert np.argmax(rates) == 10 and rates[10] == pytest.approx(1.0)
+    assert np.all(np.diff(rates[:11]) > 0) and np.all(np.diff(rates[10:]) < 0)
+    assert rates[-1] < 0.01
+
+
+def test_weight_decay_spares_biases_norms_and_band_edges(tiny_cfg: Config) -> None:
+    from hitagu_lib import build_model
+
+    model = build_model(tiny_cfg.model, 4)
+    decayed, free = optimisation.make_optimizer(model, tiny_cfg.train, rate=0.01).param_groups
+    names = {id(p): name for name, p in model.named_parameters()}
+    assert free["weight_decay"] == 0 and decayed["weight_decay"] == tiny_cfg.train.weight_decay
+    assert "stu.gamma" in {names[id(p)] for p in free["params"]}
+    assert all(names[id(p)].endswith("weight") for p in decayed["params"])
+    assert len(decayed["params"]) + len(free["params"]) == len(names)
+
+
+def test_two_processes_train_and_evaluate_together(tiny_cfg: Config, tmp_path: Path) -> None:
+    """torchrun on the CPU: the same global batches, every validation clip scored once, one set of centres.
+
+    BatchNorm takes its statistics over a process's own clips, so losses agree with one process's only roughly.
+    """
+    together = in_folder(with_train(tiny_cfg, batch_size=4, center_loss=True), "together")
+    alone = in_folder(with_train(tiny_cfg, batch_size=8, center_loss=True), "alone")
+    params = tmp_path / "params.yaml"
+    params.write_text(together.to_yaml())
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*command, "hitagu_lib.training.trainer", "--params", str(params)],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    summary, expected = json.loads((Path(together.run) / "summary.json").read_text()), training.fit(alone)
+    same = ("epochs", "train_clips", "val_clips", "parameters", "num_classes")
+    assert {key: summary[key] for key in same} == {key: expected[key] for key in same}
+    assert done.stdout.count("\nval_top1:") == 1, "the main process alone speaks"
+    for ours, theirs in zip(read_metrics(together.run), read_metrics(alone.run), strict=True):
+        assert ours["train_cross_entropy"] == pytest.approx(theirs["train_cross_entropy"], rel=0.1)
+    centers = [
+        load_checkpoint(Path(cfg.run) / "checkpoints" / "last.pt")["criterion"]["center.centers"]
+        for cfg in (together, alone)
+    ]
+    assert centers[0].shape == centers[1].shape and centers[0].isfinite().all()
