@@ -33,8 +33,8 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.timing import conditions, device_name, median, publish
-from hitagu_lib.prepare.extract import extract_video
 from hitagu_lib.media.ffmpeg import ffmpeg_path
+from hitagu_lib.prepare.extract import extract_video
 from hitagu_lib.runs.provenance import surroundings
 
 SHORT_SIDE = 256

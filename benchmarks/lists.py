@@ -35,9 +35,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.timing import conditions, device_name, median, publish
 from hitagu_lib.config import DataConfig
-from hitagu_lib.prepare.audit import audit_lists
-from hitagu_lib.data.dataset import Clip, ClipDataset, make_loader
 from hitagu_lib.data.clip_list import ClipList, read_list
+from hitagu_lib.data.dataset import Clip, ClipDataset
+from hitagu_lib.data.loader import make_loader
+from hitagu_lib.prepare.audit import audit_lists
 from hitagu_lib.runs.provenance import surroundings
 
 FRAMES = torch.zeros(1, 3, 1, 1, dtype=torch.uint8)

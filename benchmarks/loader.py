@@ -43,12 +43,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.timing import clocked, conditions, device_name, median, publish
 from hitagu_lib.config import DataConfig
-from hitagu_lib.data.dataset import ClipDataset, make_loader, read_clip
-from hitagu_lib.prepare.extract import VIDEO_SUFFIXES, extract_video
-from hitagu_lib.media.ffmpeg import ffmpeg_path
-from hitagu_lib.data.frames import MEAN, STD, normalise
 from hitagu_lib.data.clip_list import read_list
+from hitagu_lib.data.dataset import ClipDataset, read_clip
+from hitagu_lib.data.frames import MEAN, STD, normalise
+from hitagu_lib.data.loader import make_loader
 from hitagu_lib.data.sampling import clip_indices
+from hitagu_lib.media.ffmpeg import VIDEO_SUFFIXES, ffmpeg_path
+from hitagu_lib.prepare.extract import extract_video
 from hitagu_lib.runs.provenance import surroundings
 
 BATCH = 8

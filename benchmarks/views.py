@@ -34,8 +34,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.timing import clocked, conditions, device_name, median, publish
 from hitagu_lib.config import Config, load_config
-from hitagu_lib.evaluation.protocols import Views, arrange, protocol
 from hitagu_lib.evaluation.multi_view import score_views, score_views_plainly
+from hitagu_lib.evaluation.protocols import Views, arrange, protocol
 from hitagu_lib.models import ClipModel, build_model
 from hitagu_lib.runs.provenance import surroundings
 

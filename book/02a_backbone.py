@@ -54,14 +54,15 @@ from hitagu_lib.prepare.synthetic.make import CLASSES, render_clip
 from hitagu_lib.data.transforms import centre_crop
 from hitagu_lib.errors import WeightsError
 from hitagu_lib.models import FrameFeatures
-from hitagu_lib.models.backbone import TruncatedResNet, load_backbone
+from hitagu_lib.models.backbone import TruncatedResNet
+from hitagu_lib.models.weights import load_backbone, load_pretrained
 from hitagu_lib.models.cost import (
     budget,
     markdown_table,
     model_cost,
     shape_model,
 )
-from hitagu_lib.runs.run_dir import project_root
+from hitagu_lib.files import project_root
 from hitagu_lib.viz.figures import clip_rows
 from hitagu_lib.viz.style import new_figure
 from hitagu_lib.viz.explore import explore
@@ -499,8 +500,9 @@ for frozen_bn in (False, True):
 # book's own runs, does as well. A name that torchvision does not have stops with those it has:
 
 # %%
+cfg = BackboneConfig(weights="IMAGENET1K_V3")
 try:
-    TruncatedResNet(BackboneConfig(weights="IMAGENET1K_V3"))
+    load_pretrained(TruncatedResNet(cfg), cfg)
 except WeightsError as error:
     print(error)
 

@@ -49,9 +49,9 @@ from hitagu_lib.models.mde import (
     ShiftMatch,
     motion_energy,
 )
-from hitagu_lib.runs.run_dir import project_root
+from hitagu_lib.files import project_root
 from hitagu_lib.viz.figures import clip_rows
-from hitagu_lib.viz.motion import (
+from hitagu_lib.viz.modules import (
     draw_shifts,
     draw_signed,
     signed_rows,

@@ -52,8 +52,8 @@ from hitagu_lib.models import stu as recurrence
 from hitagu_lib.models.baselines import TemporalShift
 from hitagu_lib.models.cost import recipe_cost
 from hitagu_lib.models.stu import ThreeStateTemporalUnit, half_life
-from hitagu_lib.runs.run_dir import project_root
-from hitagu_lib.viz.memory import (
+from hitagu_lib.files import project_root
+from hitagu_lib.viz.modules import (
     STATES,
     draw_bands,
     probe_unit,

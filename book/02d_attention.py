@@ -50,8 +50,8 @@ from hitagu_lib.models.attention import (
 )
 from hitagu_lib.models.cost import markdown_table, recipe_cost
 from hitagu_lib.models.head import ClassifierHead
-from hitagu_lib.runs.run_dir import project_root
-from hitagu_lib.viz.attention import draw_attention, query_figure
+from hitagu_lib.files import project_root
+from hitagu_lib.viz.modules import draw_attention, query_figure
 from hitagu_lib.viz.style import PALETTE, new_figure
 from hitagu_lib.viz.explore import explore
 

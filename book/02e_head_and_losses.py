@@ -44,11 +44,15 @@ from IPython.display import Markdown, display
 from torch import nn
 
 from hitagu_lib.config import TrainConfig, load_config
-from hitagu_lib.models.losses import CenterLoss, TotalLoss, temporal_consistency
+from hitagu_lib.models.losses import (
+    CenterLoss,
+    TotalLoss,
+    temporal_consistency,
+)
 from hitagu_lib.models import ClipMaps
 from hitagu_lib.models.cost import markdown_table, recipe_cost
 from hitagu_lib.models.head import ClassifierHead
-from hitagu_lib.runs.run_dir import project_root
+from hitagu_lib.files import project_root
 from hitagu_lib.viz.style import PALETTE, new_figure
 from hitagu_lib.viz.explore import explore
 
@@ -100,7 +104,9 @@ def train_toy(lambda_center=0.0, smoothing=0.0, seed=0, steps=400):
         criterion.zero_grad()
         loss.backward()
         adam.step()
-        if cfg.center_loss:  # as in hitagu_lib.training.learner: their own rate
+        if (
+            cfg.center_loss
+        ):  # as in hitagu_lib.training.learner: their own rate
             with torch.no_grad():
                 centers = criterion.center.centers
                 centers -= cfg.center_lr * centers.grad / lambda_center

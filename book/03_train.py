@@ -67,18 +67,15 @@ from IPython.display import Markdown, display
 from hitagu_lib import build_model
 from hitagu_lib.training import trainer as training
 from hitagu_lib.config import resolve
-from hitagu_lib.data.dataset import (
-    ClipDataset,
-    check_paths,
-    make_loader,
-    open_lists,
-    prepare_data,
-    swap_table,
-)
+from hitagu_lib.data.dataset import ClipDataset, swap_table
+from hitagu_lib.prepare.synthetic.make import prepare_data
+from hitagu_lib.data.loader import make_loader
+from hitagu_lib.data.source import check_paths, open_lists
 from hitagu_lib.evaluation.scores import score_clips
 from hitagu_lib.models.cost import model_cost
 from hitagu_lib.inference.predict import load_model
-from hitagu_lib.runs.run_dir import project_root, read_metrics
+from hitagu_lib.runs.run_dir import read_metrics
+from hitagu_lib.files import project_root
 from hitagu_lib.viz.figures import (
     clip_rows,
     confusion,

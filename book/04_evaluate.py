@@ -45,15 +45,15 @@ from IPython.display import Markdown, display
 
 from hitagu_lib.training import trainer as training
 from hitagu_lib.config import load_config
-from hitagu_lib.data.dataset import open_lists, swap_table
+from hitagu_lib.data.dataset import swap_table
+from hitagu_lib.data.source import open_lists
 from hitagu_lib.data.sampling import segment_indices
 from hitagu_lib.evaluation.protocols import (
     crop_corners,
-    dense_clips,
     protocol,
     read_views,
-    segment_clips,
 )
+from hitagu_lib.data.sampling import dense_clips, segment_clips
 from hitagu_lib.evaluation.evaluate import evaluate
 from hitagu_lib.evaluation.mcnemar import (
     compare_results,
@@ -67,7 +67,7 @@ from hitagu_lib.evaluation.multi_view import (
     score_views_plainly,
 )
 from hitagu_lib.inference.predict import load_model
-from hitagu_lib.runs.run_dir import project_root
+from hitagu_lib.files import project_root
 from hitagu_lib.viz.figures import confusion
 from hitagu_lib.viz.live import LiveCurves, watched
 from hitagu_lib.viz.style import PALETTE, new_figure

@@ -68,7 +68,7 @@ from hitagu_lib.prepare.synthetic.make import (
     render_clip,
 )
 from hitagu_lib.prepare.synthetic.hard import HARD_FRAMES
-from hitagu_lib.runs.run_dir import project_root
+from hitagu_lib.files import project_root
 from hitagu_lib.viz.seeds import draw_seeds, draw_training
 from hitagu_lib.viz.figures import clip_rows
 from hitagu_lib.viz.style import new_figure

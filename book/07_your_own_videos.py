@@ -61,10 +61,14 @@ from hitagu_lib.prepare.split import (
     sources,
     split_videos,
 )
-from hitagu_lib.prepare.synthetic.make import CLASSES, render_clip, write_videos
+from hitagu_lib.prepare.synthetic.make import (
+    CLASSES,
+    render_clip,
+    write_videos,
+)
 from hitagu_lib.errors import HitaguError
 from hitagu_lib.inference.predict import load_model, predict
-from hitagu_lib.runs.run_dir import project_root
+from hitagu_lib.files import project_root
 from hitagu_lib.viz.live import LiveCurves, watched
 from hitagu_lib.viz.overlay import overlay_video
 from hitagu_lib.viz.style import new_figure

@@ -58,8 +58,9 @@ from textwrap import fill
 from IPython.display import Markdown, display
 
 from hitagu_lib.config import load_config
-from hitagu_lib.models.report import model_report
-from hitagu_lib.runs.run_dir import project_root, read_metrics
+from hitagu_lib.models.cost import model_report
+from hitagu_lib.runs.run_dir import read_metrics
+from hitagu_lib.files import project_root
 
 os.chdir(project_root())  # the same from the root and from book/
 
@@ -335,7 +336,7 @@ if not reports:
 #
 # ```bash
 # torchrun --standalone --nproc_per_node 8 \
-#     -m hitagu_lib.training.trainer --params params/k700.yaml
+#     -m hitagu_lib train --params params/k700.yaml
 # ```
 #
 # On one machine `train.processes: 8` in the params does the same: `hitagu train` and the notebook of chapter 3 then start torchrun themselves, follow
@@ -344,9 +345,9 @@ if not reports:
 # Without a GPU the processes share the CPU, which is of no use but to see that it works. Here are two, on a small set drawn for the purpose:
 
 # %%
-from hitagu_lib.data.dataset import EpochSampler
+from hitagu_lib.data.loader import EpochSampler
 from hitagu_lib.prepare.synthetic.make import MiniSpec, prepare_mini
-from hitagu_lib.runs.run_dir import load_checkpoint
+from hitagu_lib.runs.checkpoint import load_checkpoint
 
 scratch = Path(tempfile.mkdtemp())
 prepare_mini(
@@ -366,7 +367,7 @@ overrides = " ".join(
     ]
 )
 torchrun = "torch.distributed.run --standalone --nproc_per_node 2"
-train = "-m hitagu_lib.training.trainer --params params/smoke.yaml --overrides"
+train = "-m hitagu_lib train --params params/smoke.yaml --overrides"
 command = [sys.executable, "-m", *torchrun.split(), *train.split()]
 done = subprocess.run(
     [*command, overrides],
@@ -457,7 +458,7 @@ except ConfigError as error:
 # ```bash
 # torchrun --nnodes 2 --nproc_per_node 8 \
 #     --rdzv_id k700 --rdzv_backend c10d --rdzv_endpoint host0:29500 \
-#     -m hitagu_lib.training.trainer --params params/k700.yaml
+#     -m hitagu_lib train --params params/k700.yaml
 # ```
 #
 # Under SLURM (**not run here**: there was no cluster to try it on; names of partitions and of GPU resources are your site's):
@@ -470,7 +471,7 @@ except ConfigError as error:
 #   srun torchrun --nnodes "$SLURM_NNODES" --nproc_per_node 8 \
 #       --rdzv_id "$SLURM_JOB_ID" --rdzv_backend c10d \
 #       --rdzv_endpoint "$head:29500" \
-#       -m hitagu_lib.training.trainer --params params/k700.yaml'
+#       -m hitagu_lib train --params params/k700.yaml'
 # ```
 #
 # One task a machine, because torchrun starts the eight; cores for eight processes and their `data.workers`, and some. `--signal` asks for SIGTERM two
@@ -633,7 +634,7 @@ for rate in (50, 200):
 # <details><summary>Solution</summary>
 #
 # ```bash
-# torchrun --standalone --nproc_per_node 2 -m hitagu_lib.training.trainer \
+# torchrun --standalone --nproc_per_node 2 -m hitagu_lib train \
 #     --params params/smoke.yaml --overrides "run=outputs/two train.batch_size=8"
 # hitagu train \
 #     --params params/smoke.yaml --overrides "run=outputs/one train.batch_size=16"

@@ -26,11 +26,22 @@ from pathlib import Path
 
 import torch
 
-from hitagu_lib.evaluation.seeds import METHODS, PUBLISHED, folder_name, is_published, kinds_table, methods_table, read_runs
 from hitagu_lib.config import load_config
-from hitagu_lib.data.dataset import ClipDataset, make_loader, open_lists, prepare_data
-from hitagu_lib.training.distributed import make_accelerator
+from hitagu_lib.data.dataset import ClipDataset
+from hitagu_lib.data.loader import make_loader
+from hitagu_lib.data.source import open_lists
+from hitagu_lib.evaluation.seeds import (
+    METHODS,
+    PUBLISHED,
+    folder_name,
+    is_published,
+    kinds_table,
+    methods_table,
+    read_runs,
+)
 from hitagu_lib.files import write_atomic
+from hitagu_lib.inference.accelerator import make_accelerator
+from hitagu_lib.prepare.synthetic.make import prepare_data
 from hitagu_lib.training.learner import Learner
 
 
@@ -60,7 +71,7 @@ def main() -> None:
         published = args.out / name
         if is_published(published, load_config(args.params, overrides)):
             return
-        command = [sys.executable, "-m", "hitagu_lib.training.trainer", "--params", str(args.params), "--overrides", overrides]
+        command = [sys.executable, "-m", "hitagu_lib", "train", "--params", str(args.params), "--overrides", overrides]
         subprocess.run(command, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL)
         published.mkdir(parents=True, exist_ok=True)
         for file in PUBLISHED:

@@ -1,18 +1,25 @@
-"""HiTAGU-Net: the small shared library of the book."""
+"""HiTAGU-Net: the small shared library of the book.
+
+from hitagu_lib import load_config, build_model, fit, evaluate, predict
+"""
+
+from importlib import import_module
 
 __version__ = "0.1.0"
 
-__all__ = ["Config", "__version__", "build_model", "load_config"]
+_PUBLIC = {
+    "Config": "hitagu_lib.config",
+    "load_config": "hitagu_lib.config",
+    "build_model": "hitagu_lib.models",
+    "fit": "hitagu_lib.training.trainer",
+    "evaluate": "hitagu_lib.evaluation.evaluate",
+    "predict": "hitagu_lib.inference.predict",
+}
+__all__ = ["Config", "__version__", "build_model", "evaluate", "fit", "load_config", "predict"]
 
 
 def __getattr__(name: str) -> object:
-    # Lazily, so that `hitagu --help` does not wait for torch.
-    if name == "build_model":
-        from hitagu_lib.models import build_model
-
-        return build_model
-    if name in ("Config", "load_config"):
-        from hitagu_lib import config
-
-        return getattr(config, name)
+    # Imported on first use, so that `hitagu --help` does not wait for torch.
+    if name in _PUBLIC:
+        return getattr(import_module(_PUBLIC[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import os
 import shlex
 import types
 import typing
@@ -165,6 +166,19 @@ class TrainConfig:
     checkpoint_every: int | None = _option(
         None, low=1
     )  # steps between checkpoints within an epoch; null: after each epoch
+
+    @property
+    def world_size(self) -> int:
+        """Processes that this training has, as torchrun counts them, or would start."""
+        return int(os.environ["WORLD_SIZE"]) if "WORLD_SIZE" in os.environ else self.processes
+
+    def global_batch_size(self, world_size: int | None = None) -> int:
+        """Clips a step, over all processes."""
+        return self.batch_size * self.accumulate * (self.world_size if world_size is None else world_size)
+
+    def peak_lr(self, world_size: int | None = None) -> float:
+        """The peak learning rate: `lr`, in proportion to the global batch size where `lr_batch` says what `lr` is for."""
+        return self.lr if self.lr_batch is None else self.lr * self.global_batch_size(world_size) / self.lr_batch
 
 
 @dataclass(frozen=True)

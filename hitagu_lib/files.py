@@ -113,3 +113,12 @@ def file_sha256(file: Path) -> str:
     """Of a file's content, in hexadecimal digits."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def project_root() -> Path:
+    """The nearest folder, from the current one upwards, that holds params/ and hitagu_lib/; the current one where there is none.
+
+    A chapter may be started from the root (papermill) or from book/ (JupyterLab, nbval).
+    """
+    here = Path.cwd()
+    return next((p for p in (here, *here.parents) if (p / "params").is_dir() and (p / "hitagu_lib").is_dir()), here)

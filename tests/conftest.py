@@ -72,7 +72,7 @@ def untrained(tiny_cfg: Config) -> Path:
     import torch
 
     from hitagu_lib import build_model
-    from hitagu_lib.data.dataset import open_lists
+    from hitagu_lib.data.source import open_lists
 
     classes = list(open_lists(tiny_cfg.data)[0].classes)
     torch.manual_seed(0)

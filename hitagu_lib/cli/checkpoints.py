@@ -40,8 +40,8 @@ def _list(args: argparse.Namespace) -> int:
 
 
 def _fetch(args: argparse.Namespace) -> int:
-    from hitagu_lib.runs.published import fetch, read_names
     from hitagu_lib.errors import WeightsError
+    from hitagu_lib.runs.published import fetch, read_names
 
     names = read_names(args.params)
     if args.name is not None and args.name not in names:

@@ -132,8 +132,9 @@ def add_index(commands: Commands[argparse.ArgumentParser]) -> None:
 
 
 def _index(args: argparse.Namespace) -> int:
+    from hitagu_lib.data.clip_list import read_list
+    from hitagu_lib.prepare.check import check_list
     from hitagu_lib.prepare.index import index_frames
-    from hitagu_lib.data.clip_list import check_list, read_list
 
     if args.root is None:  # required here, and not in front of kinetics700 and ssv2
         args.parser.error("the following arguments are required: --root")

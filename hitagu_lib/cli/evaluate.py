@@ -18,7 +18,7 @@ def add_evaluate(commands: Commands[argparse.ArgumentParser]) -> None:
         "(10 clips x 3 crops where data.sampling is dense, 2 x 3 where it is segment) or tsm_twice (2 x 3). Writes report.json, "
         "predictions.csv, classes.csv, confusion.csv and scores.npz; stopped, it goes on where it stopped. The network is the "
         "checkpoint's, the data and their T are the params'. The options from --protocol to --order-tests stand for overrides of "
-        "eval.protocol and so on. Several processes: torchrun --nproc_per_node 2 -m hitagu_lib.cli evaluate ...",
+        "eval.protocol and so on. Several processes: torchrun --nproc_per_node 2 -m hitagu_lib evaluate ...",
     )
     add_checkpoint(parser)
     parser.add_argument("--params", metavar="FILE", help="(default: what the checkpoint was trained with)")
@@ -46,7 +46,8 @@ def _evaluate(args: argparse.Namespace) -> int:
 
     from hitagu_lib.config import read_params, resolve
     from hitagu_lib.evaluation.evaluate import default_folder, evaluate, evaluate_video
-    from hitagu_lib.runs.run_dir import load_checkpoint
+    from hitagu_lib.prepare.synthetic.make import prepare_data
+    from hitagu_lib.runs.checkpoint import load_checkpoint
 
     given = {key: getattr(args, key) for key in ("protocol", "clips", "crops", "average", "order_tests")}
     overrides = " ".join(
@@ -63,6 +64,8 @@ def _evaluate(args: argparse.Namespace) -> int:
         )
         print(*(f"  {score:9.4f}  {label}" for score, label in ranked), sep="\n")
         return 0
+    with PartialState().main_process_first():
+        prepare_data(cfg.data, progress=True)
     report = evaluate(cfg, args.checkpoint, args.out, progress=True)
     if not PartialState().is_main_process:
         return 1 if report["videos_failed"] else 0
@@ -170,7 +173,7 @@ def _predict(args: argparse.Namespace) -> int:
 
 def _overlay_files(args: argparse.Namespace) -> dict[Path, Path]:
     """Where each source's overlay goes; options that do not fit end as argparse ends them."""
-    from hitagu_lib.prepare.extract import VIDEO_SUFFIXES
+    from hitagu_lib.media.ffmpeg import VIDEO_SUFFIXES
 
     out: Path = args.overlay
     if out.suffix.lower() == ".mp4" and not out.is_dir():

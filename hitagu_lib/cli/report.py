@@ -53,7 +53,7 @@ def add_report(commands: Commands[argparse.ArgumentParser]) -> None:
 
 def _report_model(args: argparse.Namespace) -> int:
     from hitagu_lib.config import load_config
-    from hitagu_lib.models.report import model_report, model_report_text
+    from hitagu_lib.models.cost import model_report, model_report_text
 
     report = model_report(load_config(args.params, args.overrides), args.classes)
     print(json.dumps(report, indent=2) if args.json else model_report_text(report))

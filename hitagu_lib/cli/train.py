@@ -21,8 +21,10 @@ def add_train(commands: Commands[argparse.ArgumentParser]) -> None:
 
 def _train(args: argparse.Namespace) -> int:
     from hitagu_lib.config import load_config
+    from hitagu_lib.training.launch import end_with_launcher
     from hitagu_lib.training.trainer import train
 
+    end_with_launcher()
     main = os.environ.get("RANK", "0") == "0"  # torchrun's: of several processes one speaks
     logging.basicConfig(format="%(message)s")
     logging.getLogger("hitagu_lib").setLevel(logging.INFO if main else logging.WARNING)

@@ -42,26 +42,6 @@ def stacked(frames: Sequence[Tensor]) -> Tensor:
     return torch.stack([frame.permute(1, 2, 0) for frame in frames]).permute(0, 3, 1, 2)
 
 
-def read_source(
-    path: Path,
-    indices: Sequence[int],
-    num_frames: int,
-    source: str,
-    short_side: int,
-    change: Callable[[Tensor], Tensor] = lambda frame: frame,
-) -> Tensor:
-    """The frames `indices` of a clip of `num_frames`, from what `data.source` says: uint8 (T, 3, H, W).
-
-    frames: a frame folder. video: a video file, its short side scaled down to `short_side` as `hitagu extract` does; but a folder,
-    such as predict extracts to, is read as one. Raises ClipError as read_frames and read_video do.
-    """
-    if source == "frames" or path.is_dir():
-        return read_frames(path, indices, change)
-    from hitagu_lib.data.video import read_video  # PyAV is an optional extra
-
-    return read_video(path, indices, num_frames, short_side, change)
-
-
 def _read_frame(file: Path) -> Tensor:
     try:
         return decode_jpeg(read_file(str(file)), mode=ImageReadMode.RGB)

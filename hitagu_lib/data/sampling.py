@@ -41,3 +41,29 @@ def clip_indices(num_frames: int, T: int, sampling: str, span: int, rng: np.rand
 def clip_times(indices: Indices, ref_stride: float) -> NDArray[np.float32]:
     """t (T,): the frames' positions in the video, in reference strides."""
     return (indices / ref_stride).astype(np.float32)
+
+
+def segment_clips(num_frames: int, T: int, clips: int) -> Indices:
+    """`clips` clips of one frame from each of T segments, the same way into each: (clips, T).
+
+    Clip c takes frame floor(i N/T + c/(C - 1) (N/T - 1)) for i < T: the first clip the first frame of each segment, the last clip the last
+    one, so that it ends with the video. One clip takes the centres. In a video of N <= T frames all clips are the same.
+    """
+    N, C = num_frames, clips
+    if C == 1:
+        return segment_indices(N, T)[None]
+    i, c = np.arange(T)[None], np.arange(C)[:, None]
+    return (i * N * (C - 1) + c * max(0, N - T)) // (T * (C - 1))  # the same in whole numbers: no rounding
+
+
+def dense_clips(num_frames: int, T: int, span: int, clips: int) -> Indices:
+    """`clips` windows of T frames, frame i at floor(i span / T) within its window: (clips, T).
+
+    Clip c starts at floor(c room / (C - 1)), room = max(0, N - 1 - floor((T - 1) span / T)), so that the last one ends with the video.
+    One clip is validation's, in the middle. A video shorter than a window repeats its last frame, and all clips are the same.
+    """
+    if clips == 1:
+        return dense_indices(num_frames, T, span)[None]
+    within = np.arange(T) * span // T
+    starts = np.arange(clips) * max(0, num_frames - 1 - within[-1]) // (clips - 1)
+    return np.minimum(starts[:, None] + within, num_frames - 1)

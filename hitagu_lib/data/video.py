@@ -26,10 +26,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hitagu_lib.prepare.extract import VIDEO_SUFFIXES
-from hitagu_lib.media.ffmpeg import missing_bytes
 from hitagu_lib.data.frames import stacked
 from hitagu_lib.errors import ClipError, ConfigError
+from hitagu_lib.media.ffmpeg import VIDEO_SUFFIXES, missing_bytes
 
 _TELL_TIMES = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
 """FFmpeg's names of the formats in which a packet's time is that of its frame's showing."""

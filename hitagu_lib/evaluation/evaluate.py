@@ -14,20 +14,21 @@ from accelerate import Accelerator
 
 from hitagu_lib import __version__
 from hitagu_lib.config import Config
-from hitagu_lib.data.dataset import check_paths, prepare_data, swap_table
 from hitagu_lib.data.clip_list import read_list
+from hitagu_lib.data.dataset import swap_table
 from hitagu_lib.data.sampling import Indices
-from hitagu_lib.evaluation.protocols import Protocol, protocol, read_views
-from hitagu_lib.training.distributed import make_accelerator
+from hitagu_lib.data.source import check_paths
 from hitagu_lib.errors import ConfigError
 from hitagu_lib.evaluation.metrics import LEVEL, RESAMPLES, accuracies, accuracy_by_views, calibration
-from hitagu_lib.evaluation.resume import PartialScores, open_folder
-from hitagu_lib.evaluation.results import write_results
-from hitagu_lib.evaluation.score_list import Evaluation, score_list
 from hitagu_lib.evaluation.multi_view import average_views, score_views
+from hitagu_lib.evaluation.protocols import Protocol, protocol, read_views
+from hitagu_lib.evaluation.results import write_results
+from hitagu_lib.evaluation.resume import PartialScores, open_folder
+from hitagu_lib.evaluation.score_list import Evaluation, score_list
 from hitagu_lib.files import file_sha256, write_atomic
-from hitagu_lib.models import ClipModel
+from hitagu_lib.inference.accelerator import make_accelerator
 from hitagu_lib.inference.predict import frame_folder, load_model
+from hitagu_lib.models import ClipModel
 from hitagu_lib.runs.provenance import surroundings
 
 
@@ -48,8 +49,6 @@ def evaluate(
     plan = protocol(cfg.data, cfg.eval)
     model, classes, accelerator = _load(cfg, checkpoint)
     check_paths(cfg.data)
-    with accelerator.main_process_first():
-        prepare_data(cfg.data, progress)
     clips = read_list(Path(cfg.data.val_list), Path(cfg.data.root), cfg.data.classes_file)
     if list(clips.classes) != list(classes):
         raise ConfigError(

@@ -2,8 +2,8 @@
 
     views of a video --distinct pictures--> encode_frames --gathered, clip by clip--> temporal_head -> logits (V, K) -> their average (K,)
 
-What the views are is told in hitagu_lib/evaluation/protocols.py. TSM mixes frames inside its backbone, so that it has nothing to share between views:
-its views are computed one after another.
+hitagu_lib/evaluation/protocols.py says what the views are. TSM mixes frames inside its backbone and has nothing to share between
+views, so its views are computed one after another.
 """
 
 from __future__ import annotations

@@ -26,11 +26,11 @@ from torch import Tensor
 
 from hitagu_lib.data.clip_list import ClipList
 from hitagu_lib.data.sampling import Indices
-from hitagu_lib.evaluation.protocols import Protocol
 from hitagu_lib.errors import ConfigError
 from hitagu_lib.evaluation.metrics import accuracy_by_views, confusion_matrix
-from hitagu_lib.evaluation.scores import ORDERS, Scores
+from hitagu_lib.evaluation.protocols import Protocol
 from hitagu_lib.evaluation.score_list import Evaluation
+from hitagu_lib.evaluation.scores import ORDERS, Scores
 from hitagu_lib.files import quoted, replacing, write_atomic
 
 

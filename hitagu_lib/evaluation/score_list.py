@@ -15,11 +15,11 @@ from tqdm.auto import tqdm
 
 from hitagu_lib.config import Config
 from hitagu_lib.data.clip_list import ClipList
-from hitagu_lib.evaluation.protocols import Protocol, Views, read_views
 from hitagu_lib.errors import ClipError
+from hitagu_lib.evaluation.multi_view import average_views, score_views
+from hitagu_lib.evaluation.protocols import Protocol, Views, read_views
 from hitagu_lib.evaluation.resume import Arrays, PartialScores
 from hitagu_lib.evaluation.scores import ORDERS, Scores, reorder_views
-from hitagu_lib.evaluation.multi_view import average_views, score_views
 from hitagu_lib.models import ClipModel
 
 

@@ -16,11 +16,12 @@ from torch.utils.data import DataLoader
 from torchmetrics.functional.classification import multiclass_accuracy
 from tqdm.auto import tqdm
 
-from hitagu_lib.data.dataset import Batch, ClipDataset
+from hitagu_lib.data.dataset import ClipDataset
 from hitagu_lib.data.frames import normalise
+from hitagu_lib.data.loader import Batch
 from hitagu_lib.data.sampling import Indices
-from hitagu_lib.evaluation.protocols import Views
 from hitagu_lib.errors import ClipError
+from hitagu_lib.evaluation.protocols import Views
 from hitagu_lib.models.clip_model import reversed_times
 
 ORDERS = ("forward", "shuffled", "reversed", "frozen")

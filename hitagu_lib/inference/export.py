@@ -23,8 +23,8 @@ from hitagu_lib.config import Config
 from hitagu_lib.data.frames import MEAN, STD
 from hitagu_lib.errors import ExportError
 from hitagu_lib.files import replacing
-from hitagu_lib.models import ClipModel
 from hitagu_lib.inference.predict import load_model
+from hitagu_lib.models import ClipModel
 
 TOLERANCE = 1e-4
 """How far a logit may be from the module's: absolutely up to 1, relatively beyond."""

@@ -13,11 +13,12 @@ from torch import Tensor
 
 from hitagu_lib.config import Config, DataConfig
 from hitagu_lib.data.dataset import read_clip
-from hitagu_lib.prepare.extract import VIDEO_SUFFIXES, extract_video
 from hitagu_lib.data.frames import normalise
 from hitagu_lib.errors import ClipError
+from hitagu_lib.media.ffmpeg import VIDEO_SUFFIXES
 from hitagu_lib.models import ClipMaps, ClipModel, build_model
-from hitagu_lib.runs.run_dir import load_checkpoint
+from hitagu_lib.prepare.extract import extract_video
+from hitagu_lib.runs.checkpoint import load_checkpoint
 
 
 @dataclass(frozen=True)
@@ -32,10 +33,8 @@ class Prediction:
 def load_model(checkpoint: str | Path) -> tuple[ClipModel, Config, list[str]]:
     """The model of a checkpoint in evaluation mode, the parameters it was trained with, its class labels."""
     state = load_checkpoint(checkpoint)
-    params = state["params"]
-    params["model"]["backbone"]["weights"] = None  # the checkpoint's own weights follow: nothing to fetch
-    cfg = Config.from_mapping(params, str(checkpoint))
-    model = build_model(cfg.model, len(state["classes"]))
+    cfg = Config.from_mapping(state["params"], str(checkpoint))
+    model = build_model(cfg.model, len(state["classes"]), pretrained=False)
     model.load_state_dict(state["model"])
     return model.eval(), cfg, state["classes"]
 

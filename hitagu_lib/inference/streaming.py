@@ -2,8 +2,8 @@
 
     frame n:  the last `window` frames up to n  --sampled so that the clip ends in n-->  T frames  -->  probabilities, maps
 
-A clip is sampled as the last one of the protocol `multi` (hitagu_lib/evaluation/protocols.py) samples a video that ends here: the last frame of
-each of T equal segments, or T frames of a dense window. So its last frame is the one that is shown, and the attention that is drawn over it
+A clip is sampled as the last one of the protocol `multi` (hitagu_lib/evaluation/protocols.py) samples a video that ends here: the
+last frame of each of T equal segments, or T frames of a dense window. So its last frame is the one that is shown, and the attention that is drawn over it
 is its own. At first there are fewer than T frames, and some stand in the clip twice. `predict` looks at the whole video, once, from the
 middle of the segments: its probabilities are near those of the last frame, not the same.
 """
@@ -21,9 +21,8 @@ from tqdm.auto import tqdm
 
 from hitagu_lib.config import DataConfig
 from hitagu_lib.data.frames import normalise, read_frames
-from hitagu_lib.data.sampling import Indices, clip_times
+from hitagu_lib.data.sampling import Indices, clip_times, dense_clips, segment_clips
 from hitagu_lib.data.transforms import centre_crop
-from hitagu_lib.evaluation.protocols import dense_clips, segment_clips
 from hitagu_lib.models import ClipMaps, ClipModel, FrameFeatures
 
 WINDOW = 1024

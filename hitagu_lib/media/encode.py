@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hitagu_lib.media.ffmpeg import ffmpeg_path
 from hitagu_lib.errors import ExtractError
 from hitagu_lib.files import replacing
+from hitagu_lib.media.ffmpeg import ffmpeg_path
 
 
 @contextmanager

@@ -25,8 +25,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from hitagu_lib.data.clip_list import count_frames
 from hitagu_lib.errors import ExtractError
+from hitagu_lib.media.frame_folder import count_frames
 
 _BOXES = b"ftyp moov mdat moof mfra free skip wide pnot udta uuid meta sidx styp emsg prft pdin".split()
 _CUT_SHORT = ("partial file", "File ended prematurely")
@@ -235,3 +235,6 @@ def missing_bytes(video: Path) -> int:
 
 def _is_int(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+VIDEO_SUFFIXES = (".mp4", ".webm", ".avi", ".mkv", ".mov", ".m4v", ".mpg", ".mpeg", ".flv", ".wmv", ".ts", ".3gp")

@@ -9,6 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from hitagu_lib.models.backbone import TruncatedResNet
+
 
 class FrameFeatures(NamedTuple):
     """What is known of N frames, each seen alone; small enough to cache."""
@@ -50,6 +52,7 @@ class ClipModel(nn.Module):
     Clips x: (B, T, 3, H, W), float, normalised. Times t: (B, T), positions in the video in reference strides.
     """
 
+    backbone: TruncatedResNet
     width: int  # D, channels of the frame and clip embeddings
     shares_frames = True  # `encode_frames` is there, so that views of a video can share the features of a frame
 

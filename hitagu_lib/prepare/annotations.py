@@ -21,10 +21,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hitagu_lib.prepare.index import count_folders, folded, prefix_below, scan_frames, unwritable, write_classes
 from hitagu_lib.data.clip_list import csv_rows, path_fault, read_classes
 from hitagu_lib.errors import ListError
 from hitagu_lib.files import quoted, write_atomic
+from hitagu_lib.prepare.index import count_folders, folded, prefix_below, scan_frames, unwritable, write_classes
 
 _COLUMNS = ("youtube_id", "time_start", "time_end")
 _ROW = "label,youtube_id,time_start,time_end,split"

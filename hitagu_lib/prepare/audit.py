@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 
 from hitagu_lib.config import DataConfig
-from hitagu_lib.data.dataset import open_lists
-from hitagu_lib.prepare.extract import VIDEO_SUFFIXES
 from hitagu_lib.data.clip_list import ClipList
+from hitagu_lib.data.source import open_lists
 from hitagu_lib.errors import first_of
+from hitagu_lib.media.ffmpeg import VIDEO_SUFFIXES
 
 _KINETICS = re.compile(r"([A-Za-z0-9_-]{11})(?:_([0-9]{1,9})_([0-9]{1,9}))?")
 _UNTIDY = re.compile(r"//|/\.?$|(?:^|/)\./")

@@ -26,15 +26,13 @@ from typing import TextIO
 
 from tqdm.auto import tqdm
 
-from hitagu_lib.media.ffmpeg import RunError, Settings, ffmpeg_path, run_ffmpeg, stop_run
-from hitagu_lib.data.clip_list import usable_cores
 from hitagu_lib.errors import ExtractError
 from hitagu_lib.files import quoted, write_atomic
+from hitagu_lib.media.ffmpeg import VIDEO_SUFFIXES, RunError, Settings, ffmpeg_path, run_ffmpeg, stop_run
 
 if sys.platform != "win32":
     import fcntl
 
-VIDEO_SUFFIXES = (".mp4", ".webm", ".avi", ".mkv", ".mov", ".m4v", ".mpg", ".mpeg", ".flv", ".wmv", ".ts", ".3gp")
 MARKER = ".extract.json"
 MANIFEST = "failed.csv"
 _PARTIAL = re.compile(r"\.(.+)\.partial-[0-9a-f]{12}")
@@ -336,3 +334,8 @@ def _write_manifest(file: Path, failed: list[tuple[str, str]]) -> None:
         write_atomic(file, ["video,reason\n", *(f"{quoted(video)},{quoted(reason)}\n" for video, reason in failed)])
     else:
         file.unlink(missing_ok=True)
+
+
+def usable_cores() -> int:
+    """Cores that this process may use: under a scheduler often fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -15,10 +15,11 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from hitagu_lib.prepare.extract import VIDEO_SUFFIXES
-from hitagu_lib.data.clip_list import FRAME_NAME, count_frames, path_fault, read_classes
+from hitagu_lib.data.clip_list import path_fault, read_classes
 from hitagu_lib.errors import ListError
 from hitagu_lib.files import quoted, write_atomic
+from hitagu_lib.media.ffmpeg import VIDEO_SUFFIXES
+from hitagu_lib.media.frame_folder import FRAME_NAME, count_frames
 
 _SHOWN = 10
 """How many of many faults a message spells out."""

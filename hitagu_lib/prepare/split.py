@@ -19,10 +19,11 @@ from pathlib import Path
 
 import numpy as np
 
-from hitagu_lib.prepare.extract import VIDEO_SUFFIXES, extract_tree, find_videos
-from hitagu_lib.prepare.index import count_folders, entries, some, unwritable
 from hitagu_lib.errors import ConfigError, ListError
 from hitagu_lib.files import file_sha256, quoted, write_atomic
+from hitagu_lib.media.ffmpeg import VIDEO_SUFFIXES
+from hitagu_lib.prepare.extract import extract_tree, find_videos
+from hitagu_lib.prepare.index import count_folders, entries, some, unwritable
 
 _NUMBERS = re.compile(r"([ _-]+[0-9]+)+$")
 _CAMERA = re.compile(r"[A-Z]{2,4}")

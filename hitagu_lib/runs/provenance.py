@@ -59,7 +59,8 @@ def command() -> list[str]:
     if (by := os.environ.get(STARTED_BY)) is not None:
         return list(json.loads(by))
     program = Path(sys.argv[0]).name
-    return ["notebook"] if program == "ipykernel_launcher.py" else [program, *sys.argv[1:]]
+    program = {"ipykernel_launcher.py": "notebook", "__main__.py": "hitagu"}.get(program, program)
+    return [program] if program == "notebook" else [program, *sys.argv[1:]]
 
 
 def _git(*args: str) -> str | None:
@@ -68,3 +69,12 @@ def _git(*args: str) -> str | None:
     except (OSError, subprocess.CalledProcessError):
         return None
     return done.stdout.strip()
+
+
+def provenance(cfg: Config, device: str) -> dict[str, Any]:
+    """Where the numbers of a run come from."""
+    train = cfg.train
+    steps = {
+        "processes": train.world_size, "global_batch_size": train.global_batch_size(), "learning_rate": train.peak_lr()
+    }  # fmt: skip
+    return surroundings(device) | {"data_fingerprint": data_fingerprint(cfg), "seed": cfg.train.seed} | steps

@@ -21,7 +21,7 @@ from tqdm.auto import tqdm
 from hitagu_lib.config import read_params
 from hitagu_lib.errors import ConfigError, WeightsError
 from hitagu_lib.files import file_sha256, replacing
-from hitagu_lib.runs.run_dir import load_checkpoint
+from hitagu_lib.runs.checkpoint import load_checkpoint
 
 NAMES = "params/checkpoints.yaml"
 TIMEOUT = 30.0

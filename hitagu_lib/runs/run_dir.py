@@ -19,7 +19,6 @@ import difflib
 import json
 import logging
 import os
-import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -29,11 +28,10 @@ import torch
 import yaml
 
 from hitagu_lib.config import Config
-from hitagu_lib.training.distributed import planned_processes
 from hitagu_lib.errors import ConfigError, WeightsError
 from hitagu_lib.files import explained_when_full, locked, quoted, remove_asides, replacing, to_disk, write_atomic
-from hitagu_lib.training.optim import global_batch, learning_rate
-from hitagu_lib.runs.provenance import command, data_fingerprint, surroundings
+from hitagu_lib.runs.checkpoint import load_checkpoint, tensor_bytes
+from hitagu_lib.runs.provenance import command, provenance
 
 _log = logging.getLogger(__name__)
 
@@ -69,8 +67,8 @@ class Run:
     def _free(self) -> set[str]:
         """The parameters that may differ. A finished run with another number of clips a step would not be the one that is asked for."""
         finished = self.summary()
-        clips = global_batch(self.cfg.train, planned_processes(self.cfg.train))
-        if finished is None or finished.get("clips_a_step") == clips:
+        size = (finished or {}).get("global_batch_size", (finished or {}).get("clips_a_step"))  # its older name
+        if finished is None or size == self.cfg.train.global_batch_size():
             return {*FREE, *SPLIT}
         return set(FREE)
 
@@ -157,7 +155,7 @@ class Run:
 
     def save_checkpoint(self, name: str, state: dict[str, Any]) -> None:
         """Write `state` as <name>.pt, on disk when this returns; the last.pt that there was becomes previous.pt."""
-        self._checkpoint_bytes = max(self._checkpoint_bytes, _tensor_bytes(state))
+        self._checkpoint_bytes = max(self._checkpoint_bytes, tensor_bytes(state))
         file = self.checkpoint(name)
         with replacing(file) as aside:
             with aside.open("wb") as stream:
@@ -241,54 +239,8 @@ def changed_params(old: str, new: str, whose: str) -> list[str]:
     return [line for line in lines if line[:2] != "@@"]
 
 
-def load_checkpoint(file: str | Path) -> dict[str, Any]:
-    """A checkpoint's state, on the CPU; tensors and plain values only, never code.
-
-    Raises WeightsError where the file is missing, damaged or no checkpoint of this library.
-    """
-    try:
-        if zipfile.is_zipfile(file):  # as torch writes them, with checksums that it does not look at itself
-            with zipfile.ZipFile(file) as archive:
-                if (part := archive.testzip()) is not None:
-                    raise ValueError(f"{part} is damaged")
-        state = torch.load(file, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise WeightsError(
-            f"{file}: no such checkpoint; `hitagu train` writes one to outputs/<run>/checkpoints/last.pt"
-        ) from None
-    except Exception as error:  # torch.load raises a dozen kinds
-        raise WeightsError(f"{file}: cannot be read as a checkpoint: {str(error).splitlines()[0]}") from error
-    if not isinstance(state, dict) or not {"params", "classes", "model"} <= state.keys():
-        raise WeightsError(f"{file}: found no params, classes and model in it; expected a checkpoint of this library")
-    return state
-
-
-def _tensor_bytes(state: Any) -> int:
-    if isinstance(state, torch.Tensor):
-        return state.nbytes
-    items = state.values() if isinstance(state, dict) else state if isinstance(state, list | tuple) else ()
-    return sum(map(_tensor_bytes, items))
-
-
 def read_metrics(folder: str | Path) -> list[dict[str, Any]]:
     """The lines of a run's metrics.jsonl; empty before the first epoch. A half-written last line is left out."""
     file = Path(folder) / "metrics.jsonl"
     lines = file.read_text(encoding="utf-8").splitlines(keepends=True) if file.exists() else []
     return [json.loads(line) for line in lines if line.endswith("\n")]
-
-
-def provenance(cfg: Config, device: str) -> dict[str, Any]:
-    """Where the numbers of a run come from."""
-    processes = planned_processes(cfg.train)
-    clips = global_batch(cfg.train, processes)
-    steps = {"processes": processes, "clips_a_step": clips, "learning_rate": learning_rate(cfg.train, clips)}
-    return surroundings(device) | {"data_fingerprint": data_fingerprint(cfg), "seed": cfg.train.seed} | steps
-
-
-def project_root() -> Path:
-    """The nearest folder, from the current one upwards, that holds params/ and hitagu_lib/; the current one where there is none.
-
-    A chapter may be started from the root (papermill) or from book/ (JupyterLab, nbval).
-    """
-    here = Path.cwd()
-    return next((p for p in (here, *here.parents) if (p / "params").is_dir() and (p / "hitagu_lib").is_dir()), here)

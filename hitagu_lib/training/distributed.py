@@ -8,8 +8,6 @@ from contextlib import contextmanager
 
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
-from accelerate.utils import GradientAccumulationPlugin
 from torch import nn
 
 from hitagu_lib.config import TrainConfig
@@ -22,11 +20,6 @@ LOST = "another process of this training has ended or cannot be reached"
 def launched() -> bool:
     """Whether torchrun, or whatever else sets WORLD_SIZE, has started this process as one of a training's."""
     return "WORLD_SIZE" in os.environ
-
-
-def planned_processes(cfg: TrainConfig) -> int:
-    """How many processes a training of these parameters has, or would have."""
-    return int(os.environ["WORLD_SIZE"]) if launched() else cfg.processes
 
 
 @contextmanager
@@ -45,20 +38,6 @@ def explained_when_alone() -> Iterator[None]:
 
 def _last_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[-1]
-
-
-def make_accelerator(cfg: TrainConfig) -> Accelerator:
-    """Accelerate's view of device, precision and processes: what torchrun set up, or one process on the best device."""
-    precision = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}.get(cfg.precision)
-    if precision is None:  # auto
-        precision = "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "no"
-    if AcceleratorState._shared_state.get("_mixed_precision", precision) != precision:
-        AcceleratorState._reset_state()  # an earlier run of this process had another, to which Accelerate would hold this one
-    # Accelerate takes several processes without a GPU for one each, unless it is told that CPUs are meant.
-    on_cpus = int(os.environ.get("WORLD_SIZE", "1")) > 1 and not torch.accelerator.is_available()
-    # A step's batches are added up here: $ACCELERATE_GRADIENT_ACCUMULATION_STEPS must not divide the loss again.
-    once = GradientAccumulationPlugin(num_steps=1)
-    return Accelerator(mixed_precision=precision, cpu=on_cpus, gradient_accumulation_plugin=once)
 
 
 def check_device(cfg: TrainConfig, accelerator: Accelerator) -> None:

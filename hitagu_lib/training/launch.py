@@ -2,7 +2,7 @@
 
     train_in_processes(cfg)
       |  <run>/launch.yaml     the resolved parameters, for as long as the processes run
-      |-> torchrun --nproc_per_node <train.processes> -m hitagu_lib.training.trainer --params <run>/launch.yaml
+      |-> torchrun --nproc_per_node <train.processes> -m hitagu_lib train --params <run>/launch.yaml
       '-- <run>/metrics.jsonl, read as it grows; <run>/summary.json, at the end
 
 What the processes say on standard error is passed on, and kept for the case that they fail. Their standard input is a pipe that closes when
@@ -28,11 +28,11 @@ from typing import IO, Any
 import torch
 
 from hitagu_lib.config import Config
-from hitagu_lib.training.distributed import LOST
 from hitagu_lib.errors import ConfigError, TrainingError
 from hitagu_lib.files import write_atomic
 from hitagu_lib.runs.provenance import STARTED_BY, command
 from hitagu_lib.runs.run_dir import Run, read_metrics
+from hitagu_lib.training.distributed import LOST
 from hitagu_lib.training.signals import Stopped, StopSignals
 
 OnEpoch = Callable[[list[dict[str, Any]]], None]
@@ -65,7 +65,7 @@ def train_in_processes(cfg: Config, on_epoch: OnEpoch | None = None, progress: b
     said: deque[str] = deque(maxlen=_KEPT_LINES)
     epochs = _Epochs(folder, on_epoch)
     try:
-        arguments = [*torchrun, "-m", "hitagu_lib.training.trainer", "--params", str(params)]
+        arguments = [*torchrun, "-m", "hitagu_lib", "train", "--params", str(params)]
         with StopSignals(), _started(arguments, threads, said, progress) as run:
             while run.poll() is None:
                 epochs.look()

@@ -16,15 +16,16 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from hitagu_lib import __version__
-from hitagu_lib.config import Config, ModelConfig
-from hitagu_lib.data.dataset import Batch, swap_table
+from hitagu_lib.config import Config
+from hitagu_lib.data.dataset import swap_table
 from hitagu_lib.data.frames import normalise
-from hitagu_lib.training.distributed import check_device, share_statistics, statistics_kept
+from hitagu_lib.data.loader import Batch
 from hitagu_lib.errors import ClipError, TrainingError
-from hitagu_lib.models.losses import TotalLoss
 from hitagu_lib.models import build_model
+from hitagu_lib.models.losses import TotalLoss
+from hitagu_lib.training.distributed import check_device, share_statistics, statistics_kept
 from hitagu_lib.training.meters import EpochTally
-from hitagu_lib.training.optim import check_global_batch, global_batch, learning_rate, make_optimizer, make_schedule
+from hitagu_lib.training.optim import check_global_batch, make_optimizer, make_schedule
 from hitagu_lib.training.warm_start import start_from
 
 
@@ -41,11 +42,11 @@ class Learner:
 
     def __init__(self, cfg: Config, classes: Sequence[str], steps_per_epoch: int, accelerator: Accelerator) -> None:
         self.cfg, self.classes, self.accelerator = cfg, list(classes), accelerator
-        self.global_batch = global_batch(cfg.train, accelerator.num_processes)
+        self.global_batch_size = cfg.train.global_batch_size(accelerator.num_processes)
         check_device(cfg.train, accelerator)
-        model = build_model(_without_weights(cfg.model) if cfg.train.init else cfg.model, len(classes))
+        model = build_model(cfg.model, len(classes), pretrained=cfg.train.init is None)
         criterion = TotalLoss(cfg.train, len(classes), model.width)
-        optimizer = make_optimizer(model, cfg.train, learning_rate(cfg.train, self.global_batch))
+        optimizer = make_optimizer(model, cfg.train, cfg.train.peak_lr(accelerator.num_processes))
         self.schedule = make_schedule(optimizer, cfg.train, steps_per_epoch)
         # Channels last: the layout in which CPUs and tensor cores run convolutions fastest.
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -235,7 +236,7 @@ class Learner:
             "hitagu_lib": __version__,
             "params": self.cfg.to_mapping(),
             "classes": self.classes,
-            "global_batch": self.global_batch,
+            "global_batch_size": self.global_batch_size,
             "averaged": int(self.averaged.n_averaged) if self.averaged is not None else 0,
             "epoch": self.epoch,
             "steps": self.steps,
@@ -250,7 +251,9 @@ class Learner:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Raises ConfigError where the state is of steps of another number of clips."""
-        check_global_batch(self.cfg, state.get("global_batch"), self.accelerator.num_processes)
+        check_global_batch(
+            self.cfg, state.get("global_batch_size", state.get("global_batch")), self.accelerator.num_processes
+        )
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
         if self.averaged is not None:
@@ -264,7 +267,3 @@ class Learner:
         torch.set_rng_state(state["rng"])
         if state.get("cuda_rng") is not None and self.accelerator.device.type == "cuda":
             torch.cuda.set_rng_state(state["cuda_rng"])
-
-
-def _without_weights(cfg: ModelConfig) -> ModelConfig:
-    return dataclasses.replace(cfg, backbone=dataclasses.replace(cfg.backbone, weights=None))

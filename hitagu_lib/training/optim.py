@@ -12,14 +12,9 @@ from hitagu_lib.config import Config, TrainConfig
 from hitagu_lib.errors import ConfigError
 
 
-def global_batch(cfg: TrainConfig, processes: int) -> int:
-    """Clips a step, over all processes."""
-    return cfg.batch_size * cfg.accumulate * processes
-
-
 def check_global_batch(cfg: Config, expected: int | None, processes: int) -> None:
     """Raises ConfigError where a run's steps were of `expected` clips (None: not known) and would be of another number now."""
-    train, found = cfg.train, global_batch(cfg.train, processes)
+    train, found = cfg.train, cfg.train.global_batch_size(processes)
     if expected in (None, found):
         return
     fits, rest = divmod(expected, train.batch_size * processes)
@@ -30,18 +25,13 @@ def check_global_batch(cfg: Config, expected: int | None, processes: int) -> Non
     )
 
 
-def learning_rate(cfg: TrainConfig, clips: int) -> float:
-    """The peak learning rate for steps of so many clips: in proportion to them where train.lr_batch says what train.lr is for."""
-    return cfg.lr if cfg.lr_batch is None else cfg.lr * clips / cfg.lr_batch
-
-
 def step_in_words(cfg: TrainConfig, processes: int) -> str:
     """How many clips a step has and what peak learning rate, with what they come from, in a line."""
-    clips = global_batch(cfg, processes)
+    clips = cfg.global_batch_size(processes)
     scaled = "" if cfg.lr_batch is None else f" = train.lr {cfg.lr:g} x {clips} / {cfg.lr_batch}"
     return (
         f"a step: {clips} clips = {processes} process{'es' * (processes > 1)} x batch {cfg.batch_size} x accumulate {cfg.accumulate}; "
-        f"peak learning rate {learning_rate(cfg, clips):g}{scaled}"
+        f"peak learning rate {cfg.peak_lr(processes):g}{scaled}"
     )
 
 

@@ -10,14 +10,11 @@ from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
-SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)]
-"""Ctrl-C or a notebook's stop button; spot machines and SLURM; SLURM's --signal=USR1@60, which Windows does not know."""
+from hitagu_lib.data.loader import SIGNALS
 
 _SAME = (
     1.0  # seconds in which a signal is the one before once more: SLURM and torchrun both pass it on to every process
 )
-
-_WORKERS_GRACE = 10  # seconds that a loader's worker outlives a SIGTERM
 
 
 class Stopped(KeyboardInterrupt):
@@ -78,12 +75,3 @@ class StopSignals:
             yield
         finally:
             self._defers = False
-
-
-def leave_signals_to_trainer(worker: int) -> None:
-    """A loader's worker_init_fn. Ctrl-C and schedulers signal every process of a training: the one that trains answers, and needs its
-    workers to finish its step. It ends them itself; should it ask by SIGTERM, they go a little later."""
-    for number in SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
-    if hasattr(signal, "alarm"):  # not on Windows, whose SIGTERM no process can answer
-        signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_WORKERS_GRACE))

@@ -1,13 +1,9 @@
-"""Training: `fit` is the whole of it, `train` makes the data first and adds the TSN baseline; also what torchrun starts.
-
-`python -m hitagu_lib.training.trainer` is `hitagu train`.
-"""
+"""Training: `fit` trains one model; `train` makes the data first and adds the TSN baseline."""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
-import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import cached_property
@@ -21,24 +17,20 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm.auto import tqdm
 
 from hitagu_lib.config import Config, ModelConfig
-from hitagu_lib.data.dataset import (
-    Batch,
-    ClipDataset,
-    EpochSampler,
-    check_paths,
-    make_loader,
-    open_lists,
-    prepare_data,
-    swap_table,
-)
-from hitagu_lib.training.distributed import explained_when_alone, launched, make_accelerator
+from hitagu_lib.data.dataset import ClipDataset, swap_table
+from hitagu_lib.data.loader import Batch, EpochSampler, make_loader
+from hitagu_lib.data.source import check_paths, open_lists
 from hitagu_lib.errors import TrainingError
 from hitagu_lib.evaluation.scores import Scores, score_clips
-from hitagu_lib.training.launch import OnEpoch, end_with_launcher, train_in_processes
-from hitagu_lib.training.learner import Learner, NotANumber
-from hitagu_lib.training.meters import EpochTally, Speed, Stopwatch, gate_statistics, probe_batch
-from hitagu_lib.training.optim import step_in_words
+from hitagu_lib.inference.accelerator import make_accelerator
+from hitagu_lib.models.diagnostics import gate_statistics, probe_batch
+from hitagu_lib.prepare.synthetic.make import prepare_data
 from hitagu_lib.runs.run_dir import Run
+from hitagu_lib.training.distributed import explained_when_alone, launched
+from hitagu_lib.training.launch import OnEpoch, train_in_processes
+from hitagu_lib.training.learner import Learner, NotANumber
+from hitagu_lib.training.meters import EpochTally, Speed, Stopwatch
+from hitagu_lib.training.optim import step_in_words
 from hitagu_lib.training.signals import Stopped, StopSignals
 
 _log = logging.getLogger(__name__)
@@ -293,7 +285,7 @@ class Trainer:
             "train_clips": len(self.train_clips),
             "val_clips": len(self.val_set),
             "num_classes": len(classes),
-            "clips_a_step": learner.global_batch,
+            "global_batch_size": learner.global_batch_size,
             "processes": self.accelerator.num_processes,
             "parameters": sum(p.numel() for p in learner.model.parameters()),
             "device": device,
@@ -320,13 +312,3 @@ class Trainer:
 
 def _device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-
-
-if __name__ == "__main__":
-    from torch.distributed.elastic.multiprocessing.errors import record
-
-    from hitagu_lib.cli import main
-
-    end_with_launcher()
-    # torchrun's report tells the traceback of what is no HitaguError.
-    sys.exit(record(main)(["train", *sys.argv[1:]]))

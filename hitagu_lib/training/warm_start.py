@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from hitagu_lib.errors import WeightsError, first_of
 from hitagu_lib.files import file_sha256
 from hitagu_lib.models import ClipModel
-from hitagu_lib.runs.run_dir import load_checkpoint
+from hitagu_lib.runs.checkpoint import load_checkpoint
 
 HEAD = "head."
 CENTERS = "center.centers"

@@ -8,8 +8,8 @@
     |  three labels      |   the most probable now, a bar each
     +--------------------+
 
-What "now" is stands in hitagu_lib/inference/streaming.py. A network without these gates and weights (TSN, TSM, GRU, an ablation) has its prediction
-drawn alone.
+What "now" is stands in hitagu_lib/inference/streaming.py. A network without these gates and weights (TSN, TSM, GRU, an ablation)
+has its prediction drawn alone.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from PIL import Image, ImageDraw, ImageFont
 from tqdm.auto import tqdm
 
 from hitagu_lib.config import DataConfig
+from hitagu_lib.inference.predict import frame_folder
+from hitagu_lib.inference.streaming import Running, predict_along
 from hitagu_lib.media.encode import video_writer
 from hitagu_lib.media.ffmpeg import frame_rate
 from hitagu_lib.models import ClipModel
-from hitagu_lib.inference.predict import frame_folder
-from hitagu_lib.inference.streaming import Running, predict_along
 
 SMALLEST, LARGEST = 320, 480
 """The picture's shorter side: a smaller video is enlarged, so that the words can be read, a larger one scaled down."""

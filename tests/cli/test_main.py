@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from hitagu_lib import __version__
-from hitagu_lib.cli import main
+from hitagu_lib.cli.main import main
 from hitagu_lib.media.ffmpeg import ffmpeg_path
-from hitagu_lib.runs.run_dir import load_checkpoint
+from hitagu_lib.runs.checkpoint import load_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -27,7 +27,7 @@ def make_video(file: Path, frames: int = 3) -> Path:
 
 def test_help_answers_without_the_heavy_modules() -> None:
     code = (
-        "import sys; from hitagu_lib.cli import main\n"
+        "import sys; from hitagu_lib.cli.main import main\n"
         "try: main(['--help'])\n"
         "except SystemExit as end: assert end.code == 0\n"
         "heavy = {'torch', 'numpy', 'PIL', 'tqdm'} & set(sys.modules)\n"
@@ -39,9 +39,7 @@ def test_help_answers_without_the_heavy_modules() -> None:
 
 
 def test_the_module_runs_too() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "hitagu_lib.cli", "--version"], cwd=ROOT, capture_output=True, text=True
-    )
+    done = subprocess.run([sys.executable, "-m", "hitagu_lib", "--version"], cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, f"hitagu-net {__version__}\n")
 
 
@@ -251,7 +249,7 @@ def test_real_videos(shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFi
 
 
 def test_a_reader_who_leaves_is_no_error() -> None:
-    command = [sys.executable, "-u", "-m", "hitagu_lib.cli", "report", "model", "--params", "params/mini.yaml"]
+    command = [sys.executable, "-u", "-m", "hitagu_lib", "report", "model", "--params", "params/mini.yaml"]
     run = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert run.stdout is not None and run.stderr is not None
     run.stdout.close()

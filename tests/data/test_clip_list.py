@@ -8,18 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from PIL import Image
 from media_fixtures import jpeg, make_clip
+from PIL import Image
 
-from hitagu_lib.data.clip_list import (
-    ClipList,
-    Problem,
-    check_list,
-    count_frames,
-    read_classes,
-    read_list,
-)
+from hitagu_lib.data.clip_list import ClipList, read_classes, read_list
 from hitagu_lib.errors import ListError
+from hitagu_lib.media.frame_folder import count_frames
+from hitagu_lib.prepare.check import Problem, check_list
 
 
 def write_list(folder: Path, text: str | bytes, classes: str = "a\nb\nc\n") -> Path:

@@ -9,16 +9,9 @@ import pytest
 import torch
 
 from hitagu_lib.config import Config
-from hitagu_lib.data.dataset import (
-    Batch,
-    ClipDataset,
-    EpochSampler,
-    check_paths,
-    collate,
-    make_loader,
-    open_lists,
-    swap_table,
-)
+from hitagu_lib.data.dataset import ClipDataset, swap_table
+from hitagu_lib.data.loader import Batch, EpochSampler, collate, make_loader
+from hitagu_lib.data.source import check_paths, open_lists
 from hitagu_lib.errors import ClipError, ConfigError
 
 

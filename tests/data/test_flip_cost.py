@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 
 from hitagu_lib.config import Config, DataConfig
-from hitagu_lib.data.dataset import ClipDataset, open_lists
+from hitagu_lib.data.dataset import ClipDataset
+from hitagu_lib.data.source import open_lists
 from hitagu_lib.prepare.synthetic.make import CLASSES, HFLIP
 
 LEFT, RIGHT = "to the left", "to the right"

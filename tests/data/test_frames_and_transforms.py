@@ -5,12 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from media_fixtures import make_clip
+from PIL import Image
 
 from hitagu_lib.config import DataConfig
-from hitagu_lib.data.dataset import collate, read_clip
+from hitagu_lib.data.dataset import read_clip
 from hitagu_lib.data.frames import normalise, read_frames
+from hitagu_lib.data.loader import collate
 from hitagu_lib.data.sampling import clip_indices
 from hitagu_lib.data.transforms import centre_crop, mirror, random_crop
 from hitagu_lib.errors import ClipError

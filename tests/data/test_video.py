@@ -10,12 +10,13 @@ import pytest
 import torch
 from media_fixtures import ffmpeg, make_video
 
-from hitagu_lib.cli import main
+from hitagu_lib.cli.main import main
 from hitagu_lib.config import DataConfig
-from hitagu_lib.data.dataset import ClipDataset, check_paths, open_lists, read_clip
-from hitagu_lib.prepare.extract import extract_video
+from hitagu_lib.data.dataset import ClipDataset, read_clip
 from hitagu_lib.data.frames import read_frames
+from hitagu_lib.data.source import check_paths, open_lists
 from hitagu_lib.errors import ClipError, ConfigError
+from hitagu_lib.prepare.extract import extract_video
 
 pytest.importorskip("av", reason="PyAV, of the extra `video`, is not installed")
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from hitagu_lib.data.sampling import dense_indices, segment_indices
-from hitagu_lib.evaluation.protocols import Protocol, crop_corners, dense_clips, segment_clips
-from hitagu_lib.evaluation.metrics import calibration
+from hitagu_lib.data.sampling import dense_clips, dense_indices, segment_clips, segment_indices
 from hitagu_lib.evaluation.mcnemar import mcnemar
+from hitagu_lib.evaluation.metrics import calibration
 from hitagu_lib.evaluation.multi_view import average_views
+from hitagu_lib.evaluation.protocols import Protocol, crop_corners
 
 LENGTHS = (1, 2, 3, 7, 8, 9, 30, 31, 40, 63, 64, 65, 299, 300, 1001)
 FRAMES = (1, 2, 3, 8, 16, 33)

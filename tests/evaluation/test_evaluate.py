@@ -19,17 +19,19 @@ from torchvision.transforms.v2 import functional as TF
 
 from hitagu_lib.config import Config, resolve
 from hitagu_lib.data import frames
-from hitagu_lib.data.dataset import ClipDataset, make_loader, open_lists, swap_table
+from hitagu_lib.data.dataset import ClipDataset, swap_table
+from hitagu_lib.data.loader import make_loader
+from hitagu_lib.data.source import open_lists
 from hitagu_lib.data.transforms import centre_crop
-from hitagu_lib.evaluation.protocols import protocol, read_views
-from hitagu_lib.training.distributed import make_accelerator
 from hitagu_lib.errors import ClipError, ConfigError
 from hitagu_lib.evaluation import resume as partial
 from hitagu_lib.evaluation import score_list as scoring
 from hitagu_lib.evaluation.evaluate import evaluate, evaluate_video
 from hitagu_lib.evaluation.metrics import accuracies, calibration
+from hitagu_lib.evaluation.protocols import protocol, read_views
 from hitagu_lib.evaluation.results import read_results
 from hitagu_lib.evaluation.scores import score_clips
+from hitagu_lib.inference.accelerator import make_accelerator
 from hitagu_lib.inference.predict import load_model
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -354,7 +356,7 @@ def test_two_processes_write_what_one_writes(untrained: Path, tiny_cfg: Config, 
         commands.append(["--params", str(tmp_path / f"{name}.yaml"), "--out", str(tmp_path / "together" / name)])
     script = tmp_path / "both.py"
     script.write_text(
-        "import json, sys\nfrom hitagu_lib.cli import main\n"
+        "import json, sys\nfrom hitagu_lib.cli.main import main\n"
         f"codes = [main(['evaluate', '--checkpoint', {str(untrained)!r}, *c]) for c in json.loads(sys.argv[1])]\n"
         "sys.exit(codes != [1, 0] and f'codes {codes}')\n"
     )

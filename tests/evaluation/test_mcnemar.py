@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hitagu_lib.cli import main
+from hitagu_lib.cli.main import main
 from hitagu_lib.errors import ConfigError, ListError
 from hitagu_lib.evaluation.mcnemar import compare_results, mcnemar
 

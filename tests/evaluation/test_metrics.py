@@ -15,8 +15,8 @@ from hitagu_lib.evaluation.metrics import (
     resample,
     subsets,
 )
-from hitagu_lib.evaluation.scores import Scores
 from hitagu_lib.evaluation.multi_view import average_views
+from hitagu_lib.evaluation.scores import Scores
 
 NO_PAIRS = np.arange(6)
 PAIRS = np.array([1, 0, 2, 4, 3, 5])  # 0 and 1, 3 and 4

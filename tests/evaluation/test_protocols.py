@@ -13,14 +13,15 @@ from torchvision.io import read_image, write_jpeg
 
 from hitagu_lib import build_model
 from hitagu_lib.config import Config, ModelConfig, load_config
-from hitagu_lib.data.dataset import ClipDataset, open_lists
+from hitagu_lib.data.dataset import ClipDataset
 from hitagu_lib.data.frames import normalise
-from hitagu_lib.data.sampling import dense_indices, segment_indices
+from hitagu_lib.data.sampling import dense_clips, dense_indices, segment_clips, segment_indices
+from hitagu_lib.data.source import open_lists
 from hitagu_lib.data.transforms import centre_crop
-from hitagu_lib.evaluation.protocols import Views, crop_corners, dense_clips, protocol, read_views, segment_clips
 from hitagu_lib.errors import ClipError, ConfigError
-from hitagu_lib.evaluation.scores import ORDERS, frame_order, reorder_views
 from hitagu_lib.evaluation.multi_view import average_views, score_views, score_views_plainly
+from hitagu_lib.evaluation.protocols import Views, crop_corners, protocol, read_views
+from hitagu_lib.evaluation.scores import ORDERS, frame_order, reorder_views
 from hitagu_lib.models import ClipModel
 from hitagu_lib.models.clip_model import reversed_times
 

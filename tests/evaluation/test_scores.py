@@ -8,7 +8,9 @@ from torch.utils.data import DataLoader
 
 from hitagu_lib import build_model
 from hitagu_lib.config import Config
-from hitagu_lib.data.dataset import ClipDataset, make_loader, open_lists
+from hitagu_lib.data.dataset import ClipDataset
+from hitagu_lib.data.loader import make_loader
+from hitagu_lib.data.source import open_lists
 from hitagu_lib.evaluation.protocols import Views
 from hitagu_lib.evaluation.scores import ORDERS, Scores, reorder, reorder_views, score_clips
 

@@ -10,6 +10,8 @@ import pytest
 
 mpl.use("Agg")
 
+from hitagu_lib.config import load_config
+from hitagu_lib.errors import ConfigError
 from hitagu_lib.evaluation.seeds import (
     KINDS,
     METHODS,
@@ -25,9 +27,7 @@ from hitagu_lib.evaluation.seeds import (
     read_runs,
     spread,
 )
-from hitagu_lib.config import load_config
 from hitagu_lib.prepare.synthetic.make import SETTINGS
-from hitagu_lib.errors import ConfigError
 from hitagu_lib.viz.seeds import COLOURS, draw_seeds, draw_training
 from hitagu_lib.viz.style import new_figure
 

@@ -13,12 +13,13 @@ from typing import Any
 import torch
 from training_steps import batch_of, make_learner, with_train
 
-from hitagu_lib.training import learner as learning
 from hitagu_lib.config import load_config
-from hitagu_lib.data.dataset import ClipDataset, make_loader
 from hitagu_lib.data.clip_list import read_list
+from hitagu_lib.data.dataset import ClipDataset
+from hitagu_lib.data.loader import make_loader
 from hitagu_lib.errors import HitaguError
 from hitagu_lib.evaluation.scores import score_clips
+from hitagu_lib.training import learner as learning
 
 SHARES: list[list[list[list[int]]]] = [  # step -> process -> batch -> rows
     [[[0, 1, 2, 3], [12, 13, 14, 15]], [[4, 5, 6, 7], [16, 17, 18, 19]], [[8, 9, 10, 11], [20, 21, 22, 23]]],

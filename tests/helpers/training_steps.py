@@ -8,8 +8,10 @@ from collections.abc import Sequence
 import torch
 
 from hitagu_lib.config import Config
-from hitagu_lib.data.dataset import Batch, ClipDataset, collate, open_lists
-from hitagu_lib.training.distributed import make_accelerator
+from hitagu_lib.data.dataset import ClipDataset
+from hitagu_lib.data.loader import Batch, collate
+from hitagu_lib.data.source import open_lists
+from hitagu_lib.inference.accelerator import make_accelerator
 from hitagu_lib.training.learner import Learner
 
 

@@ -15,15 +15,15 @@ import yaml
 from torch._dynamo.testing import CompileCounter
 
 from hitagu_lib import build_model
-from hitagu_lib.inference import export
-from hitagu_lib.training import trainer as training
-from hitagu_lib.cli import main
+from hitagu_lib.cli.main import main
 from hitagu_lib.config import Config, resolve
 from hitagu_lib.data.frames import normalise
 from hitagu_lib.errors import ConfigError, ExportError
+from hitagu_lib.inference import export
 from hitagu_lib.inference.export import export_checkpoint, export_model, trace
-from hitagu_lib.models import ClipModel
 from hitagu_lib.inference.predict import load_model, read_source
+from hitagu_lib.models import ClipModel
+from hitagu_lib.training import trainer as training
 
 ROOT = Path(__file__).resolve().parents[2]
 CLASSES = ["opening, slowly", "schließen", "other"]

@@ -6,14 +6,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from hitagu_lib.training import trainer as training
-from hitagu_lib.cli import main
+from hitagu_lib.cli.main import main
 from hitagu_lib.config import Config
-from hitagu_lib.data.dataset import ClipDataset, open_lists
-from hitagu_lib.media.ffmpeg import ffmpeg_path
-from hitagu_lib.prepare.synthetic.make import MiniSpec, render_clip, write_videos
+from hitagu_lib.data.dataset import ClipDataset
+from hitagu_lib.data.source import open_lists
 from hitagu_lib.errors import ClipError, ExtractError
 from hitagu_lib.inference.predict import load_model, predict
+from hitagu_lib.media.ffmpeg import ffmpeg_path
+from hitagu_lib.prepare.synthetic.make import MiniSpec, render_clip, write_videos
+from hitagu_lib.training import trainer as training
 
 
 @pytest.fixture

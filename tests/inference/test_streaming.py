@@ -13,9 +13,9 @@ from hitagu_lib import build_model
 from hitagu_lib.config import Config, DataConfig
 from hitagu_lib.data.frames import normalise, read_frames
 from hitagu_lib.data.transforms import centre_crop
-from hitagu_lib.models import FrameFeatures
 from hitagu_lib.inference.predict import load_model
 from hitagu_lib.inference.streaming import predict_along, running_clips
+from hitagu_lib.models import FrameFeatures
 
 
 @pytest.mark.parametrize("sampling", ["segment", "dense"])

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hitagu_lib.errors import ExtractError
 from hitagu_lib.media import encode
 from hitagu_lib.media.encode import video_writer
-from hitagu_lib.prepare.extract import extract_video
 from hitagu_lib.media.ffmpeg import frame_rate
-from hitagu_lib.errors import ExtractError
+from hitagu_lib.prepare.extract import extract_video
 
 COLOURS = [(200, 30, 30), (30, 200, 30), (30, 30, 200)]
 

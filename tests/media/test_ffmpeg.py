@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 from media_fixtures import ffmpeg, hidden, make_video, sizes
+from PIL import Image
 
-from hitagu_lib.prepare.extract import extract_video
-from hitagu_lib.media.ffmpeg import _each_frame_once, ffmpeg_path, frame_rate
 from hitagu_lib.errors import ExtractError
+from hitagu_lib.media.ffmpeg import _each_frame_once, ffmpeg_path, frame_rate
+from hitagu_lib.prepare.extract import extract_video
 
 posix = pytest.mark.skipif(os.name != "posix", reason="shell scripts are POSIX's")
 

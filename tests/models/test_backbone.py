@@ -11,16 +11,20 @@ import torch
 from torchvision.models import ResNet18_Weights, resnet18, resnet34, resnet50
 
 from hitagu_lib import build_model
-from hitagu_lib.training import trainer as training
 from hitagu_lib.config import BackboneConfig, Config, resolve
 from hitagu_lib.errors import WeightsError
-from hitagu_lib.models.backbone import LoadedWeights, TruncatedResNet, load_backbone
+from hitagu_lib.models.backbone import TruncatedResNet
+from hitagu_lib.models.weights import LoadedWeights, load_backbone, load_pretrained
+from hitagu_lib.training import trainer as training
 
 FRAMES = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
 
 def backbone(weights: object = None, name: str = "resnet18", cut: str = "layer2", **options: object) -> TruncatedResNet:
-    return TruncatedResNet(BackboneConfig(name=name, cut=cut, weights=weights and str(weights), **options)).eval()
+    cfg = BackboneConfig(name=name, cut=cut, weights=weights and str(weights), **options)
+    model = TruncatedResNet(cfg).eval()
+    load_pretrained(model, cfg)
+    return model
 
 
 def trained_resnet18() -> torch.nn.Module:

@@ -10,8 +10,16 @@ from torchvision.models import ResNet50_Weights
 from hitagu_lib import build_model
 from hitagu_lib.config import Config, load_config, resolve
 from hitagu_lib.errors import ListError
-from hitagu_lib.models.cost import budget, markdown_table, model_cost, recipe_cost, shape_model
-from hitagu_lib.models.report import count_classes, model_report, model_report_text
+from hitagu_lib.models.cost import (
+    budget,
+    count_classes,
+    markdown_table,
+    model_cost,
+    model_report,
+    model_report_text,
+    recipe_cost,
+    shape_model,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 

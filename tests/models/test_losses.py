@@ -6,8 +6,8 @@ from reference_ops import assert_same, bf16_errors, softmax
 from torch import Tensor
 
 from hitagu_lib.config import TrainConfig
-from hitagu_lib.models.losses import CenterLoss, TotalLoss, temporal_consistency
 from hitagu_lib.models import ClipMaps
+from hitagu_lib.models.losses import CenterLoss, TotalLoss, temporal_consistency
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:

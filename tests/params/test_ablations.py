@@ -9,8 +9,8 @@ import torch
 from hitagu_lib import build_model
 from hitagu_lib.config import ModelConfig, load_config, read_params, resolve
 from hitagu_lib.errors import ConfigError
-from hitagu_lib.models.losses import TotalLoss
 from hitagu_lib.models import ClipModel
+from hitagu_lib.models.losses import TotalLoss
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / "params" / "ablations").glob("*.yaml"))

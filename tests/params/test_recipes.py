@@ -15,8 +15,10 @@ import torchvision
 from PIL import Image
 
 from hitagu_lib.config import Config, load_config
-from hitagu_lib.data.dataset import ClipDataset, check_paths, make_loader, open_lists, swap_table
-from hitagu_lib.training.distributed import make_accelerator
+from hitagu_lib.data.dataset import ClipDataset, swap_table
+from hitagu_lib.data.loader import make_loader
+from hitagu_lib.data.source import check_paths, open_lists
+from hitagu_lib.inference.accelerator import make_accelerator
 from hitagu_lib.training.learner import Learner
 from hitagu_lib.training.optim import make_schedule
 

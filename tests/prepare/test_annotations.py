@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 from media_fixtures import jpeg
 
-from hitagu_lib.cli import main
+from hitagu_lib.cli.main import main
+from hitagu_lib.data.clip_list import read_classes, read_list
+from hitagu_lib.errors import ListError
 from hitagu_lib.prepare.annotations import (
     Annotation,
     find_folder,
@@ -20,8 +22,6 @@ from hitagu_lib.prepare.annotations import (
     read_ssv2,
     read_ssv2_labels,
 )
-from hitagu_lib.data.clip_list import read_classes, read_list
-from hitagu_lib.errors import ListError
 
 HEADER = "label,youtube_id,time_start,time_end,split\n"
 JPEG = jpeg()

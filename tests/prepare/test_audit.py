@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hitagu_lib.cli import main
+from hitagu_lib.cli.main import main
 from hitagu_lib.config import DataConfig
 from hitagu_lib.prepare.audit import audit_lists, is_clean
 

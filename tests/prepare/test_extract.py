@@ -19,9 +19,9 @@ from typing import Any
 import pytest
 from media_fixtures import hidden, make_video, sizes
 
-from hitagu_lib.prepare.extract import ExtractReport, extract_tree, extract_video
-from hitagu_lib.media.ffmpeg import ffmpeg_path
 from hitagu_lib.errors import ExtractError
+from hitagu_lib.media.ffmpeg import ffmpeg_path
+from hitagu_lib.prepare.extract import ExtractReport, extract_tree, extract_video
 
 posix = pytest.mark.skipif(os.name != "posix", reason="signals and shell scripts are POSIX's")
 
@@ -110,7 +110,7 @@ def slow(tmp_path: Path) -> dict[str, str]:
 
 
 def start(env: dict[str, str], *args: str | Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "hitagu_lib.cli", "extract", *map(str, args)]
+    command = [sys.executable, "-m", "hitagu_lib", "extract", *map(str, args)]
     quiet = subprocess.DEVNULL
     return subprocess.Popen(command, env=env, stdout=quiet, stderr=quiet, start_new_session=True)
 

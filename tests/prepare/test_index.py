@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from media_fixtures import jpeg, make_clip
 
-from hitagu_lib.prepare.index import index_frames
-from hitagu_lib.data.clip_list import check_list, read_list
+from hitagu_lib.data.clip_list import read_list
 from hitagu_lib.errors import ListError
+from hitagu_lib.prepare.check import check_list
+from hitagu_lib.prepare.index import index_frames
 
 
 def test_index_lists_folders_by_sorted_class_and_reads_back(tmp_path: Path) -> None:

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from media_fixtures import ffmpeg, make_video
 
-from hitagu_lib.cli import main
-from hitagu_lib.prepare.split import Video, choose_validation, sources, split_videos
-from hitagu_lib.data.clip_list import check_list, read_list
+from hitagu_lib.cli.main import main
+from hitagu_lib.data.clip_list import read_list
 from hitagu_lib.errors import ConfigError, ExtractError, ListError
+from hitagu_lib.prepare.check import check_list
+from hitagu_lib.prepare.split import Video, choose_validation, sources, split_videos
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from hitagu_lib.runs import published as checkpoints
-from hitagu_lib.runs.published import Published, fetch, read_names
-from hitagu_lib.cli import main
+from hitagu_lib.cli.main import main
 from hitagu_lib.errors import ConfigError, WeightsError
 from hitagu_lib.files import file_sha256
-from hitagu_lib.runs.run_dir import load_checkpoint
+from hitagu_lib.runs import published as checkpoints
+from hitagu_lib.runs.checkpoint import load_checkpoint
+from hitagu_lib.runs.published import Published, fetch, read_names
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
 

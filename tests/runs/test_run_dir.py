@@ -9,7 +9,9 @@ import torch
 
 from hitagu_lib.config import Config
 from hitagu_lib.errors import WeightsError
-from hitagu_lib.runs.run_dir import changed_params, load_checkpoint, project_root, read_metrics
+from hitagu_lib.files import project_root
+from hitagu_lib.runs.checkpoint import load_checkpoint
+from hitagu_lib.runs.run_dir import changed_params, read_metrics
 
 
 class Evil:

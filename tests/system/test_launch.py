@@ -13,11 +13,12 @@ import pytest
 import torch
 from training_steps import with_train, without_statistics
 
-from hitagu_lib.training import trainer as training
 from hitagu_lib.config import Config
 from hitagu_lib.errors import ConfigError, TrainingError
+from hitagu_lib.runs.checkpoint import load_checkpoint
+from hitagu_lib.runs.run_dir import Run, read_metrics
+from hitagu_lib.training import trainer as training
 from hitagu_lib.training.launch import reason
-from hitagu_lib.runs.run_dir import Run, load_checkpoint, read_metrics
 
 
 def in_two_processes(cfg: Config, **changes: object) -> Config:
@@ -43,7 +44,7 @@ def test_a_run_started_on_two_processes_goes_on_with_one(tiny_cfg: Config, tmp_p
     cfg = in_two_processes(tiny_cfg)
     params = tmp_path / "params.yaml"
     params.write_text(cfg.to_yaml())
-    command = [sys.executable, "-m", "hitagu_lib.cli", "train", "--params", str(params)]
+    command = [sys.executable, "-m", "hitagu_lib", "train", "--params", str(params)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 200
     while not read_metrics(cfg.run) and time.monotonic() < deadline and process.poll() is None:
@@ -53,13 +54,13 @@ def test_a_run_started_on_two_processes_goes_on_with_one(tiny_cfg: Config, tmp_p
     wait_until_free(cfg)
     assert read_metrics(cfg.run) and Run(cfg).summary() is None, "killed in the middle of it"
     provenance = (Path(cfg.run) / "provenance.json").read_text()
-    assert '"processes": 2' in provenance and '"clips_a_step": 8' in provenance and "launch.yaml" not in provenance
+    assert '"processes": 2' in provenance and '"global_batch_size": 8' in provenance and "launch.yaml" not in provenance
 
     alone = with_train(cfg, processes=1)
     with pytest.raises(ConfigError, match=r"steps are of 8 clips; .* = 4; expected train\.accumulate=2"):
         training.fit(alone)
     alone = with_train(cfg, processes=1, accumulate=2)
-    assert training.fit(alone)["clips_a_step"] == 8
+    assert training.fit(alone)["global_batch_size"] == 8
     whole = dataclasses.replace(alone, run=str(tmp_path / "whole"))
     training.fit(whole)
     lines, expected = read_metrics(alone.run), read_metrics(whole.run)

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from training_steps import batch_of, make_learner, with_train, without_statistics
 import torchrun_worker
 from torchrun_worker import LISTS, SHARES
+from training_steps import batch_of, make_learner, with_train, without_statistics
 
 from hitagu_lib.config import Config
-from hitagu_lib.data.dataset import ClipDataset, make_loader
 from hitagu_lib.data.clip_list import read_list
+from hitagu_lib.data.dataset import ClipDataset
+from hitagu_lib.data.loader import make_loader
 from hitagu_lib.evaluation.scores import score_clips
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from media_fixtures import sizes
 
-from hitagu_lib.cli import main
-from hitagu_lib.prepare.extract import extract_video
+from hitagu_lib.cli.main import main
 from hitagu_lib.media.ffmpeg import frame_rate
+from hitagu_lib.prepare.extract import extract_video
 
 CLASSES = {"arm wrestling": "arm_wrestling.mp4", "poking": "poking_166766.mp4", "something else": "test_mpeg4.avi"}
 

@@ -22,15 +22,18 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from hitagu_lib import build_model
+from hitagu_lib.cli.main import main
+from hitagu_lib.config import Config, resolve
+from hitagu_lib.data.dataset import ClipDataset
+from hitagu_lib.data.loader import EpochSampler
+from hitagu_lib.data.source import open_lists
+from hitagu_lib.errors import ConfigError, TrainingError, WeightsError
+from hitagu_lib.models.diagnostics import gate_statistics, probe_batch
+from hitagu_lib.runs.checkpoint import load_checkpoint
+from hitagu_lib.runs.run_dir import FREE, SPLIT, Run, read_metrics
 from hitagu_lib.training import learner
 from hitagu_lib.training import trainer as training
-from hitagu_lib.cli import main
-from hitagu_lib.config import Config, resolve
-from hitagu_lib.data.dataset import ClipDataset, EpochSampler, open_lists
-from hitagu_lib.errors import ConfigError, TrainingError, WeightsError
 from hitagu_lib.training.learner import Learner
-from hitagu_lib.training.meters import gate_statistics, probe_batch
-from hitagu_lib.runs.run_dir import FREE, SPLIT, Run, load_checkpoint, read_metrics
 from hitagu_lib.training.signals import Stopped, StopSignals
 
 CPU = torch.device("cpu")

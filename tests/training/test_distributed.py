@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from hitagu_lib.config import Config, TrainConfig
-from hitagu_lib.training.distributed import check_device, planned_processes, share_statistics
 from hitagu_lib.errors import ConfigError
 from hitagu_lib.models import build_model
+from hitagu_lib.training.distributed import check_device, share_statistics
 
 
 def test_shared_statistics_are_refused_on_cpus_and_one_process_has_no_need_of_them() -> None:
@@ -25,9 +25,9 @@ def test_shared_statistics_are_refused_on_cpus_and_one_process_has_no_need_of_th
 
 def test_torchruns_number_of_processes_counts_where_it_has_started_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORLD_SIZE", raising=False)
-    assert planned_processes(TrainConfig(processes=3)) == 3
+    assert TrainConfig(processes=3).world_size == 3
     monkeypatch.setenv("WORLD_SIZE", "16")
-    assert planned_processes(TrainConfig(processes=3)) == 16
+    assert TrainConfig(processes=3).world_size == 16
 
 
 def test_statistics_are_shared_but_for_a_frozen_backbones(tiny_cfg: Config) -> None:

@@ -8,10 +8,10 @@ import pytest
 import torch
 from training_steps import batch_of, make_learner, with_train, without_statistics
 
-from hitagu_lib.training import learner as learning
 from hitagu_lib.config import Config
-from hitagu_lib.training.distributed import make_accelerator
 from hitagu_lib.errors import ClipError, ConfigError, TrainingError
+from hitagu_lib.inference.accelerator import make_accelerator
+from hitagu_lib.training import learner as learning
 from hitagu_lib.training.learner import Learner
 
 

@@ -6,15 +6,15 @@ import pytest
 
 from hitagu_lib.config import Config, TrainConfig
 from hitagu_lib.errors import ConfigError
-from hitagu_lib.training.optim import check_global_batch, global_batch, learning_rate, step_in_words
+from hitagu_lib.training.optim import check_global_batch, step_in_words
 
 
 def test_the_rate_is_in_proportion_to_the_clips_of_a_step() -> None:
     cfg = TrainConfig(lr=0.01, batch_size=8, accumulate=2)
-    assert global_batch(cfg, 4) == 64 and learning_rate(cfg, 64) == 0.01
+    assert cfg.global_batch_size(4) == 64 and cfg.peak_lr(4) == 0.01
     scaled = dataclasses.replace(cfg, lr_batch=256)
-    assert learning_rate(scaled, 64) == pytest.approx(0.0025)
-    assert learning_rate(scaled, 512) == pytest.approx(0.02)
+    assert scaled.peak_lr(4) == pytest.approx(0.0025)
+    assert scaled.peak_lr(32) == pytest.approx(0.02)
     assert step_in_words(scaled, 4) == (
         "a step: 64 clips = 4 processes x batch 8 x accumulate 2; peak learning rate 0.0025 = train.lr 0.01 x 64 / 256"
     )

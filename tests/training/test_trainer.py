@@ -15,12 +15,13 @@ import pytest
 import torch
 import yaml
 
+from hitagu_lib.config import Config, TrainConfig
+from hitagu_lib.errors import ClipError, ConfigError, TrainingError
+from hitagu_lib.runs.checkpoint import load_checkpoint
+from hitagu_lib.runs.run_dir import read_metrics
 from hitagu_lib.training import learner
 from hitagu_lib.training import optim as optimisation
 from hitagu_lib.training import trainer as training
-from hitagu_lib.config import Config, TrainConfig
-from hitagu_lib.errors import ClipError, ConfigError, TrainingError
-from hitagu_lib.runs.run_dir import load_checkpoint, read_metrics
 
 
 def with_train(cfg: Config, **changes: object) -> Config:
@@ -100,7 +101,7 @@ def test_a_killed_process_goes_on(tiny_cfg: Config, tmp_path: Path) -> None:
     cfg = with_train(tiny_cfg, epochs=4)
     params = tmp_path / "params.yaml"
     params.write_text(cfg.to_yaml())
-    command = [sys.executable, "-m", "hitagu_lib.training.trainer", "--params", str(params)]
+    command = [sys.executable, "-m", "hitagu_lib", "train", "--params", str(params)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     while not read_metrics(cfg.run) and time.monotonic() < deadline:

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from hitagu_lib.training import trainer as training
 from hitagu_lib.config import Config
-from hitagu_lib.data.dataset import open_lists
-from hitagu_lib.training.distributed import make_accelerator
+from hitagu_lib.data.source import open_lists
 from hitagu_lib.errors import WeightsError
 from hitagu_lib.files import file_sha256
+from hitagu_lib.inference.accelerator import make_accelerator
+from hitagu_lib.runs.checkpoint import load_checkpoint
+from hitagu_lib.training import trainer as training
 from hitagu_lib.training.learner import Learner
-from hitagu_lib.runs.run_dir import load_checkpoint
 
 
 @pytest.fixture

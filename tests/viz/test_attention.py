@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from hitagu_lib.errors import ConfigError
-from hitagu_lib.viz.attention import draw_attention, query_figure
+from hitagu_lib.viz.modules import draw_attention, query_figure
 from hitagu_lib.viz.style import PALETTE, new_figure
 
 

@@ -10,8 +10,8 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
-from hitagu_lib.viz import explore as widgets
 from hitagu_lib.errors import ConfigError
+from hitagu_lib.viz import explore as widgets
 from hitagu_lib.viz.player import Player
 
 CONTROLS: dict[str, list[Any]] = {

@@ -8,7 +8,7 @@ import torch
 
 mpl.use("Agg")
 
-from hitagu_lib.viz.memory import STATES, draw_bands, probe_unit, read_states
+from hitagu_lib.viz.modules import STATES, draw_bands, probe_unit, read_states
 from hitagu_lib.viz.style import new_figure
 
 EDGES = (0.3, 0.7, 0.95)

@@ -7,16 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from media_fixtures import ffmpeg, make_clip, make_video, sizes
+from PIL import Image
 
 from hitagu_lib import build_model
-from hitagu_lib.cli import main
+from hitagu_lib.cli.main import main
 from hitagu_lib.config import DataConfig
-from hitagu_lib.prepare.extract import extract_video
-from hitagu_lib.media.ffmpeg import frame_rate
 from hitagu_lib.inference.predict import load_model
 from hitagu_lib.inference.streaming import Running, running_clips
+from hitagu_lib.media.ffmpeg import frame_rate
+from hitagu_lib.prepare.extract import extract_video
 from hitagu_lib.viz.overlay import _BAR, _LOOKS, _READS, Overlay, overlay_video
 
 CFG = DataConfig(num_frames=4, short_side=100, image_size=80)

@@ -28,15 +28,15 @@ import numpy as np
 from PIL import Image
 from tqdm.auto import tqdm
 
-from hitagu_lib.prepare.extract import extract_tree
+from hitagu_lib.config import DataConfig
+from hitagu_lib.errors import ConfigError, ExtractError, ListError
+from hitagu_lib.files import write_atomic
 from hitagu_lib.media.ffmpeg import ffmpeg_path
+from hitagu_lib.prepare.extract import extract_tree, usable_cores
 from hitagu_lib.prepare.index import index_frames
-from hitagu_lib.data.clip_list import usable_cores
 from hitagu_lib.prepare.synthetic.hard import HARD_PAIRS, draw_hard_scene
 from hitagu_lib.prepare.synthetic.raster import Pixels, Scene, render
 from hitagu_lib.prepare.synthetic.scenes import PAIRS, draw_scene
-from hitagu_lib.errors import ConfigError, ExtractError, ListError
-from hitagu_lib.files import write_atomic
 
 if sys.platform != "win32":
     import fcntl
@@ -302,3 +302,12 @@ def _make_frames(out: Path, spec: MiniSpec, batch: Sequence[Clip]) -> None:
         for number, frame in enumerate(render_clip(clip[1], clip_seed(spec, *clip), spec), start=1):
             Image.fromarray(frame).save(aside / f"{number:06d}.jpg", quality=90)
         os.replace(aside, folder)
+
+
+def prepare_data(cfg: DataConfig, progress: bool = False) -> None:
+    """Make the data set that `data.prepare` names, where it is not there yet."""
+    made = Path(cfg.train_list).exists() and Path(cfg.val_list).exists()
+    if cfg.prepare is not None and not made:
+        from hitagu_lib.prepare.synthetic.make import MiniSpec, prepare_mini
+
+        prepare_mini(Path(cfg.root).parent, MiniSpec.of(cfg.prepare), progress=progress)

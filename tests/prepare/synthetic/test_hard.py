@@ -11,10 +11,10 @@ import pytest
 
 from hitagu_lib.config import load_config
 from hitagu_lib.data.dataset import swap_table
-from hitagu_lib.prepare.synthetic.make import SETTINGS, MiniSpec, clip_scene, prepare_mini, render_clip
-from hitagu_lib.prepare.synthetic.hard import COLOURS, HARD_FRAMES
-from hitagu_lib.prepare.synthetic.raster import render
 from hitagu_lib.errors import ConfigError, ListError
+from hitagu_lib.prepare.synthetic.hard import COLOURS, HARD_FRAMES
+from hitagu_lib.prepare.synthetic.make import SETTINGS, MiniSpec, clip_scene, prepare_mini, render_clip
+from hitagu_lib.prepare.synthetic.raster import render
 
 HARD, SPEC = SETTINGS["hard"], MiniSpec.of("hard")
 SHOWN = [label for label, name in enumerate(HARD.classes) if ", then " in name]

@@ -16,8 +16,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hitagu_lib.prepare.extract import extract_video
+from hitagu_lib.errors import ConfigError, ListError
 from hitagu_lib.media.ffmpeg import ffmpeg_path
+from hitagu_lib.prepare.extract import extract_video
+from hitagu_lib.prepare.synthetic.looks import MIN_CONTRAST, draw_colour, draw_world, luma
 from hitagu_lib.prepare.synthetic.make import (
     CLASSES,
     HFLIP,
@@ -30,10 +32,8 @@ from hitagu_lib.prepare.synthetic.make import (
     render_clip,
     write_videos,
 )
-from hitagu_lib.prepare.synthetic.looks import MIN_CONTRAST, draw_colour, draw_world, luma
 from hitagu_lib.prepare.synthetic.raster import Pixels, polygon_mask, render, smooth_field
 from hitagu_lib.prepare.synthetic.scenes import MAX_FRAMES, MIN_FRAMES, progress
-from hitagu_lib.errors import ConfigError, ListError
 
 SPEC = MiniSpec()
 TINY = MiniSpec(train_per_class=2, val_per_class=1)

@@ -1,0 +1,124 @@
+"""Clips to batches: which rows, in which order, in which process."""
+
+from __future__ import annotations
+
+import math
+import signal
+from collections.abc import Iterator, Sequence
+from typing import TypedDict
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Sampler
+
+from hitagu_lib.data.dataset import Clip, ClipDataset
+
+
+class Batch(TypedDict):
+    frames: Tensor  # uint8 (B, T, 3, S, S), channels last in memory
+    t: Tensor  # float32 (B, T), in reference strides
+    label: Tensor  # int64 (B,)
+    row: Tensor  # int64 (B,), index in the list
+    bad: list[str]  # clips of this batch that could not be read and were left out: what and why
+
+
+class EpochSampler(Sampler[tuple[int, int]]):
+    """(epoch, row) keys of one process: its share of a permutation drawn from (seed, epoch), or of the list's own order.
+
+    Shuffled, step k takes rows [k G, (k + 1) G) of the permutation, G = batch_size x processes x accumulate: cut into batches, which
+    are dealt to the processes in turn until each has `accumulate` of them. The same global batch G has the same clips however it is
+    split. A last, smaller global batch is dropped, unless it is the only one: then a process may have fewer clips, or none.
+    Unshuffled, every row is given exactly once: process p has rows p, p + processes, ...
+    """
+
+    def __init__(
+        self,
+        num_clips: int,
+        batch_size: int,
+        *,
+        shuffle: bool,
+        seed: int = 0,
+        process: int = 0,
+        processes: int = 1,
+        accumulate: int = 1,
+    ) -> None:
+        self.num_clips, self.batch_size, self.shuffle, self.seed = num_clips, batch_size, shuffle, seed
+        self.process, self.processes, self.accumulate = process, processes, accumulate
+        self.epoch = self.start = 0
+
+    @property
+    def steps(self) -> int:
+        """Steps an epoch, the same in every process."""
+        return max(1, self.num_clips // (self.batch_size * self.processes * self.accumulate))
+
+    def set_epoch(self, epoch: int, start: int = 0) -> None:
+        """The epoch that is given next, from its step `start` on: a step's clips hang on (seed, epoch, step) alone."""
+        self.epoch, self.start = epoch, start
+
+    def _rows(self) -> np.ndarray:
+        rows = np.arange(self.num_clips)
+        if not self.shuffle:
+            return rows[self.process :: self.processes]
+        np.random.default_rng((self.seed, self.epoch)).shuffle(rows)
+        shape = (self.steps, self.accumulate, self.processes, self.batch_size)
+        if self.num_clips < math.prod(shape):
+            return rows[self.process :: self.processes]
+        return rows[: math.prod(shape)].reshape(shape)[:, :, self.process].ravel()
+
+    def __len__(self) -> int:
+        """Clips of a whole epoch."""
+        return len(self._rows())
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        done = self.start * self.accumulate * self.batch_size
+        yield from ((self.epoch, int(row)) for row in self._rows()[done:])
+
+
+def collate(clips: Sequence[Clip | str]) -> Batch:
+    """Clips stacked; those that could not be read are left out and named. Where none could, `row` and all other tensors are empty."""
+    bad = [clip for clip in clips if isinstance(clip, str)]
+    good = [clip for clip in clips if not isinstance(clip, str)]
+    if not good:
+        none = torch.empty(0, dtype=torch.int64)
+        return Batch(frames=none.byte(), t=none.float(), label=none, row=none, bad=bad)
+    frames, t, labels, rows = zip(*good, strict=True)
+    return Batch(
+        frames=torch.stack(frames), t=torch.stack(t), label=torch.tensor(labels), row=torch.tensor(rows), bad=bad
+    )
+
+
+def make_loader(
+    dataset: ClipDataset, batch_size: int, *, shuffle: bool, process: int = 0, processes: int = 1, accumulate: int = 1
+) -> DataLoader[Batch]:
+    """The loader of one process of `processes`, batches of `batch_size` clips; shuffled for training, in order to evaluate."""
+    share = {"process": process, "processes": processes, "accumulate": accumulate}
+    return DataLoader(
+        dataset,  # type: ignore[arg-type]  # a batch, not a clip, comes out of collate
+        batch_size,
+        sampler=EpochSampler(len(dataset), batch_size, shuffle=shuffle, seed=dataset.seed, **share),
+        num_workers=dataset.cfg.workers,
+        collate_fn=collate,
+        persistent_workers=dataset.cfg.workers > 0,
+        worker_init_fn=leave_signals_to_trainer,
+        # A loader draws a seed for its workers, which use none: not from the numbers that dropout draws from, for how often it
+        # does so hangs on `workers` and on where a run was stopped.
+        generator=torch.Generator(),
+        pin_memory=torch.cuda.is_available(),
+    )
+
+
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)]
+"""Ctrl-C or a notebook's stop button; spot machines and SLURM; SLURM's --signal=USR1@60, which Windows does not know."""
+
+
+_WORKERS_GRACE = 10  # seconds that a loader's worker outlives a SIGTERM
+
+
+def leave_signals_to_trainer(worker: int) -> None:
+    """A loader's worker_init_fn. Ctrl-C and schedulers signal every process of a training: the one that trains answers, and needs its
+    workers to finish its step. It ends them itself; should it ask by SIGTERM, they go a little later."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    if hasattr(signal, "alarm"):  # not on Windows, whose SIGTERM no process can answer
+        signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_WORKERS_GRACE))

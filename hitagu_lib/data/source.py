@@ -1,0 +1,64 @@
+"""What `data.source` names: frame folders or video files, opened, checked and read."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from torch import Tensor
+
+from hitagu_lib.config import DataConfig
+from hitagu_lib.data.clip_list import ClipList, read_list
+from hitagu_lib.data.frames import read_frames
+from hitagu_lib.data.video import need_av
+from hitagu_lib.errors import ConfigError
+
+
+def read_source(
+    path: Path,
+    indices: Sequence[int],
+    num_frames: int,
+    source: str,
+    short_side: int,
+    change: Callable[[Tensor], Tensor] = lambda frame: frame,
+) -> Tensor:
+    """The frames `indices` of a clip of `num_frames`, from what `data.source` says: uint8 (T, 3, H, W).
+
+    frames: a frame folder. video: a video file, its short side scaled down to `short_side` as `hitagu extract` does; but a folder,
+    such as predict extracts to, is read as one. Raises ClipError as read_frames and read_video do.
+    """
+    if source == "frames" or path.is_dir():
+        return read_frames(path, indices, change)
+    from hitagu_lib.data.video import read_video  # PyAV is an optional extra
+
+    return read_video(path, indices, num_frames, short_side, change)
+
+
+def check_paths(cfg: DataConfig) -> None:
+    """Raises ConfigError where a path that the lists need does not exist, naming the nearest one that does, or PyAV to read videos.
+
+    Nothing is asked of a data set that `data.prepare` will make.
+    """
+    if cfg.source == "video":
+        need_av()
+    if cfg.prepare is not None:
+        return
+    for key, kind in (("root", "folder"), ("train_list", "file"), ("val_list", "file"), ("classes", "file")):
+        value = getattr(cfg, key)
+        if value is None or (Path(value).is_dir() if kind == "folder" else Path(value).is_file()):
+            continue
+        path = Path(value)
+        there = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+        near = difflib.get_close_matches(path.name, there, n=1)
+        hint = f"; did you mean {path.parent / near[0]}?" if near else ""
+        raise ConfigError(f"data.{key}: {path}: no such {kind} (looked from {Path.cwd()}){hint}")
+
+
+def open_lists(cfg: DataConfig) -> tuple[ClipList, ClipList]:
+    """The training and the validation list, over the training list's classes.
+
+    Raises ListError where a list is not as it should be.
+    """
+    root, classes = Path(cfg.root), cfg.classes_file
+    return read_list(Path(cfg.train_list), root, classes), read_list(Path(cfg.val_list), root, classes)

@@ -1,0 +1,31 @@
+"""Frame folders: <clip>/000001.jpg, 000002.jpg, ... without gaps."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+FRAME_NAME = "{:06d}.jpg"
+
+
+_LITTER = {"Thumbs.db", "desktop.ini"}
+"""What Windows leaves in folders that hold pictures."""
+
+
+def count_frames(folder: Path) -> tuple[int, str | None]:
+    """The number of frames in a folder, and what is wrong with it: expected is exactly 000001.jpg to N."""
+    try:
+        names = sorted(name for name in os.listdir(folder) if not name.startswith(".") and name not in _LITTER)
+    except FileNotFoundError:
+        return 0, "no such folder"
+    except OSError as error:
+        return 0, f"cannot be listed: {error.strerror}"
+    if not names:
+        return 0, "an empty folder, expected frames from 000001.jpg"
+    for number, name in enumerate(names, start=1):
+        expected = FRAME_NAME.format(number)
+        if name != expected:
+            found = f"{expected} is missing" if re.fullmatch(r"[0-9]{6}\.jpg", name) else f"found {name!r}"
+            return number - 1, f"{found}, expected 000001.jpg, 000002.jpg ... without gaps and nothing else"
+    return len(names), None

@@ -1,0 +1,70 @@
+"""What the network's gates do with a batch of clips."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hitagu_lib.data.dataset import ClipDataset
+from hitagu_lib.data.frames import normalise
+from hitagu_lib.data.loader import Batch, collate
+from hitagu_lib.models import HiTAGUNet
+
+
+def probe_batch(dataset: ClipDataset, clips: int) -> Batch:
+    """`clips` clips, spread evenly over the list: the same ones whenever the gates are looked at. Raises ClipError as the loader does."""
+    rows = torch.linspace(0, len(dataset) - 1, min(clips, len(dataset))).round().long().tolist()
+    return collate([dataset[0, row] for row in rows])
+
+
+@torch.no_grad()
+def gate_statistics(model: nn.Module, batch: Batch, device: torch.device) -> dict[str, float]:
+    """Scalars of what each module of HiTAGU-Net does with the batch's clips; none for another network. The model keeps its mode.
+
+    mde/gate_*: MDE's gate, mean over channels. stu/mix_k: the share of state k that is read. stu/forget_k_q10 .. q90: quantiles of
+    level k's forget gates, as they are for one reference stride. sca/*: its gates. tsa/entropy: of the attention over frames, 1 being even.
+    """
+    if not isinstance(model, HiTAGUNet):
+        return {}
+    gates: list[Tensor] = []
+    was_training = model.training
+    model.eval()
+    hook = None
+    if model.stu is not None and model.stu.U is None:  # gates that see the state have no value apart from it
+        stu = model.stu
+        hook = stu.bn.register_forward_hook(lambda module, inputs, z: gates.append(z))
+    try:
+        frames, t = normalise(batch["frames"].to(device)), batch["t"].to(device)
+        _, maps = model(frames, t, return_maps=True)
+    finally:
+        if hook is not None:
+            hook.remove()
+        model.train(was_training)
+    values: dict[str, Any] = {}
+    if maps.motion_gate is not None:
+        gate = maps.motion_gate.float()
+        values |= {"mde/gate_mean": gate.mean(), "mde/gate_abs": gate.abs().mean(), "mde/gate_max": gate.abs().max()}
+    if maps.state_mix is not None:
+        values |= {f"stu/mix_{k + 1}": share for k, share in enumerate(maps.state_mix.float().mean((0, 1, 3, 4)))}
+    if gates:
+        z = gates[0].float().unflatten(0, tuple(t.shape))
+        forget = stu.forget_gates(z, torch.ones_like(t)).float()
+        for k in range(forget.shape[2]):
+            for q in (0.1, 0.5, 0.9):
+                values[f"stu/forget_{k + 1}_q{round(100 * q)}"] = _quantile(forget[:, :, k], q)
+    for name, gate in (("sca/channel_gate", maps.channel_gate), ("sca/spatial_gate", maps.spatial_map)):
+        if gate is not None:
+            values |= {f"{name}_mean": gate.float().mean(), f"{name}_std": gate.float().std()}
+    if maps.temporal_attention is not None and t.shape[1] > 1:
+        p = maps.temporal_attention.float()
+        entropy = -torch.xlogy(p, p).sum(-1).mean()
+        values["tsa/entropy"] = entropy / torch.log(torch.tensor(float(t.shape[1])))
+    return {name: float(value) for name, value in values.items()}
+
+
+def _quantile(x: Tensor, q: float) -> Tensor:
+    """As torch.quantile to the nearest element, for tensors of any size."""
+    flat = x.flatten()
+    return flat.kthvalue(1 + round(q * (len(flat) - 1))).values
