@@ -53,7 +53,9 @@ def test_no_module_imports_itself_in_a_circle() -> None:
     known = modules()
     arrows = {module: set(imported(path, known)) - {module} for module, path in known.items()}
     # A package's own name is imported with each of its modules and imports them in turn: Python allows that, and it is no circle of rooms.
-    arrows = {module: {other for other in others if not module.startswith(other + ".")} for module, others in arrows.items()}
+    arrows = {
+        module: {other for other in others if not module.startswith(other + ".")} for module, others in arrows.items()
+    }
     while free := [module for module, others in arrows.items() if not others & arrows.keys()]:
         for module in free:
             del arrows[module]

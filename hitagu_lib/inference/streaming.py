@@ -3,9 +3,9 @@
     frame n:  the last `window` frames up to n  --sampled so that the clip ends in n-->  T frames  -->  probabilities, maps
 
 A clip is sampled as the last one of the protocol `multi` (hitagu_lib/evaluation/protocols.py) samples a video that ends here: the
-last frame of each of T equal segments, or T frames of a dense window. So its last frame is the one that is shown, and the attention that is drawn over it
-is its own. At first there are fewer than T frames, and some stand in the clip twice. `predict` looks at the whole video, once, from the
-middle of the segments: its probabilities are near those of the last frame, not the same.
+last frame of each of T equal segments, or T frames of a dense window. So its last frame is the one that is shown, and the attention
+that is drawn over it is its own. At first there are fewer than T frames, and some stand in the clip twice. `predict` looks at the
+whole video, once, from the middle of the segments: its probabilities are near those of the last frame, not the same.
 """
 
 from __future__ import annotations
