@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 CHAPTERS = sorted((ROOT / "book").glob("0[1-7]*.py"))  # chapter 8 numbers what its own cells compute: prices
-TESTS = sorted((ROOT / "tests").glob("test_*.py"))
+TESTS = sorted((ROOT / "tests").rglob("test_*.py"))
 
 HOW_MANY = {"2a": 2, "2b": 8, "2c": 11, "2d": 8, "2e": 5, "4": 8}
 NUMBERS = {f"{chapter}.{i}" for chapter, count in HOW_MANY.items() for i in range(1, count + 1)}
@@ -33,7 +33,7 @@ def marks(source: str) -> set[str]:
     }
 
 
-MARKED = {file.name: marks(file.read_text(encoding="utf-8")) for file in TESTS}
+MARKED = {str(file.relative_to(ROOT)): marks(file.read_text(encoding="utf-8")) for file in TESTS}
 
 
 def test_every_equation_of_the_book_has_a_test() -> None:
