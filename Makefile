@@ -6,6 +6,9 @@ VENV  := .venv
 BIN   := $(VENV)/bin
 READY := $(VENV)/.ready
 
+PYTEST := $(BIN)/pytest -n auto --maxprocesses 4
+NBVAL  := --nbval --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg
+
 # Notebook kernels and the commands they start are this environment's, whatever else the machine has.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export JUPYTER_PREFER_ENV_PATH := 1
@@ -13,7 +16,7 @@ unexport PYTHONPATH PYTHONHOME JUPYTER_PATH
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help install train test lint types pairs unit notebooks book lab format sync lock clean
+.PHONY: help install train quick test lint types pairs unit notebooks book lab format sync lock clean
 
 help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -78,6 +81,9 @@ train: $(READY)  ## make the mini data, train HiTAGU-Net on it, say what was rea
 	$(BIN)/papermill --log-output --no-progress-bar book/03_train.ipynb outputs/mini/03_train.ipynb
 	@$(BIN)/python -c "$$REACHED"
 
+quick: lint types  ## a minute: lint, types, and every test that is neither slow nor a system test
+	$(PYTEST) -q -m "not slow and not system"
+
 test: lint types unit notebooks book  ## lint, types, unit, notebooks and book, as CI runs it
 
 lint: $(READY)  ## ruff: lint and format, over the library, the tests and the notebooks' text
@@ -90,11 +96,13 @@ types: $(READY)  ## mypy over the library
 pairs: $(READY)  ## each notebook and the .py beside it say the same
 	$(BIN)/pytest -q tests/test_packaging.py -k notebook
 
-unit: $(READY)  ## pytest: unit tests, and the whole path on a tiny profile
-	$(BIN)/pytest
+unit: $(READY)  ## pytest: all tests, the whole path on a tiny profile included
+	$(PYTEST)
 
+# Chapter 4 evaluates the network that chapter 3 trains, so it runs after it; the others run beside it.
 notebooks: $(READY)  ## run the chapters; their outputs must equal the stored ones (trains the mini data if outputs/mini is absent)
-	$(BIN)/pytest -v --nbval --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg book
+	$(PYTEST) --dist loadscope --no-loadscope-reorder $(NBVAL) book/03_train.ipynb book --ignore book/04_evaluate.ipynb
+	$(BIN)/pytest -v $(NBVAL) book/04_evaluate.ipynb
 
 book: $(READY)  ## build the HTML book; any warning is an error
 	$(BIN)/jupyter-book build . --all -n -W --keep-going

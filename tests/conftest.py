@@ -1,6 +1,12 @@
 """What several test files need: the real inputs, where they are, and a tiny mini data set made once a session."""
 
 import os
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault(
+        "OMP_NUM_THREADS", "1"
+    )  # before torch is imported: workers and what they start share the cores
+
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +16,12 @@ import pytest
 from hitagu_lib.config import Config, resolve
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.parent.name in ("system", "benchmarks"):
+            item.add_marker(pytest.mark.system)
 
 
 @pytest.fixture(autouse=True)
