@@ -124,7 +124,7 @@ for name, clips in (("training", train_clips), ("validation", val_clips)):
 # Four training clips as the network sees them: cropped, perhaps mirrored, one frame from each of T equal segments. Below each frame is its time
 # t in reference strides.
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Four training clips, one a row, eight frames each from left to right, with the time of each frame in reference strides below it."}}
+# %% mystnb={"image": {"alt": "Four training clips, one a row, eight frames each from left to right, with the time of each frame in reference strides below it."}} tags=["hide-input"]
 dataset = ClipDataset(
     train_clips, cfg.data, train=True, seed=cfg.train.seed
 )
@@ -186,7 +186,7 @@ if cfg.data.prepare == "mini":
         torch.optim.AdamW(plain.parameters(), lr=2e-3),
     )
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Training loss over the steps of one epoch: it starts at the dashed line of guessing, ln 14, and ends well below it."}}
+# %% mystnb={"image": {"alt": "Training loss over the steps of one epoch: it starts at the dashed line of guessing, ln 14, and ends well below it."}} tags=["hide-input"]
 import math
 
 import pandas as pd
@@ -201,7 +201,8 @@ if losses:
     ax.plot(steps, color="0.75", label="one batch")
     ax.plot(mean, label="mean of the last 15")
     ax.axhline(guessing, color="0.3", linestyle="--", linewidth=1)
-    ax.text(1, guessing, f"guessing: ln {len(classes)}", va="bottom")
+    label = f"guessing: ln {len(classes)}"
+    ax.text(len(losses), guessing, label, ha="right", va="bottom")
     ax.set(xlabel="step", ylabel="training loss", ylim=(0, None))
     ax.legend(loc="lower left")
     ended = "below" if mean.iloc[-1] < guessing else "NOT below"
@@ -344,7 +345,7 @@ if cfg.run == "outputs/mini":  # other runs are not held to it
 #
 # Partners are side by side: an error inside a two-by-two block on the diagonal confuses the direction of time.
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Confusion matrix in percent of the true class, partner classes side by side."}}
+# %% mystnb={"image": {"alt": "Confusion matrix in percent of the true class, partner classes side by side."}} tags=["hide-input"]
 network, _, _ = load_model(f"{cfg.run}/checkpoints/last.pt")
 accelerator = Accelerator()
 val_loader = make_loader(
