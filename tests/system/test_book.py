@@ -1,6 +1,7 @@
 """Chapters as their users run them: through papermill, on tiny data."""
 
 import json
+import re
 from pathlib import Path
 
 import nbformat
@@ -25,6 +26,11 @@ def text_of(notebook: nbformat.NotebookNode) -> str:
     return "\n".join(output.get("text", "") for output in outputs)
 
 
+def markdown_of(notebook: nbformat.NotebookNode) -> str:
+    outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+    return "\n".join(output.get("data", {}).get("text/markdown", "") for output in outputs)
+
+
 def test_the_chapter_trains_from_the_sections_of_a_params_file(tiny_cfg: Config, tmp_path: Path) -> None:
     """As `-f params.yaml -p overrides "..."` hands them over: sections merge over `base`, overrides over both."""
     sections = tiny_cfg.to_mapping()
@@ -36,14 +42,20 @@ def test_the_chapter_trains_from_the_sections_of_a_params_file(tiny_cfg: Config,
     assert summary["epochs"] == 1
     params = yaml.safe_load((Path(run) / "params.yaml").read_text())
     assert params["train"]["center_loss"] is True and params["train"]["batch_size"] == 8
-    text = text_of(notebook)
-    assert yaml.safe_dump(params["train"], sort_keys=False, width=120).splitlines()[0] in text, (
-        "the resolved parameters are shown"
-    )
+    text, markdown = text_of(notebook), markdown_of(notebook)
+    (folded,) = re.findall(r"<details>.*?```yaml\n(.*?)```.*?</details>", markdown, re.DOTALL)
+    assert yaml.safe_load(folded) == params, "the resolved parameters are shown"
     assert f"val_top1: {summary['val_top1']}" in text
     assert "epoch 1/1: loss" in text and "\r" not in text, "quiet text under papermill"
     images = [o for c in notebook.cells if c.cell_type == "code" for o in c.outputs if "image/png" in o.get("data", {})]
-    assert len(images) >= 4
+    assert len(images) >= 5
+    assert re.search(r"The epoch ends (NOT )?below the loss of guessing", text), "the plain loop ran before fit()"
+    links = re.findall(r"`([\w.]+)`, \[(\S+):(\d+)\]\(\.\./(\S+)#L(\d+)\)", markdown)
+    assert [name for name, *_ in links] == ["make_loader", "TotalLoss", "Learner.step", "fit", "train"]
+    for name, *file_and_line in links:
+        assert file_and_line[:2] == file_and_line[2:]
+        line = (ROOT / file_and_line[0]).read_text().splitlines()[int(file_and_line[1]) - 1]
+        assert re.match(rf"\s*(def|class) {name.rpartition('.')[2]}\b", line), f"{name}: the link leads to {line!r}"
 
 
 @pytest.mark.parametrize(
