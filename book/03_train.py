@@ -45,13 +45,16 @@
 # values on top. `base` names the params file that lies underneath.
 
 # %% tags=["parameters"]
-base = "params/mini.yaml"  # the params file underneath; null in a file that stands alone
-run = None  # the run's folder; None: as the params say
-data = {}  # the sections of a params file, from here on
-model = {}
-train = {}
-eval = {}
-overrides = ""  # single values, such as "train.epochs=2 train.lr=0.01"
+params = "params/mini.yaml"  # the params file
+# Single values on top of it, such as "train.epochs=2 train.lr=0.01":
+overrides = ""
+# The keys of a params file, which papermill's -f sets:
+base = None
+run = None
+data = None
+model = None
+train = None
+eval = None
 
 # %% [markdown]
 # Every key is checked here, before anything is trained: an unknown key, a wrong type, a value out of range or a path that is not there stops
@@ -66,7 +69,7 @@ from IPython.display import Markdown, display
 
 from hitagu_lib import build_model
 from hitagu_lib.training import trainer as training
-from hitagu_lib.config import resolve
+from hitagu_lib.config import notebook_config
 from hitagu_lib.data.dataset import ClipDataset, swap_table
 from hitagu_lib.prepare.synthetic.make import prepare_data
 from hitagu_lib.data.loader import make_loader
@@ -88,10 +91,7 @@ from hitagu_lib.viz.live import LiveCurves, watched
 os.chdir(
     project_root()
 )  # so that relative paths mean the same from JupyterLab, papermill and nbval
-sections = {"data": data, "model": model, "train": train, "eval": eval}
-cfg = resolve(
-    {"base": base} | ({"run": run} if run else {}) | sections, overrides
-)
+cfg = notebook_config(globals())
 check_paths(cfg.data)
 
 # %% [markdown]
