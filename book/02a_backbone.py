@@ -47,7 +47,12 @@ from IPython.display import Markdown, display
 from torch import nn
 
 from hitagu_lib import build_model
-from hitagu_lib.config import STAGES, BackboneConfig, load_config
+from hitagu_lib.config import (
+    STAGES,
+    BackboneConfig,
+    check_parameters,
+    load_config,
+)
 from hitagu_lib.data.frames import normalise
 from hitagu_lib.data.sampling import segment_indices
 from hitagu_lib.prepare.synthetic.make import CLASSES, render_clip
@@ -67,6 +72,7 @@ from hitagu_lib.viz.figures import clip_rows
 from hitagu_lib.viz.style import new_figure
 from hitagu_lib.viz.explore import explore
 
+check_parameters(globals())  # this chapter takes none
 os.chdir(project_root())  # the same from the root and from book/
 mini = load_config("params/mini.yaml")
 T = mini.data.num_frames

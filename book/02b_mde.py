@@ -39,7 +39,7 @@ import torch.nn.functional as F
 from IPython.display import Markdown, display
 from torch import nn
 
-from hitagu_lib.config import MDEConfig, load_config
+from hitagu_lib.config import MDEConfig, check_parameters, load_config
 from hitagu_lib.models.cost import model_cost, shape_model
 from hitagu_lib.models.mde import (
     MDE,
@@ -60,6 +60,7 @@ from hitagu_lib.viz.modules import (
 from hitagu_lib.viz.style import new_figure
 from hitagu_lib.viz.explore import explore
 
+check_parameters(globals())  # this chapter takes none
 os.chdir(project_root())
 torch.manual_seed(0)
 # Only one cell trains, and says so.

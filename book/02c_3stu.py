@@ -47,7 +47,7 @@ from IPython.display import Markdown, display
 from matplotlib.colors import LogNorm
 from torch import nn
 
-from hitagu_lib.config import STUConfig, load_config
+from hitagu_lib.config import STUConfig, check_parameters, load_config
 from hitagu_lib.models import stu as recurrence
 from hitagu_lib.models.baselines import TemporalShift
 from hitagu_lib.models.cost import recipe_cost
@@ -62,6 +62,7 @@ from hitagu_lib.viz.modules import (
 from hitagu_lib.viz.style import PALETTE, new_figure
 from hitagu_lib.viz.explore import explore
 
+check_parameters(globals())  # this chapter takes none
 os.chdir(project_root())
 
 # %% [markdown]

@@ -42,7 +42,7 @@ from IPython.display import Markdown, display
 from torch import nn
 
 from hitagu_lib import build_model
-from hitagu_lib.config import AttentionConfig, load_config
+from hitagu_lib.config import AttentionConfig, check_parameters, load_config
 from hitagu_lib.models.attention import (
     SpatialChannelAttention,
     TemporalSelfAttention,
@@ -55,6 +55,7 @@ from hitagu_lib.viz.modules import draw_attention, query_figure
 from hitagu_lib.viz.style import PALETTE, new_figure
 from hitagu_lib.viz.explore import explore
 
+check_parameters(globals())  # this chapter takes none
 os.chdir(project_root())  # the same from the root and from book/
 
 # %% [markdown]

@@ -43,7 +43,7 @@ import torch.nn.functional as F
 from IPython.display import Markdown, display
 from torch import nn
 
-from hitagu_lib.config import TrainConfig, load_config
+from hitagu_lib.config import TrainConfig, check_parameters, load_config
 from hitagu_lib.models.losses import (
     CenterLoss,
     TotalLoss,
@@ -56,6 +56,7 @@ from hitagu_lib.files import project_root
 from hitagu_lib.viz.style import PALETTE, new_figure
 from hitagu_lib.viz.explore import explore
 
+check_parameters(globals())  # this chapter takes none
 os.chdir(project_root())  # the same from the root and from book/
 for name in ("mini", "k700", "ssv2"):
     train = load_config(f"params/{name}.yaml").train

@@ -44,16 +44,20 @@
 #
 # ## Parameters
 #
-# papermill replaces the cell below: `-f` fills the empty sections from a params file, and `-p overrides` changes single values on top of them.
+# papermill sets its own values after the cell below: `-p params` names another file, `-f` sets the keys of a params file, and `-p overrides`
+# changes single values on top of either.
 
 # %% tags=["parameters"]
-base = "params/mini.yaml"  # the params file underneath; null in a file that stands alone
-run = None  # the run's folder; None: as the params say
-data = {}  # the sections of a params file, from here on
-model = {}
-train = {}
-eval = {}
-overrides = ""  # single values on top, as in the last command above
+params = "params/mini.yaml"  # the params file
+# Single values on top of it, such as "train.epochs=2 train.lr=0.01":
+overrides = ""
+# The keys of a params file, which papermill's -f sets:
+base = None
+run = None
+data = None
+model = None
+train = None
+eval = None
 
 # %% [markdown]
 # The next cell checks every key before any training: an unknown key, a wrong type, a value out of range or a missing path stops the notebook.
@@ -67,7 +71,7 @@ from IPython.display import Markdown, display
 
 from hitagu_lib import build_model
 from hitagu_lib.training import trainer as training
-from hitagu_lib.config import resolve
+from hitagu_lib.config import notebook_config
 from hitagu_lib.data.dataset import ClipDataset, swap_table
 from hitagu_lib.prepare.synthetic.make import prepare_data
 from hitagu_lib.data.loader import make_loader
@@ -86,13 +90,9 @@ from hitagu_lib.viz.figures import (
 )
 from hitagu_lib.viz.live import LiveCurves, watched
 
-os.chdir(
-    project_root()
-)  # so that relative paths mean the same from JupyterLab, papermill and nbval
-sections = {"data": data, "model": model, "train": train, "eval": eval}
-cfg = resolve(
-    {"base": base} | ({"run": run} if run else {}) | sections, overrides
-)
+# so that relative paths mean the same from JupyterLab, papermill and nbval
+os.chdir(project_root())
+cfg = notebook_config(globals())
 check_paths(cfg.data)
 
 # %% tags=["hide-input"]

@@ -44,7 +44,7 @@ import torch
 from IPython.display import Markdown, display
 
 from hitagu_lib.training import trainer as training
-from hitagu_lib.config import load_config
+from hitagu_lib.config import check_parameters, load_config
 from hitagu_lib.data.dataset import swap_table
 from hitagu_lib.data.source import open_lists
 from hitagu_lib.data.sampling import segment_indices
@@ -74,6 +74,7 @@ from hitagu_lib.viz.style import PALETTE, new_figure
 from hitagu_lib.viz.views import draw_crops, frames_seen, views_figure
 from hitagu_lib.viz.explore import explore
 
+check_parameters(globals())  # this chapter takes none
 os.chdir(project_root())  # the same from the root and from book/
 
 # %% tags=["nbval-ignore-output"]

@@ -59,7 +59,7 @@ from hitagu_lib.evaluation.seeds import (
     read_runs,
     spread,
 )
-from hitagu_lib.config import load_config
+from hitagu_lib.config import check_parameters, load_config
 from hitagu_lib.data.sampling import segment_indices
 from hitagu_lib.prepare.synthetic.make import (
     SETTINGS,
@@ -73,6 +73,7 @@ from hitagu_lib.viz.seeds import draw_seeds, draw_training
 from hitagu_lib.viz.figures import clip_rows
 from hitagu_lib.viz.style import new_figure
 
+check_parameters(globals())  # this chapter takes none
 os.chdir(project_root())
 OURS, *PEERS = METHODS
 

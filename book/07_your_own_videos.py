@@ -53,7 +53,7 @@ from pathlib import Path
 from IPython.display import Video
 
 from hitagu_lib.training import trainer as training
-from hitagu_lib.config import resolve
+from hitagu_lib.config import check_parameters, resolve
 from hitagu_lib.media.ffmpeg import ffmpeg_path
 from hitagu_lib.prepare.split import (
     choose_validation,
@@ -74,6 +74,7 @@ from hitagu_lib.viz.overlay import overlay_video
 from hitagu_lib.viz.style import new_figure
 
 videos = Path(videos).absolute() if videos else None
+check_parameters(globals(), "videos", "out", "group", "overrides")
 os.chdir(project_root())  # the same place from JupyterLab and nbval
 
 # %% [markdown]

@@ -57,11 +57,12 @@ from textwrap import fill
 
 from IPython.display import Markdown, display
 
-from hitagu_lib.config import load_config
+from hitagu_lib.config import check_parameters, load_config
 from hitagu_lib.models.cost import model_report
 from hitagu_lib.runs.run_dir import read_metrics
 from hitagu_lib.files import project_root
 
+check_parameters(globals())  # this chapter takes none
 os.chdir(project_root())  # the same from the root and from book/
 
 

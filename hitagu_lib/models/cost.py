@@ -22,7 +22,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from hitagu_lib.config import Config, ModelConfig
+from hitagu_lib.config import Config, ModelConfig, Temporal
 from hitagu_lib.data.clip_list import read_classes
 from hitagu_lib.models import build_model
 from hitagu_lib.models.clip_model import ClipModel
@@ -101,7 +101,8 @@ def budget(cfg: Config, num_classes: int) -> dict[str, Cost]:
     """HiTAGU-Net's modules, then the totals of HiTAGU-Net and its baselines on the same backbone and clip."""
     totals: dict[str, Cost] = {}
     modules: dict[str, Cost] = {}
-    for temporal, title in (("hitagu", "HiTAGU-Net"), ("tsn", "TSN"), ("tsm", "TSM"), ("gru", "GRU")):
+    titles: dict[Temporal, str] = {"hitagu": "HiTAGU-Net", "tsn": "TSN", "tsm": "TSM", "gru": "GRU"}
+    for temporal, title in titles.items():
         model = dataclasses.replace(cfg.model, temporal=temporal)
         costs = recipe_cost(dataclasses.replace(cfg, model=model), num_classes)
         totals[title] = costs.pop("total")
