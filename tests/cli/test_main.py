@@ -1,4 +1,4 @@
-"""hitagu_lib/cli/"""
+"""The command line: options, reports, exit codes, help and completion."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_every_command_explains_itself(
     assert main([*words, "-h"]) == 0
     shown = capsys.readouterr().out
     assert shown.startswith(f"Usage: hitagu {' '.join(words)} [OPTIONS]")
-    assert not command.get_short_help_str(60).endswith("..."), "its line in the list of commands is whole"
+    assert not command.get_short_help_str(60).endswith("..."), "its line in the list of commands is not cut short"
     for option in command.params:
         if isinstance(option, click.Option):
             assert option.help, option.name
@@ -92,7 +92,7 @@ def test_ctrl_c_is_130(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: 
     assert capsys.readouterr().err == "hitagu: stopped; the same command resumes the work\n"
 
 
-def test_a_name_that_standard_output_cannot_encode_ends_nothing(tmp_path: Path) -> None:
+def test_a_name_that_standard_output_cannot_encode_is_escaped(tmp_path: Path) -> None:
     video, out = make_video(tmp_path / "v.mp4"), tmp_path / os.fsdecode(b"out\xff")
     command = [sys.executable, "-m", "hitagu_lib", "extract", str(video), str(out)]
     env = os.environ | {"PYTHONIOENCODING": "utf-8:strict"}
@@ -100,7 +100,7 @@ def test_a_name_that_standard_output_cannot_encode_ends_nothing(tmp_path: Path) 
     assert (done.returncode, done.stdout) == (0, f"{tmp_path}/out\\udcff: 3 frames\n"), done.stderr
 
 
-def test_a_file_that_may_not_be_read_does_not_keep_predict_from_the_next(
+def test_predict_continues_after_a_file_without_permission(
     untrained: Path, tiny_data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     good, hidden = list((tiny_data / "frames" / "val").glob("*/*"))[:2]
@@ -117,7 +117,7 @@ def test_a_file_that_may_not_be_read_does_not_keep_predict_from_the_next(
     assert said.out.splitlines()[0] == str(good)
 
 
-def test_the_module_runs_too() -> None:
+def test_the_module_runs_as_the_command() -> None:
     done = subprocess.run([sys.executable, "-m", "hitagu_lib", "--version"], cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, f"hitagu-net {__version__}\n")
 
@@ -160,9 +160,7 @@ def test_one_video(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert len(list((tmp_path / "out").glob("*.jpg"))) == 6
 
 
-def test_videos_that_fail_are_named_and_the_exit_code_says_so(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_failed_videos_are_named_and_give_exit_code_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     make_video(tmp_path / "videos" / "good.mp4")
     (tmp_path / "videos" / "zero.mp4").write_bytes(b"")
     frames = tmp_path / "frames"
@@ -174,7 +172,7 @@ def test_videos_that_fail_are_named_and_the_exit_code_says_so(
     assert (frames / "failed.csv").read_text().startswith("video,reason\nzero.mp4,")
 
 
-def test_what_the_user_can_mend_is_one_message_and_exit_code_2(
+def test_an_error_of_the_user_gives_one_message_and_exit_code_2(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "classes.txt").write_text("a\n")
@@ -225,7 +223,7 @@ def test_what_the_user_can_mend_is_one_message_and_exit_code_2(
         (["split", "--videos", "v", "--out", "o", "--seed", "-1"], "'--seed': -1 is not in the range x>=0"),
     ],
 )
-def test_wrong_options(args: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_usage_errors(args: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(args)
     assert caught.value.code == 2
@@ -247,7 +245,7 @@ def test_prepare_mini(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert "seed" in capsys.readouterr().err
 
 
-def test_report_model_needs_no_data_and_no_weights(
+def test_report_model_needs_neither_data_nor_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -298,7 +296,7 @@ def test_evaluate_a_list(untrained: Path, tmp_path: Path, capsys: pytest.Capture
     (untrained.parents[1] / "params.yaml").write_text(json.dumps(load_checkpoint(untrained)["params"]))
     skipping = ["evaluate", "--checkpoint", str(untrained), "--params", str(params), "--out", str(tmp_path / "out")]
     skipping.append("--no-order-tests")
-    assert main(skipping) == 1, "data failed, each named"
+    assert main(skipping) == 1, "some videos failed"
     said = capsys.readouterr()
     assert "with frames" not in said.out
     assert said.out.startswith(f"{tmp_path / 'out'}: 2 videos, single, 1 x 1 views, mean of probabilities")
@@ -313,7 +311,7 @@ def test_evaluate_one_video(
     assert main([*command, "--protocol", "tsm_twice"]) == 0
     shown = capsys.readouterr().out.splitlines()
     assert shown[0] == f"{folder}: tsm_twice, 2 x 3 views, mean of probabilities" and len(shown) == 6
-    assert not list(untrained.parents[1].glob("evaluate-*")), "nothing is written unless --out says where"
+    assert not list(untrained.parents[1].glob("evaluate-*")), "without --out, nothing is written"
     video = make_video(tmp_path / "v.mp4", frames=6)
     assert main([*command[:-1], str(video), "--out", str(tmp_path / "out")]) == 0
     assert json.loads((tmp_path / "out" / "report.json").read_text())["num_frames"] == 6
@@ -337,7 +335,7 @@ def test_real_videos(shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert main(["index", "--check", str(train), "--root", str(frames)]) == 0
 
 
-def test_a_reader_who_leaves_is_no_error() -> None:
+def test_a_closed_pipe_is_no_error() -> None:
     command = [sys.executable, "-u", "-m", "hitagu_lib", "report", "model", "--params", "params/mini.yaml"]
     run = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert run.stdout is not None and run.stderr is not None

@@ -193,7 +193,7 @@ def test_a_pickled_program_is_neither_run_nor_kept(server: Server, tmp_path: Pat
     assert not one.file.exists() and not (tmp_path / "HACKED").exists()
 
 
-# The names
+# The file of names
 
 
 def test_the_books_checkpoints_have_their_places() -> None:
