@@ -53,10 +53,9 @@ def evaluate(
     hitagu evaluate --checkpoint outputs/mini/checkpoints/last.pt --protocol multi
     torchrun --nproc_per_node 2 -m hitagu_lib evaluate --checkpoint outputs/mini/checkpoints/last.pt
     """
-    from accelerate import PartialState
-
     from hitagu_lib.config import read_params, resolve
     from hitagu_lib.evaluation.evaluate import default_folder, evaluate, evaluate_video
+    from hitagu_lib.inference.accelerator import make_accelerator
     from hitagu_lib.prepare.synthetic.make import prepare_data
     from hitagu_lib.runs.checkpoint import load_checkpoint
 
@@ -72,10 +71,12 @@ def evaluate(
         for score, label in list(zip(report["scores"], report["labels"], strict=True))[:5]:
             click.echo(f"  {score:9.4f}  {label}")
         return 0
-    with PartialState().main_process_first():
+    # Before any other use of Accelerate: it must learn that several processes without GPUs share the CPU.
+    accelerator = make_accelerator(cfg.train)
+    with accelerator.main_process_first():
         prepare_data(cfg.data, progress=True)
     report = evaluate(cfg, checkpoint, out, progress=True)
-    if not PartialState().is_main_process:
+    if not accelerator.is_main_process:
         return 1 if report["videos_failed"] else 0
     click.echo("\n".join(_summary(report, out or default_folder(checkpoint, report["protocol"]))))
     return failed(
