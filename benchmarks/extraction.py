@@ -1,15 +1,16 @@
-"""What extraction costs: frames a second of one core, and bytes a frame, on real clips.
+"""What extraction costs: frames per second of one core, and bytes per frame, on real clips.
 
-    python benchmarks/extraction.py --clips arm_wrestling.mp4 poking_166766.mp4 --enlarge 720
+    python -m benchmarks.extraction --clips arm_wrestling.mp4 poking_166766.mp4 --enlarge 720
 
-Each clip is extracted as `hitagu extract` does it, by one ffmpeg with one thread for each of its stages, at short side 256, once for each
-of --quality (ffmpeg's -q:v, 2 is the default), round by round in an order drawn anew. Reported are medians with the quartiles beside them.
-The time is the processor's, ffmpeg's and this program's together. Other programs change it less than the wall's time, but where two virtual
-cores share a real one they do change it: measure on an idle machine. The wall's, which may be shorter, since the stages run side by side,
-stands in the .json. With --enlarge the first clip is also enlarged to that height and encoded anew (x264, preset medium, crf 23): what
-decoding costs at the size that videos have on the web, though not of a real one. Frames go to a temporary folder; no disk is waited for.
+Each clip is extracted as `hitagu extract` does it, at short side 256, by one ffmpeg with one thread for each of its stages, once for each
+value of --quality (ffmpeg's -q:v; 2 is the default). Every round does this in a new random order; the report gives medians and quartiles.
 
-Writes <out>.md and <out>.json (every sample, and where it was measured).
+The reported time is processor time, of ffmpeg and of this program together. Other programs affect it less than wall time, but they do
+where two virtual cores share a real one: measure on an idle machine. Wall time, which can be shorter because the stages run side by side,
+is in the .json. --enlarge also scales the first clip up to that height and encodes it again (x264, preset medium, crf 23): an estimate of
+what decoding costs at the size of web videos. Frames go to a temporary folder, and no time is spent waiting for a disk.
+
+Writes <out>.md and <out>.json (every sample, and the conditions).
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ import resource
 import shutil
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -30,9 +30,7 @@ from typing import Any
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from benchmarks.timing import conditions, device_name, median, publish
+from benchmarks.timing import conditions, device_name, median, publish, table
 from hitagu_lib.media.ffmpeg import ffmpeg_path
 from hitagu_lib.prepare.extract import extract_video
 from hitagu_lib.runs.provenance import surroundings
@@ -43,7 +41,9 @@ SHORT_SIDE = 256
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=Path, nargs="+", required=True, metavar="FILE")
-    parser.add_argument("--enlarge", type=int, metavar="HEIGHT", help="the first clip once more, this high")
+    parser.add_argument(
+        "--enlarge", type=int, metavar="HEIGHT", help="also measure the first clip scaled up to this height"
+    )
     parser.add_argument("--quality", type=int, nargs="+", default=[2, 5], metavar="Q")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out", type=Path, default=Path("outputs/published/extraction/cpu"))
@@ -74,7 +74,7 @@ def main() -> None:
 
 
 def measure(clip: Path, result: dict[str, Any], folder: Path, keep: bool) -> None:
-    """One extraction: its seconds, the frames and their bytes, into `result`."""
+    """Extract once; put the seconds, the number of frames and their bytes into `result`."""
     cpu, wall = cpu_seconds(), time.perf_counter()
     frames = extract_video(clip, folder, short_side=SHORT_SIDE, quality=result["quality"])
     wall, cpu = time.perf_counter() - wall, cpu_seconds() - cpu
@@ -90,7 +90,7 @@ def measure(clip: Path, result: dict[str, Any], folder: Path, keep: bool) -> Non
 
 
 def cpu_seconds() -> float:
-    """Of this process and of the children that it has waited for."""
+    """Return the processor time of this process and of the children that it has waited for."""
     usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
@@ -103,13 +103,13 @@ def enlarged(clip: Path, height: int, folder: Path) -> Path:
 
 
 def stream(clip: Path) -> dict[str, Any]:
-    """What ffmpeg says of a file's video: codec, size in pixels, seconds; and the file's bytes."""
+    """Read a video's codec, size in pixels and duration from ffmpeg's output, and the file's size in bytes."""
     said = subprocess.run([ffmpeg_path(), "-hide_banner", "-i", str(clip)], capture_output=True, text=True).stderr
     codec = re.search(r"Video: (\w+)", said)
     size = re.search(r"Video: .*?, (\d+)x(\d+)", said)
     length = re.search(r"Duration: (\d+):(\d+):([\d.]+)", said)
     if not (codec and size and length):
-        raise SystemExit(f"{clip}: ffmpeg tells no codec, size or duration of a video:\n{said}")
+        raise SystemExit(f"{clip}: ffmpeg reports no codec, size or duration of a video:\n{said}")
     hours, minutes, seconds = length.groups()
     return {
         "codec": codec[1],
@@ -126,15 +126,20 @@ def ffmpeg_version() -> str:
 
 
 def report(results: list[dict[str, Any]], where: dict[str, Any], rounds: int) -> list[str]:
-    """The table, in Markdown, and under what conditions it was made."""
-    head = ["clip", "codec", "pixels", "seconds", "frames", "kB, video", "-q:v", "kB a frame", "kB a frame, on disk"]
-    head += ["frames a second of a core", "seconds of video a second of a core"]
-    lines = [
-        f"# Extraction at short side {SHORT_SIDE} (never enlarged)",
-        "",
-        f"| {' | '.join(head)} |",
-        "|---" * 3 + "|---:" * (len(head) - 3) + "|",
+    """Return the table in Markdown, with the conditions of the measurement."""
+    columns = [
+        "clip",
+        "codec",
+        "pixels",
+        "seconds",
+        "frames",
+        "kB, video",
+        "-q:v",
+        "kB per frame",
+        "kB per frame, on disk",
     ]
+    columns += ["frames per core second", "seconds of video per core second"]
+    rows = []
     for r in results:
         cells = [r["clip"], r["codec"], f"{r['width']} x {r['height']}", f"{r['seconds']:.1f}", str(r["frames"])]
         cells += [f"{r['video_bytes'] / 1e3:.0f}", str(r["quality"])]
@@ -142,13 +147,15 @@ def report(results: list[dict[str, Any]], where: dict[str, Any], rounds: int) ->
         cells += [
             median([r[of] / s for s in r["cpu_seconds"]], digits) for of, digits in (("frames", 0), ("seconds", 1))
         ]
-        lines.append(f"| {' | '.join(cells)} |")
+        rows.append(cells)
     waited = statistics.median(w / c for r in results for w, c in zip(r["wall_seconds"], r["cpu_seconds"], strict=True))
     return [
-        *lines,
+        f"# Extraction at short side {SHORT_SIDE} (never enlarged)",
         "",
-        f"Median of {rounds} rounds, quartiles in brackets; processor time. By the wall's clock it took {waited:.2f} times as long "
-        f"(median): ffmpeg's stages run side by side. kB: 1000 bytes. ffmpeg {where['ffmpeg']}.",
+        table(rows, columns, text_columns=3),
+        "",
+        f"Median of {rounds} rounds, quartiles in brackets; processor time. Wall time was {waited:.2f} times as long (median): ffmpeg's "
+        f"stages run side by side. kB: 1000 bytes. ffmpeg {where['ffmpeg']}.",
         *conditions(where, "cpu"),
     ]
 

@@ -1,15 +1,16 @@
-"""Open a list as long as Kinetics-700's and go through it for an epoch with workers: seconds, and memory of each process.
+"""Open a list as long as Kinetics-700's and run epochs over it with workers: seconds, and memory of each process.
 
-    python benchmarks/lists.py                     # 650,000 rows, 8 workers, two epochs
-    python benchmarks/lists.py --rows 20000 --workers 2 --epochs 2
+    python -m benchmarks.lists                     # 650,000 rows, 8 workers, two epochs
+    python -m benchmarks.lists --rows 20000 --workers 2 --epochs 2
 
-The list is generated: paths as Kinetics has them, 700 classes. It is opened --rounds times in fresh processes: seconds of `read_list`, by
-the wall's and by the process's clock, and by how much the process has grown. Then a process that has it goes through --epochs epochs with
---workers loader processes. Clips are not decoded, a constant stands in for the frames; each worker does look up path, label and number of
-frames of every clip it gives. Memory is read from /proc/<pid>/smaps_rollup (Linux) after the first batches and at each epoch's end: USS,
-the pages that a process has for itself, and PSS, which adds its share of the pages it has in common with others. A process that touches
-Python objects made before the fork copies their pages, which shows as USS that grows: beside the list stands the same as a plain Python
-list of tuples.
+The list is generated, with paths like those of Kinetics and 700 classes. First, --rounds fresh processes open it: the report gives the
+wall and CPU seconds of `read_list`, and the growth of the process. Then a process that holds the list runs --epochs epochs with --workers
+loader processes. Clips are not decoded, and a constant stands in for their frames; but each worker looks up path, label and number of
+frames of every clip it returns.
+
+Memory is read from /proc/<pid>/smaps_rollup (Linux) after the first batches and at the end of each epoch: USS, the pages that belong to
+one process alone, and PSS, which adds its share of the pages that it shares with others. A process that touches Python objects made
+before the fork copies their pages, and its USS grows; a plain Python list of tuples, measured beside ClipList, shows this.
 
 Writes <out>.md and <out>.json.
 """
@@ -31,9 +32,7 @@ from typing import Any
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from benchmarks.timing import conditions, device_name, median, publish
+from benchmarks.timing import conditions, device_name, median, publish, table
 from hitagu_lib.config import DataConfig
 from hitagu_lib.data.clip_list import ClipList, read_list
 from hitagu_lib.data.dataset import Clip, ClipDataset
@@ -47,7 +46,7 @@ KINDS = {"arrays": "ClipList", "objects": "a Python list of tuples"}
 
 
 class Undecoded(ClipDataset):
-    """A list's clips without their frames: everything that a worker looks up of a row, and a constant."""
+    """A list's clips without their frames: a worker looks up everything about a row, and returns a constant."""
 
     def _clip(self, row: int, rng: Any) -> Clip:
         folder, frames = self.clips.frames_dir(row), int(self.clips.num_frames[row])
@@ -56,7 +55,7 @@ class Undecoded(ClipDataset):
 
 
 class UndecodedObjects(Undecoded):
-    """The same from a Python list with an object a row, which ClipList avoids."""
+    """The same clips from a Python list with one object per row, which ClipList avoids."""
 
     def __init__(self, clips: ClipList, cfg: DataConfig, *, train: bool, seed: int = 0) -> None:
         super().__init__(clips, cfg, train=train, seed=seed)
@@ -71,13 +70,13 @@ class UndecodedObjects(Undecoded):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=650_000)
-    parser.add_argument("--val-rows", type=int, default=35_000, help="of a second list, for the report of both")
+    parser.add_argument("--val-rows", type=int, default=35_000, help="rows of the validation list, for `report lists`")
     parser.add_argument("--workers", type=int, default=8)
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out", type=Path, default=Path("outputs/published/lists/lists"))
-    parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)  # what, folder: one measurement in this process
+    parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)  # what to measure in this process, and the folder
     args = parser.parse_args()
     if args.child:
         measured = opening(Path(args.child[1])) if args.child[0] == "open" else epochs(args, *args.child)
@@ -104,14 +103,14 @@ def main() -> None:
 
 
 def child(what: str, folder: Path, *options: Any) -> dict[str, Any]:
-    """One measurement in a process of its own."""
-    command = [sys.executable, __file__, "--child", what, str(folder), *map(str, options)]
+    """Take one measurement in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.lists", "--child", what, str(folder), *map(str, options)]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
     return dict(json.loads(done.stdout))
 
 
 def write_lists(folder: Path, rows: int, val_rows: int) -> None:
-    """Two lists of 700 classes, <split>/<class>/<id>_<start>_<end>; ids are drawn so that some few videos are in both."""
+    """Write two lists of 700 classes with paths <split>/<class>/<id>_<start>_<end>; a few ids are in both."""
     draw = random.Random(0)
     letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
     (folder / "classes.txt").write_text("".join(f"action number {label}\n" for label in range(700)))
@@ -142,8 +141,8 @@ def opening(folder: Path) -> dict[str, float]:
 
 
 def epochs(args: argparse.Namespace, kind: str, folder: str) -> dict[str, Any]:
-    """Memory of the workers, in MB, at the start and at the end of each epoch: {"epochs": [{"start": [...], "end": [...]}, ...]}."""
-    warnings.filterwarnings("ignore", message="This DataLoader will create")  # more workers than cores: as asked for
+    """Return the memory of the workers, in MB, at the start and end of each epoch: {"epochs": [{"start": [...], "end": [...]}, ...]}."""
+    warnings.filterwarnings("ignore", message="This DataLoader will create")  # more workers than cores, on purpose
     cfg = dataclasses.replace(settings(Path(folder)), workers=args.workers)
     clips = read_list(Path(cfg.train_list), Path(cfg.root))
     dataset = {"arrays": Undecoded, "objects": UndecodedObjects}[kind](clips, cfg, train=True)
@@ -152,7 +151,7 @@ def epochs(args: argparse.Namespace, kind: str, folder: str) -> dict[str, Any]:
     for epoch in range(args.epochs):
         loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
         batches, seen, started = iter(loader), 0, time.perf_counter()
-        for _ in range(2 * args.workers):  # every worker has begun
+        for _ in range(2 * args.workers):  # until every worker has started
             seen += len(next(batches)["row"])
         pids = [worker.pid for worker in batches._workers]  # type: ignore[attr-defined]
         first = [memory(pid) for pid in pids]
@@ -172,7 +171,7 @@ def epochs(args: argparse.Namespace, kind: str, folder: str) -> dict[str, Any]:
 
 
 def memory(pid: int) -> dict[str, float]:
-    """USS and PSS of a process in MB (10^6 bytes)."""
+    """Return the USS and PSS of a process in MB (10^6 bytes)."""
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
     kilobytes = {name: int(value.split()[0]) for name, value in (line.split(":") for line in lines)}
     uss = kilobytes["Private_Clean"] + kilobytes["Private_Dirty"]
@@ -180,45 +179,41 @@ def memory(pid: int) -> dict[str, float]:
 
 
 def report(result: dict[str, Any]) -> list[str]:
-    opened = result["opened"]
-    lines = [
-        f"# A list of {result['rows']:,} rows, {result['workers']} workers",
-        "",
-        f"The file has {result['list_megabytes']:.0f} MB. Opened in a fresh process, median of {len(opened)} with quartiles: "
-        f"{median([o['seconds'] for o in opened], 2)} s, of the processor {median([o['cpu_seconds'] for o in opened], 2)} s; "
-        f"{median([o['megabytes'] for o in opened], 0)} MB more memory.",
-        "",
-        "| rows held as | epoch | clips | seconds | a worker's USS at the start, MB | at the end | growth | PSS at the start | at the end "
-        "| all workers' growth |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
+    opened, audit, rows = result["opened"], result["audit"], []
     for kind, title in KINDS.items():
         for number, epoch in enumerate(result["passes"][kind]["epochs"], 1):
             start, end = epoch["start"], epoch["end"]
-            means = [
+            uss, uss_end, pss, pss_end = (
                 sum(worker[what] for worker in workers) / len(workers)
                 for what in ("USS", "PSS")
                 for workers in (start, end)
-            ]
+            )
             grown = sum(b["USS"] - a["USS"] for a, b in zip(start, end, strict=True))
             cells = [
                 title,
                 str(number),
                 f"{epoch['clips']:,}",
                 f"{epoch['seconds']:.0f}",
-                f"{means[0]:.1f}",
-                f"{means[1]:.1f}",
+                f"{uss:.1f}",
+                f"{uss_end:.1f}",
             ]
-            cells += [f"{means[1] - means[0]:+.1f}", f"{means[2]:.1f}", f"{means[3]:.1f}", f"{grown:+.0f}"]
-            lines.append(f"| {' | '.join(cells)} |")
+            rows.append([*cells, f"{uss_end - uss:+.1f}", f"{pss:.1f}", f"{pss_end:.1f}", f"{grown:+.0f}"])
+    columns = ["rows held as", "epoch", "clips", "seconds", "a worker's USS at the start, MB", "at the end", "growth"]
+    columns += ["PSS at the start", "at the end", "all workers' growth"]
     return [
-        *lines,
+        f"# A list of {result['rows']:,} rows, {result['workers']} workers",
         "",
-        "USS: memory that a process has for itself; PSS: and its share of what it has in common. Means over the workers. Without decoding.",
+        f"The file has {result['list_megabytes']:.0f} MB. Opened in a fresh process (median of {len(opened)} with quartiles): "
+        f"{median([o['seconds'] for o in opened], 2)} s, {median([o['cpu_seconds'] for o in opened], 2)} s of CPU time; memory grows by "
+        f"{median([o['megabytes'] for o in opened], 0)} MB.",
         "",
-        f"`hitagu report lists` of {result['rows']:,} and {result['val_rows']:,} rows: {result['audit']['seconds']:.1f} s, of "
-        f"the processor {result['audit']['cpu_seconds']:.1f} s; it found "
-        f"the {result['audit']['leaked']} videos that were put into both lists.",
+        table(rows, columns),
+        "",
+        "USS: memory that belongs to one process alone; PSS: USS and the process's share of common memory. Means over the workers. Clips "
+        "are not decoded.",
+        "",
+        f"`hitagu report lists` of {result['rows']:,} and {result['val_rows']:,} rows: {audit['seconds']:.1f} s, "
+        f"{audit['cpu_seconds']:.1f} s of CPU time; it found the {audit['leaked']} videos that were put into both lists.",
         "",
         *conditions(result["where"], "cpu"),
     ]

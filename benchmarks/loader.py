@@ -1,19 +1,19 @@
-"""Time the loader beside one written the usual way and beside bare JPEG decoding; and the route straight from video files.
+"""Time the loader beside a common way to write one and beside bare JPEG decoding; and time loading clips from video files.
 
-    python benchmarks/loader.py                          # the real clips, if they are there, else mini's videos
-    python benchmarks/loader.py --clips a.mp4 b.webm     # your own
+    python -m benchmarks.loader                          # the real clips if they are there, else videos of mini
+    python -m benchmarks.loader --clips a.mp4 b.webm     # your own
 
-One process, one thread. First all on the same JPEGs, 340 x 256 pixels (ffmpeg -q:v 2), the same 8 frames a clip and the same random-scale
-crops to 224, batches of 8 clips:
+One process, one thread. The first table compares three ways on the same JPEGs of 340 x 256 pixels (ffmpeg -q:v 2), with the same 8 frames
+per clip and the same random-scale crops to 224, in batches of 8 clips:
 
     ours       ClipDataset and make_loader: decode, crop uint8, resize the whole clip at once, uint8 in the batch
-    usual      a DataLoader of PIL: decode, crop and resize each frame, ToTensor and Normalize on the CPU, float32 in the batch
-    bare       the 8 frames of each clip read and decoded, nothing else: by torchvision, by Pillow and, if it is installed, by simplejpeg
+    usual      a DataLoader with PIL: decode, crop and resize each frame, ToTensor and Normalize on the CPU, float32 in the batch
+    bare       read and decode the 8 frames of each clip, nothing else: by torchvision, by Pillow and, if it is installed, by simplejpeg
 
-Then clips of `data.source: frames`, extracted at short side 256, beside `data.source: video`, sampled by segments and dense, and what each
-takes on disk. In every round each way is timed once on the same clips, in a new random order; ratios are taken within a round. Reported are
-medians with the quartiles beside them, of wall time and of the process's CPU time, which other programs hardly change. All files were read
-before: nobody waits for the disk.
+The second table compares `data.source: frames`, extracted at short side 256, with `data.source: video`, for segment and dense sampling,
+and gives the size of each on disk. Every round times each way once on the same clips, in a new random order; ratios are taken within a
+round. The report gives medians and quartiles of wall time and of the process's CPU time, which other programs hardly affect. All files
+have been read before, so no time is spent waiting for a disk.
 
 Without --clips: the clips in $HITAGU_SHARED/clips, or in shared/data/clips beside the repository. Writes <out>.md and <out>.json.
 """
@@ -23,9 +23,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import os
-import random
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -39,9 +37,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 from torchvision.io import ImageReadMode, decode_jpeg, read_file
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from benchmarks.timing import clocked, conditions, device_name, median, publish
+from benchmarks.timing import Samples, conditions, device_name, in_rounds, median, publish, ratio, table
 from hitagu_lib.config import DataConfig
 from hitagu_lib.data.clip_list import read_list
 from hitagu_lib.data.dataset import ClipDataset, read_clip
@@ -60,11 +56,10 @@ TITLES = {
     "Pillow": "bare decoding, Pillow",
     "simplejpeg": "bare decoding, simplejpeg",
 }
-Samples = dict[str, dict[str, list[float]]]  # way -> clock -> milliseconds, one a round
 
 
 class UsualDataset(Dataset[tuple[Tensor, int]]):
-    """Clips as most code in use makes them, the same frames and crops as ClipDataset's of the same seed."""
+    """Load clips the way most code does; the frames and crops are those of a ClipDataset with the same seed."""
 
     def __init__(self, like: ClipDataset) -> None:
         self.like = like
@@ -90,7 +85,7 @@ class UsualDataset(Dataset[tuple[Tensor, int]]):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=Path, nargs="+", metavar="FILE", help="videos")
-    parser.add_argument("--rows", type=int, default=32, help="clips a round, drawn from these videos")
+    parser.add_argument("--rows", type=int, default=32, help="clips per round, drawn from these videos")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--out", type=Path, default=Path("outputs/published/loader/cpu"))
     args = parser.parse_args()
@@ -110,18 +105,18 @@ def main() -> None:
 
 
 def some_clips(scratch: Path) -> tuple[list[Path], str]:
-    """Real clips where they are, else three of the mini data set's videos; and which of the two."""
+    """Return the real clips if they are there, else three videos of mini; and say which."""
     shared = Path(os.environ.get("HITAGU_SHARED", Path(__file__).resolve().parents[2] / "shared" / "data"))
     if found := sorted(p for p in (shared / "clips").glob("*") if p.suffix in VIDEO_SUFFIXES):
         return found, "real clips"
     from hitagu_lib.prepare.synthetic.make import MiniSpec, prepare_mini
 
     prepare_mini(scratch / "mini", MiniSpec(train_per_class=1, val_per_class=1), progress=False)
-    return sorted((scratch / "mini" / "videos" / "train").rglob("*.mp4"))[:3], "mini's videos, enlarged"
+    return sorted((scratch / "mini" / "videos" / "train").rglob("*.mp4"))[:3], "videos of mini, enlarged"
 
 
 def measure_jpeg(videos: list[Path], folder: Path, args: argparse.Namespace) -> dict[str, Any]:
-    """Ours, the usual way and bare decoding on the same JPEGs: milliseconds for `rows` clips, one a round."""
+    """Time ours, the usual way and bare decoding on the same JPEGs: milliseconds for `rows` clips, one sample per round."""
     dataset = ClipDataset(read_list(a_list(videos, folder, args.rows), folder), DataConfig(workers=0), train=True)
     ours = make_loader(dataset, BATCH, shuffle=True)
     usual = DataLoader(UsualDataset(dataset), BATCH, sampler=ours.sampler)  # type: ignore[arg-type]
@@ -151,12 +146,12 @@ def measure_jpeg(videos: list[Path], folder: Path, args: argparse.Namespace) -> 
         "clips": len(rows),
         "bytes_a_frame": sum(file.stat().st_size for file in files) / len(files),
         "difference": float(((normalise(frames) - floats) * scale).abs().mean()),  # grey levels
-        "milliseconds": rounds(ways, args.rounds),
+        "milliseconds": warm_rounds(ways, args.rounds),
     }
 
 
 def a_list(videos: list[Path], folder: Path, rows: int) -> Path:
-    """Each video as JPEGs of 340 x 256, and a list of `rows` that goes round them."""
+    """Extract each video as JPEGs of 340 x 256; write a list of `rows` rows that cycles through them."""
     counts = []
     for number, video in enumerate(videos):
         frames = folder / str(number)
@@ -171,7 +166,7 @@ def a_list(videos: list[Path], folder: Path, rows: int) -> Path:
 
 
 def drawn(dataset: ClipDataset, row: int) -> list[int]:
-    """The frames of a clip in epoch 0."""
+    """Return the frame indices of a clip in epoch 0."""
     cfg, rng = dataset.cfg, np.random.default_rng((dataset.seed, 0, row))
     count = int(dataset.clips.num_frames[row])
     return clip_indices(count, cfg.num_frames, cfg.sampling, cfg.dense_span, rng).tolist()
@@ -185,8 +180,8 @@ def through(loader: Any) -> Callable[[], None]:
     return run
 
 
-def measure_routes(video: Path, folder: Path, rounds_: int) -> dict[str, Any]:
-    """8 clips of one video by each route and sampling: milliseconds, bytes on disk, the mean difference of the clips in grey levels."""
+def measure_routes(video: Path, folder: Path, rounds: int) -> dict[str, Any]:
+    """Time 8 clips of one video by each route and sampling. Also return the bytes on disk and the clips' mean difference in grey levels."""
     frames = folder / video.stem
     count = extract_video(video, frames)
     found: dict[str, Any] = {
@@ -207,36 +202,30 @@ def measure_routes(video: Path, folder: Path, rounds_: int) -> dict[str, Any]:
         ways = {
             source: lambda source=source, clip=clip: [clip(source, seed) for seed in range(BATCH)] for source in paths
         }
-        found["milliseconds"][sampling] = rounds(ways, rounds_)  # type: ignore[arg-type]
+        found["milliseconds"][sampling] = warm_rounds(ways, rounds)
         pairs = [[clip(source, seed).float() for source in paths] for seed in range(BATCH)]
         found["difference"][sampling] = float(torch.stack([(a - b).abs().mean() for a, b in pairs]).mean())
     return found
 
 
-def rounds(ways: dict[str, Callable[[], None]], count: int) -> Samples:
-    samples: Samples = {name: {"wall": [], "CPU": []} for name in ways}
-    order, names = random.Random(0), list(ways)
-    for step in ways.values():  # warms up
+def warm_rounds(ways: dict[str, Callable[[], Any]], rounds: int) -> Samples:
+    for step in ways.values():
         step()
-    for _ in range(count):
-        order.shuffle(names)
-        for name in names:
-            for clock, milliseconds in clocked(ways[name], "cpu").items():
-                samples[name][clock].append(round(milliseconds, 3))
-    return samples
+    return in_rounds(ways, rounds)
 
 
 def rates(clips: int, milliseconds: list[float]) -> str:
     return median([1e3 * clips / ms for ms in milliseconds], 0)
 
 
-def ratio(faster: list[float], slower: list[float], digits: int = 2) -> str:
-    return median([b / a for a, b in zip(faster, slower, strict=True)], digits)
-
-
 def report(result: dict[str, Any]) -> list[str]:
-    jpeg, where = result["jpeg"], result["where"]
-    samples = jpeg["milliseconds"]
+    """Return the tables in Markdown, with the conditions of the measurement."""
+    jpeg = result["jpeg"]
+    samples: Samples = jpeg["milliseconds"]
+    ours, rows = samples["ours"], []
+    for name, clocks in samples.items():
+        faster = ["" if name == "ours" else f"{ratio(clocks[clock], ours[clock], 2)} x" for clock in ("CPU", "wall")]
+        rows.append([TITLES[name], *(rates(jpeg["clips"], clocks[clock]) for clock in ("CPU", "wall")), *faster])
     bare = [name for name in samples if name not in ("ours", "usual")]
     fastest = min(bare, key=lambda name: float(np.median(samples[name]["CPU"])))
     lines = [
@@ -245,43 +234,43 @@ def report(result: dict[str, Any]) -> list[str]:
         f"JPEGs of 340 x 256 pixels ({jpeg['bytes_a_frame'] / 1e3:.1f} kB each), clips of 8 frames, the same random-scale crops to 224. On "
         f"average ours and the usual way differ by {jpeg['difference']:.2f} grey levels.",
         "",
-        "| | clips/s, CPU | clips/s, wall | ours is faster, CPU | wall |",
-        "|---|---|---|---|---|",
-    ]
-    for name, clocks in samples.items():
-        cells = [TITLES[name], *(rates(jpeg["clips"], clocks[clock]) for clock in ("CPU", "wall"))]
-        cells += [
-            ratio(samples["ours"][clock], clocks[clock]) + " x" if name != "ours" else "" for clock in ("CPU", "wall")
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    lines += [
+        table(rows, ["", "clips/s, CPU", "clips/s, wall", "ours is faster, CPU", "wall"]),
         "",
-        f"Ours is {ratio(samples['ours']['CPU'], samples['usual']['CPU'])} times as fast as the usual way and reaches "
-        f"{ratio(samples['ours']['CPU'], samples[fastest]['CPU'])} of the rate of the fastest bare decoder, {fastest} (CPU time).",
+        f"Ours is {ratio(samples['usual']['CPU'], ours['CPU'], 2)} times as fast as the usual way and reaches "
+        f"{ratio(samples[fastest]['CPU'], ours['CPU'], 2)} of the rate of the fastest bare decoder, {fastest} (CPU time).",
     ]
     if "routes" in result:
+        rows = []
+        for of in result["routes"]:
+            for sampling, ways in of["milliseconds"].items():
+                cells = [of["video"], sampling, str(of["frames"])]
+                cells += [rates(BATCH, ways[source]["CPU"]) for source in ("frames", "video")]
+                cells += [ratio(ways["video"]["CPU"], ways["frames"]["CPU"], 1) + " x"]
+                cells += [f"{of['bytes'][source] / 1e3:.0f}" for source in ("frames", "video")]
+                cells += [f"{of['files']['frames']} / {of['files']['video']}", f"{of['difference'][sampling]:.2f}"]
+                rows.append(cells)
+        columns = [
+            "video",
+            "sampling",
+            "frames",
+            "clips/s, frames",
+            "clips/s, video",
+            "frames faster, CPU",
+            "kB, frames",
+        ]
+        columns += ["kB, video", "files", "difference, grey levels"]
         lines += [
             "",
             "From folders of frames (`hitagu extract`, short side 256) and straight from the video file (`data.source: video`):",
             "",
-            "| video | frames | sampling | clips/s, frames | clips/s, video | frames faster, CPU | kB, frames | kB, video | files "
-            "| difference, grey levels |",
-            "|---|---|---|---|---|---|---|---|---|---|",
+            table(rows, columns, text_columns=2),
         ]
-        for of in result["routes"]:
-            for sampling, ways in of["milliseconds"].items():
-                cells = [of["video"], str(of["frames"]), sampling]
-                cells += [rates(BATCH, ways[source]["CPU"]) for source in ("frames", "video")]
-                cells += [ratio(ways["frames"]["CPU"], ways["video"]["CPU"], 1) + " x"]
-                cells += [f"{of['bytes'][source] / 1e3:.0f}" for source in ("frames", "video")]
-                cells += [f"{of['files']['frames']} / {of['files']['video']}", f"{of['difference'][sampling]:.2f}"]
-                lines.append(f"| {' | '.join(cells)} |")
     return [
         *lines,
         "",
-        f"Medians of {result['rounds']} rounds of {jpeg['clips']} clips (of the second table {BATCH}), quartiles in brackets; ratios are "
-        "taken within a round.",
-        *conditions(where, "cpu"),
+        f"Medians of {result['rounds']} rounds of {jpeg['clips']} clips (second table: {BATCH}), quartiles in brackets; ratios are taken "
+        "within a round.",
+        *conditions(result["where"], "cpu"),
     ]
 
 

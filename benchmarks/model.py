@@ -1,15 +1,16 @@
-"""Time the bare truncated backbone, TSN, TSM, GRU and HiTAGU-Net in one run: forward and training step.
+"""Time the bare truncated backbone, TSN, TSM, GRU and HiTAGU-Net together: forward and training step.
 
-    python benchmarks/model.py                                          # CPU, fp32
-    python benchmarks/model.py --device cuda --dtype bf16               # a GPU; also with --batch 16
-    python benchmarks/model.py --device cuda --dtype bf16 --compile
+    python -m benchmarks.model                                          # CPU, fp32
+    python -m benchmarks.model --device cuda --dtype bf16               # a GPU; also with --batch 16
+    python -m benchmarks.model --device cuda --dtype bf16 --compile
 
-Forward is in evaluation mode without gradients; a training step is forward, backward and SGD with momentum. In every round each network is
-timed once, in a new random order, so that what disturbs the machine disturbs all of them; a ratio is taken within a round. Reported are
-medians with the quartiles beside them. CPU: wall time, and the process's CPU time, which other programs hardly change. CUDA: events around
-each step, after a synchronisation. Weights are random: they do not change the work.
+Forward is in evaluation mode without gradients; a training step is forward, backward and SGD with momentum. Every round times each
+network once, in a new random order, so that a disturbance of the machine affects all of them; ratios are taken within a round. The report
+gives medians and quartiles. CPU: wall time, and the process's CPU time, which other programs hardly affect. CUDA: events around each
+step, after a synchronisation. Weights are random: their values do not change the work.
 
-Writes <out>/<setting>.md and .json (every sample, and where it was measured). Needs torch, torchvision and PyYAML alone.
+Writes <out>/<setting>.md and .json (every sample, and the conditions). Of the library's dependencies it needs only torch, torchvision,
+PyYAML, pydantic, pandas and tabulate.
 """
 
 from __future__ import annotations
@@ -17,8 +18,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
-import random
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,9 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from benchmarks.timing import clocked, conditions, device_name, median, publish
+from benchmarks.timing import Samples, conditions, device_name, in_rounds, median, publish, ratio, table
 from hitagu_lib.config import ModelConfig, load_config
 from hitagu_lib.models import build_model
 from hitagu_lib.models.backbone import TruncatedResNet
@@ -37,11 +34,10 @@ from hitagu_lib.runs.provenance import surroundings
 
 BARE, KINDS = "bare backbone", ("forward", "training step")
 TITLES = {"tsn": "TSN", "tsm": "TSM", "gru": "GRU", "hitagu": "HiTAGU-Net"}
-Samples = dict[str, dict[str, dict[str, list[float]]]]  # kind -> network -> clock -> milliseconds, one a round
 
 
 class BareBackbone(nn.Module):
-    """What the others are held against: clips (B, T, 3, H, W) -> top maps (B T, C, h, w)."""
+    """The reference for the others: clips (B, T, 3, H, W) -> top maps (B T, C, h, w)."""
 
     def __init__(self, cfg: ModelConfig) -> None:
         super().__init__()
@@ -57,11 +53,11 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--params", default="params/ssv2.yaml", help="the model, and the size of a clip")
     parser.add_argument("--overrides", default="")
     parser.add_argument("--classes", type=int, default=174)
-    parser.add_argument("--batch", type=int, default=1, help="clips at a time")
+    parser.add_argument("--batch", type=int, default=1, help="clips per batch")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--dtype", choices=("fp32", "bf16"), default="fp32", help="bf16: by autocast, as in training")
     parser.add_argument("--layout", choices=("channels-last", "contiguous"), default="channels-last")
-    parser.add_argument("--compile", action="store_true", help="torch.compile, its default mode")
+    parser.add_argument("--compile", action="store_true", help="use torch.compile in its default mode")
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--warmup", type=int, default=3, help="rounds that are not counted")
     parser.add_argument("--threads", type=int, help="CPU threads (default: torch's)")
@@ -73,14 +69,14 @@ def main(argv: list[str] | None = None) -> None:
         parser.error("expected --rounds of at least 2, --warmup and --batch of at least 1")
     if args.threads:
         torch.set_num_threads(args.threads)
-    torch.backends.cudnn.benchmark = True  # sizes stay the same: let cuDNN choose
+    torch.backends.cudnn.benchmark = True  # sizes are fixed: let cuDNN choose
 
     cfg = load_config(args.params, f"{args.overrides} model.backbone.weights=null")
     where = surroundings(device_name(args.device)) | {"load_average": [os.getloadavg()[0]]}
     shape = (args.batch, cfg.data.num_frames, 3, cfg.data.image_size, cfg.data.image_size)
     networks = _networks(cfg.model, args.classes)
     contestants = {name: Contestant(network, args, shape) for name, network in networks.items()}
-    samples = measure(contestants, args.rounds, args.warmup, args.device)
+    samples = {kind: measure(contestants, kind, args) for kind in KINDS}
     where["load_average"].append(os.getloadavg()[0])
 
     costs = budget(cfg, args.classes)
@@ -115,7 +111,7 @@ class Contestant:
         self.device, self.bf16 = args.device, args.dtype == "bf16"
 
     def ready(self, kind: str) -> Callable[[], None]:
-        """The step to time, with the network in its mode."""
+        """Put the network into the mode for a kind of step; return the step."""
         self.network.train(kind == "training step")
         return self.training_step if kind == "training step" else self.forward
 
@@ -127,7 +123,7 @@ class Contestant:
         self.optimizer.zero_grad()
         with self._autocast():
             y = self.call(self.x)
-            bare = isinstance(self.network, BareBackbone)  # has no classes: any loss that reaches every value
+            bare = isinstance(self.network, BareBackbone)  # it has no classes, so any loss that depends on every value
             loss = y.square().mean() if bare else nn.functional.cross_entropy(y, self.labels)
         loss.backward()
         self.optimizer.step()
@@ -136,42 +132,27 @@ class Contestant:
         return torch.autocast(self.device, dtype=torch.bfloat16, enabled=self.bf16)
 
 
-def measure(contestants: dict[str, Contestant], rounds: int, warmup: int, device: str) -> Samples:
-    """Each kind of step of each network once a round, the networks in a new order each time."""
-    order, names = random.Random(0), list(contestants)
-    samples: Samples = {kind: {name: {"wall": [], "CPU": []} for name in contestants} for kind in KINDS}
-    for turn in range(-warmup, rounds):
-        for kind in KINDS:
-            order.shuffle(names)
-            for name in names:
-                times = clocked(contestants[name].ready(kind), device)
-                if turn >= 0:
-                    for clock, milliseconds in times.items():
-                        samples[kind][name][clock].append(round(milliseconds, 3))
-    return samples
+def measure(contestants: dict[str, Contestant], kind: str, args: argparse.Namespace) -> Samples:
+    steps = {name: contestant.ready(kind) for name, contestant in contestants.items()}
+    in_rounds(steps, args.warmup, args.device)
+    return in_rounds(steps, args.rounds, args.device)
 
 
 def report(
-    samples: Samples, costs: dict[str, Cost], where: dict[str, Any], setting: str, rounds: int, device: str
+    samples: dict[str, Samples], costs: dict[str, Cost], where: dict[str, Any], setting: str, rounds: int, device: str
 ) -> list[str]:
-    """The table, in Markdown, and under what conditions it was made."""
+    """Return one table per kind of step in Markdown, with the conditions of the measurement."""
     clocks = ("wall",) if device == "cuda" else ("wall", "CPU")
+    columns = ["", "GFLOPs", "parameters (M)", *(f"{clock}{what}" for clock in clocks for what in (" ms", " / bare"))]
     lines = [f"# {setting}"]
     for kind, by_network in samples.items():
-        head = ["", "GFLOPs", "parameters (M)", *(f"{clock}{what}" for clock in clocks for what in (" ms", " / bare"))]
-        lines += [
-            "",
-            f"## {kind.capitalize()}",
-            "",
-            f"| {' | '.join(head)} |",
-            "|---" + "|---:" * (len(head) - 1) + "|",
-        ]
+        rows = []
         for name, own in by_network.items():
             cells = [name, f"{costs[name].gflops:.2f}", f"{costs[name].params_millions:.2f}"]
             for clock in clocks:
-                ratios = [a / b for a, b in zip(own[clock], by_network[BARE][clock], strict=True)]
-                cells += [median(own[clock], 1), "1" if name == BARE else median(ratios, 3)]
-            lines.append(f"| {' | '.join(cells)} |")
+                cells += [median(own[clock], 1), "1" if name == BARE else ratio(own[clock], by_network[BARE][clock], 3)]
+            rows.append(cells)
+        lines += ["", f"## {kind.capitalize()}", "", table(rows, columns)]
     return [
         *lines,
         "",

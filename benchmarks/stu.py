@@ -1,31 +1,28 @@
 """Time the 3STU, forward and backward, in its three forms, beside nn.GRU over the same positions, frames and width.
 
-    python benchmarks/stu.py --threads 1                              # CPU, fp32
-    python benchmarks/stu.py --device cuda --dtype bf16 --clips 16    # a GPU
-    python benchmarks/stu.py --device cuda --dtype bf16 --clips 16 --compile
+    python -m benchmarks.stu --threads 1                              # CPU, fp32
+    python -m benchmarks.stu --device cuda --dtype bf16 --clips 16    # a GPU
+    python -m benchmarks.stu --device cuda --dtype bf16 --clips 16 --compile
 
-Like with like, in two halves. Both work on the same (clips x positions, T, D) and return as much:
+There are two comparisons of like with like. In each, both sides work on the same (clips x positions, T, D) and return as much:
 
-    memory    z -> read: the 3STU between W_in and W_o (gates, candidates, three states, mix), beside nn.GRU(D, D), positions as its
-              batch. The row that the budget is about. Also beside nn.GRU(D, D, num_layers=3), a cascade of three as well, at each
-              position.
-    module    u -> y, C channels in and out: the whole 3STU in its shipped form, beside W_in, BatchNorm, nn.GRU(D, D), W_o and the
-              sum: the GRU in its place.
+    memory    z -> read: the 3STU between W_in and W_o (gates, candidates, three states, mix), beside nn.GRU(D, D) with the positions as its
+              batch. The cost budget refers to this row. Also beside nn.GRU(D, D, num_layers=3), which is a cascade of three too.
+    module    u -> y, C channels in and out: the whole 3STU in its default form, beside the same module with a GRU in its place: W_in,
+              BatchNorm, nn.GRU(D, D), W_o and the residual sum.
 
-In every round each contestant is timed once, in a new random order; a ratio is taken within a round, to the GRU of the same half.
-Reported are medians with the quartiles beside them. One that takes longer than --slow in the warm-up is left out and its one time told.
-CPU: the process's CPU time too, which other programs hardly change. CUDA: events around each step.
+Every round times each contestant once, in a new random order; ratios are taken within a round, to the GRU of the same comparison. The
+report gives medians and quartiles. A contestant that takes longer than --slow in the warm-up is timed only that once. CPU: also the
+process's CPU time, which other programs hardly affect. CUDA: events around each step.
 
-Writes <out>/<setting>.md and .json (every sample, and where it was measured).
+Writes <out>/<setting>.md and .json (every sample, and the conditions).
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import random
 import statistics
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,21 +30,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from benchmarks.timing import clocked, conditions, device_name, median, publish
+from benchmarks.timing import Samples, clocked, conditions, device_name, in_rounds, median, publish, ratio, table
 from hitagu_lib.config import STUConfig
 from hitagu_lib.models.stu import ThreeStateTemporalUnit
 from hitagu_lib.runs.provenance import surroundings
 
 FORMS = ("loop", "closed", "scan")
 GRU, DEEP, GRU_MODULE = "nn.GRU, D to D", "nn.GRU, 3 layers of D", "W_in, BN, nn.GRU, W_o"
-# T -> contestant -> clock -> milliseconds, one a round; one alone if too slow
-Samples = dict[int, dict[str, dict[str, list[float]]]]
 
 
 class GRUUnit(nn.Module):
-    """An nn.GRU in the 3STU's place: u (B, T, C, h, w) -> u + W_o GRU(BN(W_in u)), positions as its batch."""
+    """An nn.GRU in place of the 3STU, positions as its batch: u (B, T, C, h, w) -> u + W_o GRU(BN(W_in u))."""
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
@@ -62,7 +55,7 @@ class GRUUnit(nn.Module):
         states, _ = self.gru(z.reshape(T, B * h * w, -1))
         read = states.reshape(T, B, h, w, -1).permute(1, 0, 4, 2, 3).flatten(0, 1)  # (B T, D, h, w)
         if not u.flatten(0, 1).is_contiguous(memory_format=torch.channels_last):
-            read = read.contiguous()  # as the 3STU does
+            read = read.contiguous()  # as in the 3STU
         y: Tensor = u + self.W_o(read).unflatten(0, (B, T))
         return y
 
@@ -76,11 +69,13 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=256, help="D")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--dtype", choices=("fp32", "bf16"), default="fp32", help="bf16: by autocast, as in training")
-    parser.add_argument("--compile", action="store_true", help="torch.compile for the 3STU; nn.GRU is a kernel already")
+    parser.add_argument(
+        "--compile", action="store_true", help="use torch.compile for the 3STU; nn.GRU is one kernel already"
+    )
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--warmup", type=int, default=2, help="rounds that are not counted")
     parser.add_argument(
-        "--slow", type=float, default=1.5, help="seconds of CPU time a step that are too many to repeat"
+        "--slow", type=float, default=1.5, help="time a step only once if it takes more CPU seconds than this"
     )
     parser.add_argument("--threads", type=int, help="CPU threads (default: torch's)")
     parser.add_argument("--out", type=Path, help="(default: outputs/published/stu/<device>)")
@@ -93,7 +88,7 @@ def main() -> None:
         torch.set_num_threads(args.threads)
 
     where = surroundings(device_name(args.device)) | {"load_average": [os.getloadavg()[0]]}
-    samples: Samples = {T: measure(contestants(T, args), args) for T in args.frames}
+    samples = {T: measure(contestants(T, args), args) for T in args.frames}
     where["load_average"].append(os.getloadavg()[0])
 
     setting = [args.dtype, f"clips{args.clips}", f"side{args.side}", f"width{args.width}"] + ["compiled"] * args.compile
@@ -104,7 +99,7 @@ def main() -> None:
 
 
 def contestants(T: int, args: argparse.Namespace) -> dict[str, Callable[[], None]]:
-    """name -> one forward and backward, input and parameters both differentiated."""
+    """Return name -> one forward and backward, with gradients for the input and the parameters."""
     B, side, C, D = args.clips, args.side, args.channels, args.width
     torch.manual_seed(0)
     z = torch.randn(B, T, side, side, D, device=args.device)
@@ -140,49 +135,40 @@ def contestants(T: int, args: argparse.Namespace) -> dict[str, Callable[[], None
     return steps
 
 
-def measure(steps: dict[str, Callable[[], None]], args: argparse.Namespace) -> dict[str, dict[str, list[float]]]:
-    """Each contestant once a round, in a new order each time."""
-    order, names = random.Random(0), list(steps)
-    samples: dict[str, dict[str, list[float]]] = {name: {"wall": [], "CPU": []} for name in steps}
-    for name in list(names):
-        times = clocked(steps[name], args.device)
-        if args.device == "cpu" and times["CPU"] > 1e3 * args.slow:
-            samples[name] = {clock: [round(milliseconds, 3)] for clock, milliseconds in times.items()}
-            names.remove(name)
-    for turn in range(1 - args.warmup, args.rounds):
-        order.shuffle(names)
-        for name in names:
-            times = clocked(steps[name], args.device)
-            if turn >= 0:
-                for clock, milliseconds in times.items():
-                    samples[name][clock].append(round(milliseconds, 3))
-    return samples
+def measure(steps: dict[str, Callable[[], None]], args: argparse.Namespace) -> Samples:
+    """Time each contestant once per round; one that is too slow has a single sample, from the warm-up."""
+    first = {name: clocked(step, args.device) for name, step in steps.items()}
+    slow = {name for name, times in first.items() if args.device == "cpu" and times["CPU"] > 1e3 * args.slow}
+    repeated = {name: step for name, step in steps.items() if name not in slow}
+    in_rounds(repeated, args.warmup - 1, args.device)
+    samples = in_rounds(repeated, args.rounds, args.device)
+    once = {name: {clock: [round(ms, 3)] for clock, ms in first[name].items()} for name in slow}
+    return {name: once[name] if name in slow else samples[name] for name in steps}
 
 
-def report(samples: Samples, where: dict[str, Any], args: argparse.Namespace) -> list[str]:
-    """A table for each T, in Markdown, and under what conditions they were made."""
+def report(samples: dict[int, Samples], where: dict[str, Any], args: argparse.Namespace) -> list[str]:
+    """Return one table per T in Markdown, with the conditions of the measurement."""
     clocks = ("wall",) if args.device == "cuda" else ("wall", "CPU")
+    columns = ["", *(f"{clock}{what}" for clock in clocks for what in (" ms", " / GRU"))]
     maps = f"{args.clips} x {args.side} x {args.side} positions, C = {args.channels}, D = {args.width}"
     lines = [
         f"# The 3STU beside nn.GRU: {maps}, {args.dtype}, {'compiled' if args.compile else 'eager'}, {args.device}",
         "",
         "Forward and backward. Memory: z to read, D to D, positions as the batch. Whole: C to C, residual sum included.",
-        f"'/ GRU' is to '{GRU}' for the memory, and to '{GRU_MODULE}' for the whole module.",
+        f"'/ GRU' is relative to '{GRU}' for the memory, and to '{GRU_MODULE}' for the whole module.",
     ]
     for T, by_name in samples.items():
-        head = ["", *(f"{clock}{what}" for clock in clocks for what in (" ms", " / GRU"))]
-        lines += ["", f"## T = {T}", "", f"| {' | '.join(head)} |", "|---" + "|---:" * (len(head) - 1) + "|"]
+        rows = []
         for name, own in by_name.items():
             peer = by_name[GRU_MODULE if name == GRU_MODULE or "whole" in name else GRU]
             cells = [name]
-            if len(own["wall"]) == 1:
-                cells += [text for clock in clocks for text in (f"{own[clock][0]:.0f}, once", "")]
-                lines.append(f"| {' | '.join(cells)} |")
-                continue
             for clock in clocks:
-                ratios = [a / b for a, b in zip(own[clock], peer[clock], strict=True)]
-                cells += [median(own[clock], 1), "1" if own is peer else median(ratios, 2)]
-            lines.append(f"| {' | '.join(cells)} |")
+                if len(own[clock]) == 1:
+                    cells += [f"{own[clock][0]:.0f}, once", ""]
+                else:
+                    cells += [median(own[clock], 1), "1" if own is peer else ratio(own[clock], peer[clock], 2)]
+            rows.append(cells)
+        lines += ["", f"## T = {T}", "", table(rows, columns)]
     best = {
         T: min(FORMS, key=lambda form: statistics.median(by_name[f"3STU memory, {form}"][clocks[-1]]))
         for T, by_name in samples.items()

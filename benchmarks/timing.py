@@ -1,23 +1,28 @@
-"""What the timing benchmarks share: one step by the clock, medians, and under what conditions they were taken."""
+"""What the benchmarks share: clocks, rounds, medians, tables and the conditions of a measurement."""
 
 from __future__ import annotations
 
 import json
 import platform
+import random
 import shlex
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 
 from hitagu_lib.files import write_atomic
 
+Samples = dict[str, dict[str, list[float]]]
+"""Name -> clock ("wall" or "CPU") -> milliseconds, one per round."""
 
-def clocked(step: Callable[[], None], device: str) -> dict[str, float]:
-    """Milliseconds of one step by the wall's and the process's clock."""
+
+def clocked(step: Callable[[], Any], device: str) -> dict[str, float]:
+    """Run `step` once; return its milliseconds by the wall clock and by the process's CPU clock."""
     if device == "cuda":
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         torch.cuda.synchronize()
@@ -25,7 +30,7 @@ def clocked(step: Callable[[], None], device: str) -> dict[str, float]:
         start.record()
         step()
         end.record()
-        cpu = time.process_time() - cpu  # what it took to launch the kernels
+        cpu = time.process_time() - cpu  # the time to launch the kernels
         torch.cuda.synchronize()
         return {"wall": start.elapsed_time(end), "CPU": 1e3 * cpu}
     wall, cpu = time.perf_counter(), time.process_time()
@@ -33,13 +38,40 @@ def clocked(step: Callable[[], None], device: str) -> dict[str, float]:
     return {"wall": 1e3 * (time.perf_counter() - wall), "CPU": 1e3 * (time.process_time() - cpu)}
 
 
-def median(values: list[float], digits: int) -> str:
-    """With the quartiles in brackets."""
+def in_rounds(steps: Mapping[str, Callable[[], Any]], rounds: int, device: str = "cpu") -> Samples:
+    """Time each step once per round, in a new random order, so that a disturbance of the machine affects all of them."""
+    samples: Samples = {name: {"wall": [], "CPU": []} for name in steps}
+    order, names = random.Random(0), list(steps)
+    for _ in range(rounds):
+        order.shuffle(names)
+        for name in names:
+            for clock, milliseconds in clocked(steps[name], device).items():
+                samples[name][clock].append(round(milliseconds, 3))
+    return samples
+
+
+def median(values: Sequence[float], digits: int) -> str:
+    """Format the median, with the quartiles in brackets."""
     low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
     return f"{middle:.{digits}f} ({low:.{digits}f}–{high:.{digits}f})"
 
 
+def ratio(numerators: Sequence[float], denominators: Sequence[float], digits: int) -> str:
+    """Format the median ratio; each ratio is taken within a round."""
+    return median([a / b for a, b in zip(numerators, denominators, strict=True)], digits)
+
+
+def table(rows: Sequence[Sequence[str]], columns: Sequence[str], text_columns: int = 1) -> str:
+    """Format a Markdown table; the columns after the first `text_columns` are aligned to the right."""
+    alignment = ["left"] * text_columns + ["right"] * (len(columns) - text_columns)
+    markdown = pd.DataFrame(rows, columns=list(columns)).to_markdown(
+        index=False, disable_numparse=True, colalign=alignment
+    )
+    return str(markdown)
+
+
 def device_name(device: str) -> str:
+    """Return the name of the GPU, or of the processor."""
     if device == "cuda":
         return torch.cuda.get_device_name()
     info = Path("/proc/cpuinfo")
@@ -48,20 +80,21 @@ def device_name(device: str) -> str:
 
 
 def conditions(where: dict[str, Any], device: str) -> list[str]:
-    """A report's last lines: machine, versions, load, command."""
+    """Return a report's last lines: machine, versions, load and command."""
     busy = " and ".join(f"{load:.1f}" for load in where["load_average"])
     threads = "" if device == "cuda" else f", {where['cpu_threads']} thread{'s' * (where['cpu_threads'] != 1)}"
     versions = ", ".join(f"{name} {where['packages'][name]}" for name in ("torch", "torchvision"))
+    file, *options = where["command"]
     return [
         f"{where['device']}{threads}; {versions}; {where['started'][:10]}; commit {where['git_commit']}; load average before and "
-        f"after: {busy} (with this run's own).",
+        f"after: {busy} (including this run).",
         "",
-        f"`python benchmarks/{shlex.join(where['command'])}`",
+        f"`python -m benchmarks.{shlex.join([Path(file).stem, *options])}`",
     ]
 
 
 def publish(out: Path, lines: list[str], result: dict[str, Any]) -> None:
-    """The report as <out>.md, every sample as <out>.json, and the report on the screen."""
+    """Write the report to <out>.md and every sample to <out>.json; print the report."""
     write_atomic(out.with_suffix(".md"), [f"{line}\n" for line in lines])
     write_atomic(out.with_suffix(".json"), [json.dumps(result, indent=1) + "\n"])
     print("\n".join(lines))

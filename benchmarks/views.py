@@ -1,17 +1,18 @@
-"""Time scoring a video by many views with shared frames beside the plain loop over the same views, in one run.
+"""Time scoring many views of a video: with shared frames, beside the plain loop over the same views.
 
-    python benchmarks/views.py                                                          # 10 x 3 views, ssv2.yaml's network, CPU
-    python benchmarks/views.py --overrides "data.short_side=64 data.image_size=64"      # smaller pictures: minutes instead of hours
-    python benchmarks/views.py --device cuda --dtype bf16                               # a GPU
+    python -m benchmarks.views                                                          # 10 x 3 views, ssv2.yaml's network, CPU
+    python -m benchmarks.views --overrides "data.short_side=64 data.image_size=64"      # smaller frames: minutes instead of hours
+    python -m benchmarks.views --device cuda --dtype bf16                               # a GPU
 
-For every length of video, sampling and T both ways score one video; in each round they are timed one after the other, in an order
-drawn anew, and the ratio is taken within the round. Reported are medians with the quartiles beside them: wall time, and on a CPU the
-process's CPU time, which other programs hardly change. Both have no more than --frames-at-once pictures in the network at a time; the loop
-takes as many views together as that allows, so that small batches do not slow it. Memory is taken in a pass of its own: on a CPU the
-most resident memory seen every 2 ms, above what was there before; on CUDA the most that torch had allocated. The logits of every view are
-compared. Frames are random, and decoding is not part of it.
+For every length of video, sampling and T, both ways score one video. Every round times them one after the other, in a new random order,
+and takes the ratio. The report gives medians and quartiles of wall time and, on a CPU, of the process's CPU time, which other programs
+hardly affect. Both ways have at most --frames-at-once frames in the network at a time; the loop takes as many views together as that
+allows, so that small batches do not slow it down.
 
-Writes <out>/<setting>.md and .json (every sample, and where it was measured).
+Memory is measured in a pass of its own: on a CPU the largest resident memory, sampled every 2 ms, above that before the pass; on CUDA the
+most that torch had allocated. The logits of all views are compared. Frames are random; decoding is not included.
+
+Writes <out>/<setting>.md and .json (every sample, and the conditions).
 """
 
 from __future__ import annotations
@@ -19,8 +20,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
-import random
-import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -30,9 +29,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from benchmarks.timing import clocked, conditions, device_name, median, publish
+from benchmarks.timing import conditions, device_name, in_rounds, median, publish, ratio, table
 from hitagu_lib.config import Config, load_config
 from hitagu_lib.evaluation.multi_view import score_views, score_views_plainly
 from hitagu_lib.evaluation.protocols import Views, arrange, protocol
@@ -44,7 +41,7 @@ WAYS: dict[str, Callable[..., list[Tensor]]] = {"plain loop": score_views_plainl
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--params", default="params/ssv2.yaml", help="the network, and the size of a picture")
+    parser.add_argument("--params", default="params/ssv2.yaml", help="the network, and the size of a frame")
     parser.add_argument("--overrides", default="")
     parser.add_argument("--classes", type=int, default=174)
     parser.add_argument(
@@ -72,7 +69,7 @@ def main() -> None:
     where = surroundings(device_name(args.device)) | {"load_average": [os.getloadavg()[0]]}
     torch.manual_seed(0)
     model = build_model(cfg.model, args.classes).eval()
-    for parameter in model.parameters():  # what starts at zero would hide a difference
+    for parameter in model.parameters():  # a weight that starts at zero could hide a difference
         if parameter.ndim > 1 and not parameter.any():
             torch.nn.init.normal_(parameter, std=0.01)
     model = model.to(args.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -93,7 +90,7 @@ def main() -> None:
 
 
 def a_video(cfg: Config, length: int, sampling: str, T: int) -> tuple[Views, int]:
-    """The views of a wide video (16 : 9) of noise, and how many distinct frames its clips ask for."""
+    """Return the views of a 16:9 video of noise, and the number of distinct frames in its clips."""
     plan = protocol(dataclasses.replace(cfg.data, sampling=sampling, num_frames=T), cfg.eval)
     clips, S = plan.clip_indices(length), plan.short_side
     distinct = len(np.unique(clips))
@@ -112,17 +109,11 @@ def measure(model: ClipModel, views: Views, distinct: int, args: argparse.Namesp
 
         return run
 
-    memory = {name: peak(step(name), args.device) for name in WAYS}  # and warms up
-    samples: dict[str, dict[str, list[float]]] = {name: {"wall": [], "CPU": []} for name in WAYS}
-    order, names = random.Random(0), list(WAYS)
-    for _ in range(args.rounds):
-        order.shuffle(names)
-        for name in names:
-            for clock, milliseconds in clocked(step(name), args.device).items():
-                samples[name][clock].append(round(milliseconds, 3))
+    memory = {name: peak(step(name), args.device) for name in WAYS}  # also the warm-up
+    samples = in_rounds({name: step(name) for name in WAYS}, args.rounds, args.device)
     plain, shared = logits["plain loop"], logits["shared"]
     return {
-        "frames_asked": views.index.size // args.crops,  # a crop
+        "frames_asked": views.index.size // args.crops,  # per crop
         "frames_distinct": distinct,
         "views_distinct": len(np.unique(views.index, axis=0)),
         "largest_difference": float((plain - shared).abs().max()),
@@ -133,7 +124,7 @@ def measure(model: ClipModel, views: Views, distinct: int, args: argparse.Namesp
 
 
 def peak(step: Callable[[], None], device: str) -> float:
-    """The most memory that `step` has at a time, in MB, above what there is before."""
+    """Return the peak memory of `step` in MB, above that before it."""
     if device == "cuda":
         torch.cuda.synchronize()
         before = torch.cuda.memory_allocated()
@@ -159,39 +150,36 @@ def peak(step: Callable[[], None], device: str) -> float:
 
 
 def _resident() -> int:
-    """Bytes of this process in memory (Linux)."""
+    """Return the resident memory of this process in bytes (Linux)."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def report(
     results: list[dict[str, Any]], where: dict[str, Any], cfg: Config, size: int, args: argparse.Namespace
 ) -> list[str]:
-    """The table, in Markdown, and under what conditions it was made."""
+    """Return the table in Markdown, with the conditions of the measurement."""
     clocks = ("wall",) if args.device == "cuda" else ("wall", "CPU")
     network = f"{cfg.model.temporal} on {cfg.model.backbone.name} up to {cfg.model.backbone.cut}"
-    head = ["video", "T", "frames asked / distinct, a crop", "distinct views"]
-    head += [f"{clock} ms, {way}" for clock in clocks for way in ("plain loop", "shared")]
-    head += [f"{clock}, times faster" for clock in clocks] + ["MB, plain loop", "MB, shared", "largest difference"]
-    lines = [
-        f"# {args.clips} x {args.crops} views, {size} x {size} pixels, {network}, {args.dtype}, {args.device}",
-        "",
-        f"One video; at most {args.frames_at_once} pictures in the network at a time. Largest difference: of any logit of any view, in "
-        "brackets the largest logit.",
-        "",
-        f"| {' | '.join(head)} |",
-        "|---" * len(head) + "|",
-    ]
+    columns = ["video", "T", "frames asked / distinct, per crop", "distinct views"]
+    columns += [f"{clock} ms, {way}" for clock in clocks for way in ("plain loop", "shared")]
+    columns += [f"{clock}, times faster" for clock in clocks] + ["MB, plain loop", "MB, shared", "largest difference"]
+    rows = []
     for result in results:
         plain, shared = (result["milliseconds"][way] for way in WAYS)
         cells = [f"{result['length']} frames, {result['sampling']}", str(result["T"])]
         cells += [f"{result['frames_asked']} / {result['frames_distinct']}", str(result["views_distinct"])]
         cells += [median(way[clock], 0) for clock in clocks for way in (plain, shared)]
-        cells += [median([a / b for a, b in zip(plain[clock], shared[clock], strict=True)], 2) for clock in clocks]
+        cells += [ratio(plain[clock], shared[clock], 2) for clock in clocks]
         cells += [f"{result['megabytes'][way]:.0f}" for way in WAYS]
         cells += [f"{result['largest_difference']:.0e} ({result['largest_logit']:.1f})"]
-        lines.append(f"| {' | '.join(cells)} |")
+        rows.append(cells)
     return [
-        *lines,
+        f"# {args.clips} x {args.crops} views, {size} x {size} pixels, {network}, {args.dtype}, {args.device}",
+        "",
+        f"One video; at most {args.frames_at_once} frames in the network at a time. Largest difference: of any "
+        "logit of any view between the two ways; in brackets the largest logit.",
+        "",
+        table(rows, columns),
         "",
         f"Median of {args.rounds} rounds, quartiles in brackets; ratios are taken within a round. Memory: one pass.",
         *conditions(where, args.device),

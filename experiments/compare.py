@@ -1,14 +1,14 @@
 """HiTAGU-Net against its peers: the same recipe, the same training time, several seeds.
 
-    python experiments/compare.py --params params/hard.yaml --out outputs/published/hard
+    python -m experiments.compare --params params/hard.yaml --out outputs/published/hard
 
-Every method has the recipe's data, resolution, augmentation, batch size and schedule; only `model.temporal` (or a switch) differs, and
-the number of epochs: a method whose step is cheaper trains for more of them, so that all take the time that HiTAGU-Net takes. Steps are
-timed first, by turns, in processor seconds of one thread, and the epochs written to <out>/epochs.json; delete it to time again.
+All methods share the recipe's data, resolution, augmentation, batch size and schedule. They differ in `model.temporal` (or one switch)
+and in the number of epochs: a method with a cheaper step trains for more epochs, so that each takes as long as HiTAGU-Net. The steps are
+timed first, in turns, in processor seconds of one thread; the resulting epochs are in <out>/epochs.json. Delete that file to time again.
 
-Each run is a process of its own with one thread. A published run is not repeated and one that was stopped goes on, so the command can be
-given again at any time, with the same overrides; each run's small files are in <out>/<method>-seed<seed>/ as soon as it ends, and
-<out>/compare.md is written anew.
+Each run is a process of its own with one thread. Published runs are kept and stopped runs resume, so the same command, with the same
+overrides, can be repeated at any time. When a run ends, its small files are copied to <out>/<method>-seed<seed>/, and <out>/compare.md is
+rewritten.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -45,18 +46,18 @@ from hitagu_lib.prepare.synthetic.make import prepare_data
 from hitagu_lib.training.learner import Learner
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--params", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument(
-        "--parallel", type=int, default=2, help="runs at a time, one thread each (default: %(default)s)"
+        "--parallel", type=int, default=2, help="number of runs at a time, with one thread each (default: %(default)s)"
     )
     parser.add_argument("--overrides", default="", help='for all methods, such as "train.precision=bf16"')
-    args = parser.parse_args()
-    # One thread a run, and no loader processes beside it: then its processor seconds are all it has cost.
+    args = parser.parse_args(argv)
+    # One thread per run and no loader processes: then its processor seconds are its whole cost.
     common = f"{args.overrides} data.workers=0 eval.tsn_baseline=false"
     prepare_data(load_config(args.params, common).data, progress=True)
     args.out.mkdir(parents=True, exist_ok=True)
@@ -84,7 +85,7 @@ def main() -> None:
 
 
 def matched_epochs(params: Path, common: str, file: Path, steps: int = 4, rounds: int = 5) -> dict[str, int]:
-    """Epochs a method for the training time that the first one takes; from `file`, or timed and written there."""
+    """Return the epochs in which each method trains as long as the first one. Read them from `file`, or time the steps and write it."""
     if file.exists():
         return {method: cost["epochs"] for method, cost in json.loads(file.read_text(encoding="utf-8")).items()}
     torch.set_num_threads(1)
@@ -119,7 +120,7 @@ def matched_epochs(params: Path, common: str, file: Path, steps: int = 4, rounds
 
 
 def write_table(out: Path) -> None:
-    """<out>/compare.md: a method a row, mean and standard deviation over seeds, from the published files."""
+    """Write <out>/compare.md from the published files: one row per method, with mean and standard deviation over seeds."""
     runs = read_runs(out)
     kinds = kinds_table(runs)
     write_atomic(out / "compare.md", [f"{line}\n" for line in [*methods_table(runs), *([""] if kinds else []), *kinds]])

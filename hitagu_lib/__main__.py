@@ -1,4 +1,4 @@
-"""`python -m hitagu_lib` is `hitagu`; torchrun starts it as `-m hitagu_lib train ...`."""
+"""`python -m hitagu_lib` runs `hitagu`; torchrun starts it as `-m hitagu_lib train ...`."""
 
 import os
 import sys
@@ -8,5 +8,5 @@ from hitagu_lib.cli.main import main
 if "TORCHELASTIC_RUN_ID" in os.environ:
     from torch.distributed.elastic.multiprocessing.errors import record
 
-    sys.exit(record(main)())  # torchrun's report then has the traceback of an unexpected error
+    sys.exit(record(main)())  # so that torchrun's report contains the traceback of an unexpected error
 sys.exit(main())

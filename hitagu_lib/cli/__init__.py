@@ -1,1 +1,1 @@
-"""The `hitagu` command: a file a group of commands, main.py over them."""
+"""The `hitagu` command: main.py holds the group, each other file a few of its commands."""

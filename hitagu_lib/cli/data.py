@@ -2,286 +2,302 @@
 
 from __future__ import annotations
 
-import argparse
-import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from hitagu_lib.cli.options import SHOWN, Commands, add_workers
+import click
+
+from hitagu_lib.cli.options import PATH, Command, Group, failed, workers_option
+
+if TYPE_CHECKING:
+    from hitagu_lib.prepare.annotations import AnnotationReport
+
+short_side_option = click.option(
+    "--short-side", type=int, default=256, metavar="PIXELS",
+    help="Scale the shorter side down to this, never up; 0 keeps the size.",
+)  # fmt: skip
+source_option = click.option(
+    "--source", type=click.Choice(["frames", "video"]), default="frames",
+    help="List folders of frames, or video files (for data.source: video).",
+)  # fmt: skip
+relative_to_option = click.option(
+    "--relative-to", type=PATH, metavar="DIR", help="The folder that the paths start from.  [default: FRAMES]"
+)
 
 
-def add_prepare(commands: Commands[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser(
-        "prepare",
-        help="make a data set",
-        description="Make a data set of short synthetic videos: mini, or hard, in which things are smaller, events shorter and some "
-        "classes told apart only by the order of two distant events.",
-    )
-    parser.add_argument("dataset", choices=["mini", "hard"], help="which one")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="where to (default: data/mini or data/hard)")
-    parser.add_argument(
-        "--seed", type=int, default=0, help="the same seed gives the same videos (default: %(default)s)"
-    )
-    parser.add_argument("--train-per-class", type=int, metavar="N", help="training clips (default: 120, of hard 40)")
-    parser.add_argument("--val-per-class", type=int, metavar="N", help="validation clips (default: 30)")
-    parser.add_argument("--no-ffmpeg", action="store_true", help="write the frames straight away, without videos")
-    add_workers(parser, "processes")
-    parser.set_defaults(run=_prepare)
+@click.command
+@click.argument("dataset", type=click.Choice(["mini", "hard"]))
+@click.option("--out", type=PATH, metavar="DIR", help="The folder to write.  [default: data/mini or data/hard]")
+@click.option("--seed", type=int, default=0, metavar="N", help="The same seed gives the same videos.")
+@click.option("--train-per-class", type=int, metavar="N", help="Training clips.  [default: 120; for hard, 40]")
+@click.option("--val-per-class", type=int, metavar="N", help="Validation clips.  [default: 30]")
+@click.option("--no-ffmpeg", is_flag=True, help="Write the frames directly, without videos.")
+@workers_option("Processes")
+def prepare(
+    dataset: str, out: Path | None, seed: int, train_per_class: int | None, val_per_class: int | None,
+    no_ffmpeg: bool, workers: int | None,
+) -> int:  # fmt: skip
+    """Make a data set of short synthetic videos.
 
+    In `hard`, things are smaller, events are shorter, and some classes differ only in the order of two distant events.
 
-def _prepare(args: argparse.Namespace) -> int:
+    \b
+    hitagu prepare mini
+    """
     from hitagu_lib.data.clip_list import read_list
     from hitagu_lib.prepare.synthetic.make import MiniSpec, prepare_mini
 
-    counts = {"train_per_class": args.train_per_class, "val_per_class": args.val_per_class}
+    counts = {"train_per_class": train_per_class, "val_per_class": val_per_class}
     given = {name: count for name, count in counts.items() if count is not None}
-    spec, out = MiniSpec.of(args.dataset, seed=args.seed, **given), args.out or Path("data") / args.dataset
-    prepare_mini(out, spec, use_ffmpeg=not args.no_ffmpeg, workers=args.workers, progress=True)
+    spec, out = MiniSpec.of(dataset, seed=seed, **given), out or Path("data") / dataset
+    prepare_mini(out, spec, use_ffmpeg=not no_ffmpeg, workers=workers, progress=True)
     train, val = (read_list(out / f"{split}.csv", out / "frames") for split in ("train", "val"))
-    print(f"{out}: {len(train)} training and {len(val)} validation clips of {len(train.classes)} classes")
+    click.echo(f"{out}: {len(train)} training and {len(val)} validation clips of {len(train.classes)} classes")
     return 0
 
 
-def add_extract(commands: Commands[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser(
-        "extract",
-        help="videos to folders of JPEG frames",
-        usage="hitagu extract [options] VIDEO OUT\n       hitagu extract [options] --root VIDEOS --out FRAMES",
-        description="One video to the folder OUT, or every video below VIDEOS to the same folders below FRAMES: "
-        "VIDEOS/a/vid.mp4 becomes FRAMES/a/vid/000001.jpg and so on. A run that was stopped goes on where it was; videos "
-        "that fail are listed in FRAMES/failed.csv.",
-    )
-    parser.add_argument("video", nargs="?", type=Path, metavar="VIDEO", help="one video file")
-    parser.add_argument("folder", nargs="?", type=Path, metavar="OUT", help="the folder for its frames")
-    parser.add_argument("--root", type=Path, metavar="VIDEOS", help="a folder with videos in it, at any depth")
-    parser.add_argument("--out", type=Path, metavar="FRAMES", help="where their folders of frames go")
-    parser.add_argument(
-        "--short-side", type=int, default=256, metavar="PIXELS",
-        help="scale the shorter side down to this, never up; 0 keeps the size (default: %(default)s)",
-    )  # fmt: skip
-    parser.add_argument("--fps", type=float, metavar="RATE", help="frames a second (default: every frame once)")
-    parser.add_argument(
-        "--quality", type=int, default=2, metavar="Q", help="2 (best) to 31 (smallest) (default: %(default)s)"
-    )
-    parser.add_argument("--overwrite", action="store_true", help="replace frames that were made with other settings")
-    add_workers(parser, "videos at a time")
-    parser.set_defaults(run=_extract, parser=parser)
+@click.command
+@click.argument("video", type=PATH, required=False)
+@click.argument("folder", type=PATH, required=False, metavar="[OUT]")
+@click.option("--root", type=PATH, metavar="VIDEOS", help="A folder with videos in it, at any depth.")
+@click.option("--out", type=PATH, metavar="FRAMES", help="The folder for their folders of frames.")
+@short_side_option
+@click.option("--fps", type=float, metavar="RATE", help="Frames per second.  [default: each frame of the video once]")
+@click.option("--quality", type=int, default=2, metavar="Q", help="JPEG quality, from 2 (best) to 31 (smallest).")
+@click.option("--overwrite", is_flag=True, help="Replace frames that were made with other settings.")
+@workers_option("Videos to extract at a time")
+def extract(
+    video: Path | None, folder: Path | None, root: Path | None, out: Path | None,
+    short_side: int, fps: float | None, quality: int, overwrite: bool, workers: int | None,
+) -> int:  # fmt: skip
+    """Extract videos to folders of JPEG frames.
 
+    Give one VIDEO and the folder OUT for its frames, or --root and --out: then each video below VIDEOS goes to the same place below FRAMES,
+    VIDEOS/a/vid.mp4 to FRAMES/a/vid/000001.jpg and so on. Run the same command again to resume. FRAMES/failed.csv lists the videos that
+    failed; if there are any, the exit code is 1.
 
-def _extract(args: argparse.Namespace) -> int:
+    \b
+    hitagu extract new.mp4 frames/new --fps 12
+    hitagu extract --root videos --out frames
+    """
     from hitagu_lib.prepare.extract import MANIFEST, extract_tree, extract_video
 
-    one, tree = (args.video, args.folder), (args.root, args.out)
-    if not (all(one) and not any(tree)) and not (all(tree) and not any(one)):
-        args.parser.error("expected either VIDEO OUT, or --root VIDEOS --out FRAMES")
-    short_side = args.short_side or None
-    if args.video:
-        frames = extract_video(
-            args.video, args.folder,
-            short_side=short_side, fps=args.fps, quality=args.quality, overwrite=args.overwrite,
-        )  # fmt: skip
-        print(f"{args.folder}: {frames} frames")
+    short = short_side or None
+    if video and folder and not root and not out:
+        frames = extract_video(video, folder, short_side=short, fps=fps, quality=quality, overwrite=overwrite)
+        click.echo(f"{folder}: {frames} frames")
         return 0
+    if video or folder or not root or not out:
+        raise click.UsageError("expected either VIDEO OUT, or --root VIDEOS --out FRAMES")
     report = extract_tree(
-        args.root, args.out,
-        short_side=short_side, fps=args.fps, quality=args.quality, overwrite=args.overwrite, workers=args.workers,
+        root, out, short_side=short, fps=fps, quality=quality, overwrite=overwrite, workers=workers
     )  # fmt: skip
     kept = f" and {report.kept} kept from before" if report.kept else ""
-    print(
-        f"{args.out}: {report.extracted} video{'s' * (report.extracted != 1)} extracted{kept}, {report.frames} frames"
+    click.echo(
+        f"{out}: {report.extracted} video{'s' * (report.extracted != 1)} extracted{kept}, {report.frames} frames"
     )
-    if not report.failed:
-        return 0
-    for video, reason in report.failed[:SHOWN]:
-        print(f"{args.root / video}: {reason}", file=sys.stderr)
     total = len(report.failed) + report.extracted + report.kept
-    print(f"hitagu: {len(report.failed)} of {total} videos failed, see {args.out / MANIFEST}", file=sys.stderr)
-    return 1
+    return failed(
+        [f"{root / name}: {reason}" for name, reason in report.failed],
+        f"{len(report.failed)} of {total} videos failed, see {out / MANIFEST}",
+    )
 
 
-def add_index(commands: Commands[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser(
-        "index",
-        help="list the clips of a folder, or check a list",
-        usage="hitagu index --root FRAMES --out LIST [--relative-to DIR] [--classes FILE] [--source video]\n"
-        "       hitagu index --check LIST --root DIR [--classes FILE] [--source video] [--no-decode] [--allow-unlabelled] [--workers N]\n"
-        "       hitagu index kinetics700|ssv2 --annotations FILE --frames FRAMES --out LIST ... (see hitagu index ssv2 --help)",
-        description="Write the list of FRAMES/class/video/000001.jpg as lines of path,label_index,num_frames, with the labels in "
-        "classes.txt beside it; or check that the frames of a list are all there and can be decoded; or write the list of "
-        "an official annotation file.",
-    )
-    parser.add_argument("--root", type=Path, metavar="DIR", help="FRAMES; with --check what the paths start from")
-    what = parser.add_mutually_exclusive_group()
-    what.add_argument("--out", type=Path, metavar="LIST", help="the CSV to write")
-    what.add_argument("--check", type=Path, metavar="LIST", help="the CSV to check")
-    parser.add_argument("--relative-to", type=Path, metavar="DIR", help="what the paths start from (default: FRAMES)")
-    parser.add_argument(
-        "--classes", type=Path, metavar="FILE", help="the training list's classes.txt, for a validation list"
-    )
-    _add_source(parser)
-    parser.add_argument(
-        "--no-decode", action="store_true", help="with --check: look for the frames without decoding them"
-    )
-    parser.add_argument(
-        "--allow-unlabelled", action="store_true", help="with --check: take clips without a label, a test split's"
-    )
-    add_workers(parser, "with --check: threads")
-    parser.set_defaults(run=_index, parser=parser)
-    datasets = parser.add_subparsers(title="official annotation files", metavar="DATASET", prog="hitagu index")
-    _add_annotations(datasets, "kinetics700", "Kinetics-700", "train.csv")
-    _add_annotations(datasets, "ssv2", "Something-Something V2", "train.json")
+@click.group(cls=Group, invoke_without_command=True, subcommand_metavar="[kinetics700|ssv2 ...]")
+@click.option("--root", type=PATH, metavar="DIR", help="FRAMES; with --check, the folder that the paths start from.")
+@click.option("--out", type=PATH, metavar="LIST", help="The CSV to write.")
+@click.option("--check", type=PATH, metavar="LIST", help="The CSV to check.")
+@relative_to_option
+@click.option(
+    "--classes", type=PATH, metavar="FILE", help="For a validation list: the classes.txt of the training list."
+)
+@source_option
+@click.option("--no-decode", is_flag=True, help="With --check: look for the frames, but do not decode them.")
+@click.option(
+    "--allow-unlabelled", is_flag=True, help="With --check: accept clips without a label, as in a test split."
+)
+@workers_option("With --check: threads")
+@click.pass_context
+def index(
+    ctx: click.Context, root: Path | None, out: Path | None, check: Path | None, relative_to: Path | None,
+    classes: Path | None, source: str, no_decode: bool, allow_unlabelled: bool, workers: int | None,
+) -> int:  # fmt: skip
+    """List the clips of a folder, or check a list.
 
+    With --out, write one line path,label_index,num_frames for each FRAMES/class/video/000001.jpg, and the labels to classes.txt beside the
+    list. With --check, report each clip whose frames are missing or cannot be decoded; if there are any, the exit code is 1. The commands
+    kinetics700 and ssv2 list the clips of an official annotation file instead.
 
-def _index(args: argparse.Namespace) -> int:
+    \b
+    hitagu index --root frames/train --relative-to frames --out train.csv
+    hitagu index --root frames/val --relative-to frames --out val.csv --classes classes.txt
+    hitagu index --check val.csv --root frames
+    """
+    if ctx.invoked_subcommand:
+        if any(ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE for name in ctx.params):
+            raise click.UsageError(f"options go after {ctx.invoked_subcommand}")
+        return 0
     from hitagu_lib.data.clip_list import read_list
     from hitagu_lib.prepare.check import check_list
     from hitagu_lib.prepare.index import index_frames
 
-    if args.root is None:  # required here, and not in front of kinetics700 and ssv2
-        args.parser.error("the following arguments are required: --root")
-    if not args.out and not args.check:
-        args.parser.error("one of the arguments --out --check is required")
-    if args.check and args.relative_to:
-        args.parser.error("--relative-to is for --out; with --check, --root is what the paths start from")
-    if args.out and (args.no_decode or args.workers):
-        args.parser.error("--no-decode and --workers are for --check")
-    if args.out and args.allow_unlabelled:
-        args.parser.error("--allow-unlabelled is for --check")
-    if args.out:
-        rows = index_frames(
-            args.root, args.out,
-            relative_to=args.relative_to, classes=args.classes, source=args.source, progress=True,
-        )  # fmt: skip
-        print(f"{args.out}: {rows} clips; labels in {args.out.with_name('classes.txt')}")
+    if root is None:  # required here, but not before kinetics700 and ssv2
+        raise click.UsageError("Missing option '--root'.")
+    if (out is None) == (check is None):
+        raise click.UsageError("expected one of --out and --check")
+    if check and relative_to:
+        raise click.UsageError("--relative-to is for --out; with --check, --root is what the paths start from")
+    if out and (no_decode or workers):
+        raise click.UsageError("--no-decode and --workers are for --check")
+    if out and allow_unlabelled:
+        raise click.UsageError("--allow-unlabelled is for --check")
+    if out:
+        rows = index_frames(root, out, relative_to=relative_to, classes=classes, source=source, progress=True)
+        click.echo(f"{out}: {rows} clips; labels in {out.with_name('classes.txt')}")
         return 0
-    clips = read_list(args.check, args.root, args.classes, allow_unlabelled=args.allow_unlabelled)
-    problems = check_list(clips, source=args.source, decode=not args.no_decode, workers=args.workers)
+    assert check is not None
+    clips = read_list(check, root, classes, allow_unlabelled=allow_unlabelled)
+    problems = check_list(clips, source=source, decode=not no_decode, workers=workers)
     for problem in problems:
-        print(f"{args.check}:{problem.line}: {args.root / problem.path}: {problem.what}")
-    if problems:
-        bad = len({problem.line for problem in problems})
-        print(f"hitagu: {bad} of {len(clips)} clips are not as {args.check} says", file=sys.stderr)
-        return 1
-    print(
-        f"{args.check}: {len(clips)} clips, "
-        + ("their frames are there" if args.no_decode else "all frames can be decoded")
-    )
-    return 0
-
-
-def _add_source(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--source", choices=["frames", "video"], default="frames",
-        help="what is listed: folders of frames, or video files, for data.source: video (default: %(default)s)",
-    )  # fmt: skip
-
-
-def _add_annotations(datasets: Commands[argparse.ArgumentParser], name: str, title: str, file: str) -> None:
-    parser = datasets.add_parser(
-        name,
-        help=f"list the clips of the official {file} of {title}",
-        description=f"Write the list of the clips in the official {file}. Those whose frames are not there, or not right, "
-        "go to a manifest beside the list (LIST's name with .missing.csv: line,key,reason), and the exit code is 1.",
-    )
-    parser.add_argument(
-        "--annotations", type=Path, required=True, metavar="FILE", help=f"the official {file} or another split's"
-    )
-    if name == "ssv2":
-        parser.add_argument("--labels", type=Path, required=True, metavar="FILE", help="the official labels.json")
-    parser.add_argument("--frames", type=Path, required=True, metavar="FRAMES", help="the folder of all clips' folders")
-    _add_source(parser)
-    parser.add_argument("--out", type=Path, required=True, metavar="LIST", help="the CSV to write")
-    parser.add_argument("--relative-to", type=Path, metavar="DIR", help="what the paths start from (default: FRAMES)")
-    if name == "kinetics700":
-        parser.add_argument(
-            "--classes", type=Path, metavar="FILE", help="the training list's classes.txt, for another split's list"
-        )
-    parser.add_argument(
-        "--allow-unlabelled", action="store_true", help="list clips without a label (as -1), a test split's, to predict"
-    )
-    parser.set_defaults(run=_index_annotations, dataset=name)
-
-
-def _index_annotations(args: argparse.Namespace) -> int:
-    from collections import Counter
-
-    from hitagu_lib.prepare.annotations import index_kinetics700, index_ssv2
-
-    options = {
-        "relative_to": args.relative_to,
-        "allow_unlabelled": args.allow_unlabelled,
-        "source": args.source,
-        "progress": True,
-    }
-    if args.dataset == "ssv2":
-        report = index_ssv2(args.annotations, args.labels, args.frames, args.out, **options)
-    else:
-        report = index_kinetics700(args.annotations, args.frames, args.out, classes=args.classes, **options)
-    print(f"{args.out}: {report.listed} clips; labels in {args.out.with_name('classes.txt')}")
-    if not report.unlisted:
+        click.echo(f"{check}:{problem.line}: {root / problem.path}: {problem.what}")
+    if not problems:
+        found = "their frames are there" if no_decode else "all frames can be decoded"
+        click.echo(f"{check}: {len(clips)} clips, {found}")
         return 0
-    for clip in report.unlisted[:SHOWN]:
-        print(f"{args.annotations}:{clip.line}: {clip.key}: {clip.kind}: {clip.what}", file=sys.stderr)
-    kinds = ", ".join(f"{n} {kind}" for kind, n in Counter(clip.kind for clip in report.unlisted).most_common())
-    total = report.listed + len(report.unlisted)
-    print(
-        f"hitagu: {len(report.unlisted)} of {total} clips not listed ({kinds}), see {report.manifest}", file=sys.stderr
-    )
+    bad = len({problem.line for problem in problems})
+    click.echo(f"hitagu: {bad} of {len(clips)} clips are not as {check} says", err=True)
     return 1
 
 
-def add_split(commands: Commands[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser(
-        "split",
-        help="a folder of your own videos to frames, a training and a validation list",
-        description="Extract the videos VIDEOS/class/name.mp4 to OUT/frames and divide them into OUT/train.csv and OUT/val.csv, with the "
-        "labels in OUT/classes.txt. Clips that were cut from one source stay on one side; a clip's source is its name without the "
-        "numbers at its end (kitchen_001, kitchen_12_22 and kitchen-2 are of kitchen), and stands in OUT/sources.csv. A run that was "
-        "stopped goes on where it was; with another seed, share or rule only the lists are made anew.",
-    )
-    parser.add_argument(
-        "--videos", type=Path, required=True, metavar="VIDEOS", help="a folder with a subfolder a class"
-    )
-    parser.add_argument("--out", type=Path, required=True, metavar="OUT", help="where to, such as data/own")
-    parser.add_argument(
-        "--val-share", type=float, default=0.25, metavar="SHARE", help="of each class's clips (default: %(default)s)"
-    )
-    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same lists (default: %(default)s)")
-    rule = parser.add_mutually_exclusive_group()
-    rule.add_argument(
-        "--group", metavar="REGEX",
-        help="what the source is in a name without its ending: the first group, such as '(.*)_c[0-9]+'; '(.*)' makes each file its own",
-    )  # fmt: skip
-    rule.add_argument(
-        "--groups", type=Path, metavar="CSV", help="or a file that says it, with the columns video and source, as OUT/sources.csv"
-    )  # fmt: skip
-    parser.add_argument(
-        "--short-side", type=int, default=256, metavar="PIXELS",
-        help="scale the frames' shorter side down to this, never up; 0 keeps the size (default: %(default)s)",
-    )  # fmt: skip
-    add_workers(parser, "videos at a time")
-    parser.set_defaults(run=_split, parser=parser)
+def annotation_options(file: str) -> Callable[[Command], Command]:
+    """The options that kinetics700 and ssv2 share; `file` is the official annotation file of the training split."""
+    options = [
+        click.option("--annotations", type=PATH, required=True, metavar="FILE", help=f"The official {file}, or another split's."),
+        click.option("--frames", type=PATH, required=True, metavar="FRAMES", help="The folder that holds all clips' folders."),
+        source_option,
+        click.option("--out", type=PATH, required=True, metavar="LIST", help="The CSV to write."),
+        relative_to_option,
+        click.option("--allow-unlabelled", is_flag=True, help="List clips without a label (as -1): a test split, to predict."),
+    ]  # fmt: skip
+
+    def add(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
 
 
-def _split(args: argparse.Namespace) -> int:
+@index.command
+@annotation_options("train.csv")
+@click.option(
+    "--classes", type=PATH, metavar="FILE", help="For another split's list: the classes.txt of the training list."
+)
+def kinetics700(
+    annotations: Path, frames: Path, source: str, out: Path, relative_to: Path | None, allow_unlabelled: bool,
+    classes: Path | None,
+) -> int:  # fmt: skip
+    """List the clips of a Kinetics-700 annotation file.
+
+    Clips whose frames are missing or wrong go to a manifest beside the list, LIST's name with .missing.csv: line,key,reason. If there are
+    any, the exit code is 1.
+
+    \b
+    hitagu index kinetics700 --annotations kinetics700_train.csv --frames data/k700/frames/train \\
+        --relative-to data/k700/frames --out data/k700/train.csv
+    """
+    from hitagu_lib.prepare.annotations import index_kinetics700
+
+    report = index_kinetics700(
+        annotations, frames, out,
+        classes=classes, relative_to=relative_to, allow_unlabelled=allow_unlabelled, source=source, progress=True,
+    )  # fmt: skip
+    return _annotations_report(report, annotations, out)
+
+
+@index.command
+@annotation_options("train.json")
+@click.option("--labels", type=PATH, required=True, metavar="FILE", help="The official labels.json.")
+def ssv2(
+    annotations: Path, frames: Path, source: str, out: Path, relative_to: Path | None, allow_unlabelled: bool,
+    labels: Path,
+) -> int:  # fmt: skip
+    """List the clips of a Something-Something V2 annotation file.
+
+    Clips whose frames are missing or wrong go to a manifest beside the list, LIST's name with .missing.csv: line,key,reason. If there are
+    any, the exit code is 1.
+
+    \b
+    hitagu index ssv2 --annotations train.json --labels labels.json --frames data/ssv2/frames --out data/ssv2/train.csv
+    """
+    from hitagu_lib.prepare.annotations import index_ssv2
+
+    report = index_ssv2(
+        annotations, labels, frames, out,
+        relative_to=relative_to, allow_unlabelled=allow_unlabelled, source=source, progress=True,
+    )  # fmt: skip
+    return _annotations_report(report, annotations, out)
+
+
+def _annotations_report(report: AnnotationReport, annotations: Path, out: Path) -> int:
+    from collections import Counter
+
+    click.echo(f"{out}: {report.listed} clips; labels in {out.with_name('classes.txt')}")
+    kinds = ", ".join(f"{n} {kind}" for kind, n in Counter(clip.kind for clip in report.unlisted).most_common())
+    total = report.listed + len(report.unlisted)
+    return failed(
+        [f"{annotations}:{clip.line}: {clip.key}: {clip.kind}: {clip.what}" for clip in report.unlisted],
+        f"{len(report.unlisted)} of {total} clips not listed ({kinds}), see {report.manifest}",
+    )
+
+
+@click.command
+@click.option("--videos", type=PATH, required=True, metavar="VIDEOS", help="A folder with one subfolder per class.")
+@click.option("--out", type=PATH, required=True, metavar="OUT", help="The folder to write, such as data/own.")
+@click.option(
+    "--val-share", type=float, default=0.25, metavar="SHARE", help="Share of each class's clips to validate on."
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, metavar="N", help="The same seed gives the same lists.")
+@click.option(
+    "--group", metavar="REGEX",
+    help="The first group is a clip's source, in its name without the ending: such as '(.*)_c[0-9]+'. With '(.*)' each file is a source.",
+)  # fmt: skip
+@click.option(
+    "--groups", type=PATH, metavar="CSV",
+    help="Or a file that gives each clip's source, with the columns video and source, as in OUT/sources.csv.",
+)  # fmt: skip
+@short_side_option
+@workers_option("Videos to extract at a time")
+def split(
+    videos: Path, out: Path, val_share: float, seed: int, group: str | None, groups: Path | None,
+    short_side: int, workers: int | None,
+) -> int:  # fmt: skip
+    """Turn a folder of your own videos into frames and two lists.
+
+    Extracts the videos VIDEOS/class/name.mp4 to OUT/frames and divides them into OUT/train.csv and OUT/val.csv, with the labels in
+    OUT/classes.txt. Clips cut from one source stay in one list. A clip's source is its name without the numbers at its end (kitchen_001,
+    kitchen_12_22 and kitchen-2 come from kitchen); OUT/sources.csv records it. Run the same command again to resume; another seed, share
+    or grouping remakes only the lists.
+
+    \b
+    hitagu split --videos videos --out data/own
+    """
     from hitagu_lib.prepare.extract import MANIFEST
     from hitagu_lib.prepare.split import split_videos
 
-    if args.seed < 0:
-        args.parser.error(f"--seed: found {args.seed}, expected at least 0")
+    if group is not None and groups is not None:
+        raise click.UsageError("expected at most one of --group and --groups")
     report = split_videos(
-        args.videos, args.out,
-        val_share=args.val_share, seed=args.seed, group=args.group, groups=args.groups,
-        short_side=args.short_side or None, workers=args.workers,
+        videos, out,
+        val_share=val_share, seed=seed, group=group, groups=groups, short_side=short_side or None, workers=workers,
     )  # fmt: skip
-    print(*report.table(), sep="\n")
-    print(
-        f"{args.out}: {len(report.train)} training and {len(report.val)} validation clips of {len(report.classes)} classes; "
-        f"{args.out / 'sources.csv'} says what was taken for one source"
+    click.echo("\n".join(report.table()))
+    click.echo(
+        f"{out}: {len(report.train)} training and {len(report.val)} validation clips of {len(report.classes)} classes; "
+        f"{out / 'sources.csv'} says what was taken for one source"
     )
-    if not report.failed:
-        return 0
-    for video, reason in report.failed[:SHOWN]:
-        print(f"{args.videos / video}: {reason}", file=sys.stderr)
-    manifest = args.out / "frames" / MANIFEST
-    print(f"hitagu: {len(report.failed)} videos failed and are in neither list, see {manifest}", file=sys.stderr)
-    return 1
+    return failed(
+        [f"{videos / video}: {reason}" for video, reason in report.failed],
+        f"{len(report.failed)} videos failed and are in neither list, see {out / 'frames' / MANIFEST}",
+    )

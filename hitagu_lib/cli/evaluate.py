@@ -1,205 +1,235 @@
-"""`hitagu evaluate | predict`."""
+"""`hitagu evaluate | predict | export`: use a trained network."""
 
 from __future__ import annotations
 
-import argparse
-import sys
+import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from hitagu_lib.cli.options import SHOWN, Commands, add_checkpoint, at_least_one
+import click
+
+from hitagu_lib.cli.options import COUNT, PATH, checkpoint_option, failed, overrides_option, reason
 from hitagu_lib.errors import HitaguError
 
 
-def add_evaluate(commands: Commands[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser(
-        "evaluate",
-        help="score the validation videos, by one view or several each",
-        description="Score the videos of data.val_list, or one video, by a protocol: single (1 clip of segments, 1 crop), multi "
-        "(10 clips x 3 crops where data.sampling is dense, 2 x 3 where it is segment) or tsm_twice (2 x 3). Writes report.json, "
-        "predictions.csv, classes.csv, confusion.csv and scores.npz; stopped, it goes on where it stopped. The network is the "
-        "checkpoint's, the data and their T are the params'. The options from --protocol to --order-tests stand for overrides of "
-        "eval.protocol and so on. Several processes: torchrun --nproc_per_node 2 -m hitagu_lib evaluate ...",
-    )
-    add_checkpoint(parser)
-    parser.add_argument("--params", metavar="FILE", help="(default: what the checkpoint was trained with)")
-    parser.add_argument("--overrides", default="", metavar="TEXT", help='such as "data.num_frames=16"')
-    parser.add_argument("--protocol", choices=["single", "multi", "tsm_twice"], help="(default: the params')")
-    parser.add_argument("--clips", type=at_least_one, metavar="N", help="clips a video (default: the protocol's)")
-    parser.add_argument("--crops", type=at_least_one, metavar="M", help="crops a frame (default: the protocol's)")
-    parser.add_argument("--average", choices=["probabilities", "logits"], help="of the views (default: the params')")
-    parser.add_argument(
-        "--order-tests", action=argparse.BooleanOptionalAction,
-        help="also with frames shuffled, reversed, frozen to the middle one (default: the params')",
-    )  # fmt: skip
-    parser.add_argument(
-        "--video", type=Path, metavar="DIR", help="one folder of frames, or video file, instead of the list"
-    )
-    parser.add_argument(
-        "--out", type=Path, metavar="DIR",
-        help="where to (default: evaluate-<protocol> in the run's folder; with --video only to the screen)",
-    )  # fmt: skip
-    parser.set_defaults(run=_evaluate)
+@click.command
+@checkpoint_option
+@click.option("--params", type=PATH, metavar="FILE", help="The parameters.  [default: those of the training]")
+@overrides_option("data.num_frames=16")
+@click.option(
+    "--protocol",
+    type=click.Choice(["single", "multi", "tsm_twice"]),
+    help="The views to score.  [default: the parameters']",
+)
+@click.option("--clips", type=COUNT, metavar="N", help="Clips per video.  [default: the protocol's]")
+@click.option("--crops", type=COUNT, metavar="M", help="Crops per frame.  [default: the protocol's]")
+@click.option(
+    "--average", type=click.Choice(["probabilities", "logits"]),
+    help="What to average over the views.  [default: the parameters']",
+)  # fmt: skip
+@click.option(
+    "--order-tests/--no-order-tests", default=None,
+    help="Score again with frames shuffled, reversed, and frozen to the middle one.  [default: the parameters']",
+)  # fmt: skip
+@click.option("--video", type=PATH, metavar="DIR", help="One folder of frames, or video file, instead of the list.")
+@click.option(
+    "--out", type=PATH, metavar="DIR",
+    help="The folder to write.  [default: evaluate-<protocol> in the run's folder; with --video, none]",
+)  # fmt: skip
+def evaluate(
+    checkpoint: Path, params: Path | None, overrides: str, video: Path | None, out: Path | None, **given: Any
+) -> int:
+    """Score the validation videos, by one or several views.
 
+    The protocol is single (1 clip of segments, 1 crop), multi (10 clips x 3 crops if data.sampling is dense, 2 x 3 if it is segment) or
+    tsm_twice (2 x 3). The network is the checkpoint's; the parameters give the data and the number of frames. The options from --protocol
+    to --order-tests are short for overrides such as eval.protocol=multi.
 
-def _evaluate(args: argparse.Namespace) -> int:
-    from accelerate import PartialState
+    The command writes report.json, predictions.csv, classes.csv, confusion.csv and scores.npz. Run it again to resume. If some videos
+    cannot be read, the exit code is 1.
 
+    \b
+    hitagu evaluate --checkpoint outputs/mini/checkpoints/last.pt --protocol multi
+    torchrun --nproc_per_node 2 -m hitagu_lib evaluate --checkpoint outputs/mini/checkpoints/last.pt
+    """
     from hitagu_lib.config import read_params, resolve
     from hitagu_lib.evaluation.evaluate import default_folder, evaluate, evaluate_video
+    from hitagu_lib.inference.accelerator import make_accelerator
     from hitagu_lib.prepare.synthetic.make import prepare_data
     from hitagu_lib.runs.checkpoint import load_checkpoint
 
-    given = {key: getattr(args, key) for key in ("protocol", "clips", "crops", "average", "order_tests")}
-    overrides = " ".join(
-        [args.overrides, *(f"eval.{key}={value}" for key, value in given.items() if value is not None)]
-    )
-    params = read_params(args.params) if args.params else load_checkpoint(args.checkpoint)["params"]
-    cfg = resolve(params, overrides, source=str(args.params or args.checkpoint))
-    if args.video:
-        report = evaluate_video(cfg, args.checkpoint, args.video, args.out)
-        ranked = list(zip(report["scores"], report["labels"], strict=True))[:5]
+    chosen = [f"eval.{key}={value}" for key, value in given.items() if value is not None]
+    mapping = read_params(params) if params else load_checkpoint(checkpoint)["params"]
+    cfg = resolve(mapping, " ".join([overrides, *chosen]), source=str(params or checkpoint))
+    if video:
+        report = evaluate_video(cfg, checkpoint, video, out)
         views = report["views"]
-        print(
-            f"{args.video}: {report['protocol']}, {views['clips']} x {views['crops']} views, mean of {report['average']}"
+        click.echo(
+            f"{video}: {report['protocol']}, {views['clips']} x {views['crops']} views, mean of {report['average']}"
         )
-        print(*(f"  {score:9.4f}  {label}" for score, label in ranked), sep="\n")
+        for score, label in list(zip(report["scores"], report["labels"], strict=True))[:5]:
+            click.echo(f"  {score:9.4f}  {label}")
         return 0
-    with PartialState().main_process_first():
+    # Before any other use of Accelerate: it must learn that several processes without GPUs share the CPU.
+    accelerator = make_accelerator(cfg.train)
+    with accelerator.main_process_first():
         prepare_data(cfg.data, progress=True)
-    report = evaluate(cfg, args.checkpoint, args.out, progress=True)
-    if not PartialState().is_main_process:
+    report = evaluate(cfg, checkpoint, out, progress=True)
+    if not accelerator.is_main_process:
         return 1 if report["videos_failed"] else 0
+    click.echo("\n".join(_summary(report, out or default_folder(checkpoint, report["protocol"]))))
+    return failed(
+        report["failed"],
+        f"{report['videos_failed']} of {report['videos_listed']} videos could not be read and are left out; counted as wrong, top1 is "
+        f"{report['top1_of_listed']:.1%}",
+    )
+
+
+def _summary(report: dict[str, Any], folder: Path) -> list[str]:
     views, pairs, calibrated = report["views"], report["reversed_pairs"], report["calibration"]
     resumed = f" ({report['videos_resumed']} of them before)" if report["videos_resumed"] else ""
-    print(
-        f"{args.out or default_folder(args.checkpoint, report['protocol'])}: {report['videos_scored']} videos{resumed}, "
-        f"{report['protocol']}, {views['clips']} x {views['crops']} views, mean of {report['average']}"
-    )
+    lines = [
+        f"{folder}: {report['videos_scored']} videos{resumed}, {report['protocol']}, {views['clips']} x {views['crops']} views, mean of "
+        f"{report['average']}"
+    ]
     for name in ("top1", "top5", "mean_class_accuracy"):
         low, high = report["intervals"][name]
-        print(f"  {report[name]:6.1%}  {name.replace('_', ' ')} (95 % interval {low:.1%} to {high:.1%})")
+        lines.append(f"  {report[name]:6.1%}  {name.replace('_', ' ')} (95 % interval {low:.1%} to {high:.1%})")
     if pairs:
-        print(f"  {pairs['called_partner']:6.1%}  called the reversed class, of {pairs['videos']} videos that have one")
-    print(
-        f"  {calibrated['expected_calibration_error']:6.1%}  calibration error; mean confidence "
-        f"{calibrated['mean_confidence']:.1%}, {calibrated['probabilities']}"
+        lines.append(
+            f"  {pairs['called_partner']:6.1%}  called the reversed class, of {pairs['videos']} videos that have one"
+        )
+    lines.append(
+        f"  {calibrated['expected_calibration_error']:6.1%}  calibration error; mean confidence {calibrated['mean_confidence']:.1%}, "
+        f"{calibrated['probabilities']}"
     )
     for order, of in report["orders"].items():
         called = f", called the reversed class {of['reversed_pairs']['called_partner']:.1%}" if pairs else ""
-        print(f"  {of['top1']:6.1%}  top1 with frames {order}{called}")
-    if not report["videos_failed"]:
-        return 0
-    for failed in report["failed"][:SHOWN]:
-        print(failed, file=sys.stderr)
-    print(
-        f"hitagu: {report['videos_failed']} of {report['videos_listed']} videos could not be read and are left out; counted as "
-        f"wrong, top1 is {report['top1_of_listed']:.1%}",
-        file=sys.stderr,
-    )
-    return 1
+        lines.append(f"  {of['top1']:6.1%}  top1 with frames {order}{called}")
+    return lines
 
 
-def add_predict(commands: Commands[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser(
-        "predict",
-        help="rank the labels for videos",
-        description="Rank the labels for each video file, of any format that ffmpeg reads, or folder of frames: one clip, sampled and "
-        "cropped as in validation.",
-    )
-    parser.add_argument("sources", nargs="+", type=Path, metavar="FILE", help="a video, or a folder of 000001.jpg ...")
-    add_checkpoint(parser)
-    parser.add_argument(
-        "--top", type=at_least_one, default=5, metavar="N", help="labels to show (default: %(default)s)"
-    )
-    parser.add_argument("--json", action="store_true", help="one JSON object a line, for each video")
-    parser.add_argument(
-        "--overlay", type=Path, metavar="OUT",
-        help="also write each video with the network's attention and its prediction so far drawn in: a file OUT.mp4 for one FILE, or a "
-        "folder OUT, in which they are called NAME.overlay.mp4",
-    )  # fmt: skip
-    parser.add_argument(
-        "--window", type=at_least_one, metavar="N",
-        help="with --overlay: the prediction rests on the last N frames so far (default: 1024, or data.dense_span where sampling is dense)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--fps", type=_rate, metavar="RATE",
-        help="with --overlay: frames a second (default: the video's own; of a folder of frames 25)",
-    )  # fmt: skip
-    parser.set_defaults(run=_predict, parser=parser)
+def _rate(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
+    if value is not None and not 0 < value <= 1000:  # also for nan
+        raise click.BadParameter(f"found {value:g}, expected frames per second, above 0 and up to 1000")
+    return value
 
 
-def _predict(args: argparse.Namespace) -> int:
-    import json
+@click.command
+@click.argument("sources", nargs=-1, required=True, type=PATH, metavar="FILE...")
+@checkpoint_option
+@click.option("--top", type=COUNT, default=5, metavar="N", help="Number of labels to show.")
+@click.option("--json", "as_json", is_flag=True, help="Print one line with a JSON object for each FILE.")
+@click.option(
+    "--overlay", type=PATH, metavar="OUT",
+    help="Also write each video with the network's attention and its prediction so far drawn in: to OUT.mp4 for one FILE, or as "
+    "NAME.overlay.mp4 to a folder OUT.",
+)  # fmt: skip
+@click.option(
+    "--window", type=COUNT, metavar="N",
+    help="With --overlay: predict from the last N frames so far.  [default: data.dense_span for dense sampling, else 1024]",
+)  # fmt: skip
+@click.option(
+    "--fps", type=float, callback=_rate, metavar="RATE",
+    help="With --overlay: frames per second.  [default: the video's; for a folder of frames, 25]",
+)  # fmt: skip
+def predict(
+    sources: tuple[Path, ...], checkpoint: Path, top: int, as_json: bool, overlay: Path | None, window: int | None,
+    fps: float | None,
+) -> int:  # fmt: skip
+    """Rank the labels for videos.
+
+    Each FILE is a video in any format that ffmpeg reads, or a folder of frames 000001.jpg ... The network sees one clip, sampled and
+    cropped as in validation. If some cannot be read, the exit code is 1.
+
+    \b
+    hitagu predict new.mp4 other.webm --checkpoint outputs/own/checkpoints/last.pt
+    hitagu predict new.mp4 --checkpoint outputs/own/checkpoints/last.pt --overlay seen.mp4
+    """
+    if overlay is None and (window or fps):
+        raise click.UsageError("--window and --fps are for --overlay")
+    overlays = _overlay_files(sources, overlay) if overlay else {}
 
     import torch
 
     from hitagu_lib.inference.predict import load_model, predict
 
-    if args.overlay is None and (args.window or args.fps):
-        args.parser.error("--window and --fps are for --overlay")
-    overlays = _overlay_files(args) if args.overlay else {}
-    model, cfg, classes = load_model(args.checkpoint)
+    model, cfg, classes = load_model(checkpoint)
     if (device := torch.accelerator.current_accelerator(check_available=True)) is not None:
         model.to(device)
-    failed, attention = 0, True
-    for source in args.sources:
+    code, attention = 0, True
+    for source in sources:
         try:
             prediction = predict(source, model, cfg.data, classes)
-            ranked = list(zip(prediction.labels, prediction.probabilities, strict=True))[: args.top]
-            if args.json:
+            ranked = list(zip(prediction.labels, prediction.probabilities, strict=True))[:top]
+            if as_json:
                 best = [{"label": label, "probability": probability} for label, probability in ranked]
-                print(json.dumps({"source": str(source), "predictions": best}, ensure_ascii=False))
+                click.echo(json.dumps({"source": str(source), "predictions": best}, ensure_ascii=False))
             else:
-                print(source, *(f"  {probability:6.1%}  {label}" for label, probability in ranked), sep="\n")
+                click.echo(
+                    "\n".join([str(source), *(f"  {probability:6.1%}  {label}" for label, probability in ranked)])
+                )
             if overlays:
                 from hitagu_lib.viz.overlay import overlay_video
 
                 running = overlay_video(
                     source, overlays[source], model, cfg.data, classes,
-                    window=args.window, fps=args.fps, frames_at_once=cfg.eval.frames_at_once, progress=True,
+                    window=window, fps=fps, frames_at_once=cfg.eval.frames_at_once, progress=True,
                 )  # fmt: skip
-                print(f"hitagu: wrote {overlays[source]}", file=sys.stderr)  # standard output is the predictions'
+                # Standard output is for the predictions.
+                click.echo(f"hitagu: wrote {overlays[source]}", err=True)
                 attention = running.spatial_map is not None or running.reads is not None
-        except HitaguError as error:
-            failed += 1
-            print(f"hitagu: {error}", file=sys.stderr)
+        except (HitaguError, PermissionError) as error:
+            code = 1
+            click.echo(f"hitagu: {reason(error)}", err=True)
     if not attention:
-        print(
-            f"hitagu: this network ({cfg.model.temporal}) has no attention to draw: its prediction alone",
-            file=sys.stderr,
+        click.echo(
+            f"hitagu: this network ({cfg.model.temporal}) has no attention to draw: its prediction alone", err=True
         )
-    return 1 if failed else 0
+    return code
 
 
-def _overlay_files(args: argparse.Namespace) -> dict[Path, Path]:
-    """Where each source's overlay goes; options that do not fit end as argparse ends them."""
+def _overlay_files(sources: Sequence[Path], out: Path) -> dict[Path, Path]:
+    """Return the overlay's file for each source. Raise UsageError for a file that cannot be written, or would replace a source."""
     from hitagu_lib.media.ffmpeg import VIDEO_SUFFIXES
 
-    out: Path = args.overlay
     if out.suffix.lower() == ".mp4" and not out.is_dir():
-        if len(args.sources) > 1:
-            args.parser.error(f"--overlay {out}: one file for {len(args.sources)} videos; give a folder")
-        files = {args.sources[0]: out}
+        if len(sources) > 1:
+            raise click.UsageError(f"--overlay {out}: one file for {len(sources)} videos; give a folder")
+        files = {sources[0]: out}
     elif out.suffix.lower() in VIDEO_SUFFIXES and not out.is_dir():
-        args.parser.error(f"--overlay {out}: overlays are MP4; give a name that ends in .mp4, or a folder")
+        raise click.UsageError(f"--overlay {out}: overlays are MP4; give a name that ends in .mp4, or a folder")
     else:
         files = {}
-        for source in args.sources:
+        for source in sources:
             name = source.resolve().name if source.is_dir() else source.stem
             files[source] = out / f"{name}.overlay.mp4"
             if len(set(files.values())) < len(files):
-                args.parser.error(f"--overlay {out}: {source} and another FILE would both become {files[source]}")
+                raise click.UsageError(f"--overlay {out}: {source} and another FILE would both become {files[source]}")
     for source, file in files.items():
-        if file.exists() and any(file.samefile(other) for other in args.sources if other.exists()):
-            args.parser.error(f"--overlay {file}: would replace the video itself; give another name than {source}")
+        if file.exists() and any(file.samefile(other) for other in sources if other.exists()):
+            raise click.UsageError(f"--overlay {file}: would replace the video itself; give another name than {source}")
     return files
 
 
-def _rate(text: str) -> float:
-    try:
-        rate = float(text)
-    except ValueError:
-        rate = 0.0
-    if not 0 < rate <= 1000:
-        raise argparse.ArgumentTypeError(f"found {text!r}, expected frames a second, above 0 to 1000")
-    return rate
+@click.command
+@checkpoint_option
+@click.option("--out", type=PATH, required=True, metavar="FILE", help="The file to write, .onnx or .pt2.")
+@click.option("--num-frames", type=COUNT, metavar="T", help="Frames per clip.  [default: as in training]")
+@click.option("--image-size", type=COUNT, metavar="PIXELS", help="Side of a frame.  [default: as in training]")
+def export(checkpoint: Path, out: Path, num_frames: int | None, image_size: int | None) -> int:
+    """Write a trained network as ONNX or .pt2.
+
+    The file runs without this library: ONNX, or torch.export's .pt2. It takes x (B, T, 3, H, W), normalised, and t (B, T); B is free, T and
+    H = W are fixed. The export checks it against the network; it carries the class labels and the parameters.
+
+    \b
+    hitagu export --checkpoint outputs/mini/checkpoints/last.pt --out model.onnx
+    """
+    from hitagu_lib.inference.export import export_checkpoint
+
+    cfg, difference = export_checkpoint(checkpoint, out, num_frames, image_size)
+    T, S = cfg.data.num_frames, cfg.data.image_size
+    click.echo(f"{out}: x (B, {T}, 3, {S}, {S}), t (B, {T}); its logits are within {difference:.0e} of the network's")
+    return 0

@@ -1,63 +1,86 @@
-"""The command line: `hitagu prepare | extract | index | split | train | evaluate | predict | export | report | checkpoints`, also as
-`python -m hitagu_lib`.
+"""The command line, `hitagu` or `python -m hitagu_lib`.
 
-Each command is a pair of functions: `add_<command>` declares its options, `_<command>` does the work and returns the exit
-code. What is heavy is imported in the second one, so that `hitagu --help` answers at once.
+    main.py      the group; turns errors into messages and exit codes
+    data.py      prepare, extract, index, split
+    train.py     train, checkpoints
+    evaluate.py  evaluate, predict, export
+    report.py    report
 
-Exit codes: 0 done; 1 done, but data failed or has faults, each named; 2 not done, with the reason on standard error;
-130 stopped with Ctrl-C, and of `train` 143 with SIGTERM, 138 with SIGUSR1: the same command goes on from there;
-141 whoever read the output has left.
+A command is a function that returns its exit code. It imports what it needs itself, so that `hitagu --help` need not wait for torch.
+
+Exit codes: 0 done; 1 done, but some data failed or has faults, each named; 2 not done, with the reason on standard error; 130 stopped by
+Ctrl-C, and for `train` also 143 by SIGTERM and 138 by SIGUSR1 (the same command resumes the work); 141 the reader of the output has left.
 """
 
 from __future__ import annotations
 
-import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
 
+import click
+
 from hitagu_lib import __version__
-from hitagu_lib.cli.checkpoints import add_checkpoints
-from hitagu_lib.cli.data import add_extract, add_index, add_prepare, add_split
-from hitagu_lib.cli.evaluate import add_evaluate, add_predict
-from hitagu_lib.cli.export import add_export
-from hitagu_lib.cli.report import add_report
-from hitagu_lib.cli.train import add_train
+from hitagu_lib.cli.data import extract, index, prepare, split
+from hitagu_lib.cli.evaluate import evaluate, export, predict
+from hitagu_lib.cli.options import Group, reason
+from hitagu_lib.cli.report import report
+from hitagu_lib.cli.train import checkpoints, train
 from hitagu_lib.errors import HitaguError
-from hitagu_lib.training.signals import Stopped
+
+
+class Commands(Group):
+    """A group that turns errors into one-line messages and exit codes."""
+
+    def invoke(self, ctx: click.Context) -> int:
+        try:
+            code = int(super().invoke(ctx))
+            sys.stdout.flush()
+            return code
+        except BrokenPipeError:  # the reader has left, as `head` does
+            # Otherwise Python's last flush would fail as well.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 141
+        except (HitaguError, OSError) as error:
+            if isinstance(error, OSError) and error.filename is None:  # not about one of the user's files
+                raise
+            click.echo(f"hitagu: {reason(error)}", err=True)
+            return 2
+        except KeyboardInterrupt as stop:
+            # training.signals.Stopped brings an exit code and its own message, empty in all processes but one. Importing it here would
+            # import torch.
+            stopped: int | None = getattr(stop, "exit_code", None)
+            message = "stopped; the same command resumes the work" if stopped is None else str(stop)
+            if message:
+                click.echo(f"hitagu: {message}", err=True)
+            return stopped or 130
+
+
+@click.group(
+    cls=Commands,
+    commands=[prepare, extract, index, split, train, checkpoints, evaluate, predict, export, report],
+    context_settings={"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 100},
+    epilog='Tab completion: put `eval "$(_HITAGU_COMPLETE=bash_source hitagu)"` into ~/.bashrc (zsh: zsh_source, ~/.zshrc).',
+)
+@click.version_option(__version__, message=f"hitagu-net {__version__}")
+def cli() -> None:
+    """Human action recognition, from videos to a trained network.
+
+    \b
+    hitagu prepare mini                                  # make a small data set
+    hitagu train --params params/mini.yaml               # train on it
+    hitagu predict new.mp4 --checkpoint outputs/mini/checkpoints/last.pt
+    """
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; return its exit code. Wrong options end in SystemExit(2), as argparse has it."""
-    parser = argparse.ArgumentParser(
-        prog="hitagu", description="Human action recognition, from videos to a trained network."
-    )
-    parser.add_argument("--version", action="version", version=f"hitagu-net {__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for add in (
-        add_prepare, add_extract, add_index, add_split, add_train, add_evaluate, add_predict, add_export, add_report, add_checkpoints
-    ):  # fmt: skip
-        add(commands)
-    args = parser.parse_args(argv)
+    """Run one command and return its exit code. Wrong options raise SystemExit(2)."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A name or label that standard output cannot encode is shown as \udcff; it must not end the command.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        code = int(args.run(args))
-        sys.stdout.flush()
-        return code
-    except BrokenPipeError:  # whoever read the output has left, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python's last flush would fail as well
-        return 141
-    except HitaguError as error:
-        print(f"hitagu: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        if error.filename is None:  # not about a file of the user's
-            raise
-        print(f"hitagu: {error.filename}: {error.strerror}", file=sys.stderr)
-        return 2
-    except Stopped as stopped:
-        if str(stopped):  # of several processes, one speaks
-            print(f"hitagu: {stopped}", file=sys.stderr)
-        return stopped.exit_code
-    except KeyboardInterrupt:
-        print("hitagu: stopped; the same command goes on from here", file=sys.stderr)
-        return 130
+        return int(cli.main(argv, prog_name="hitagu", standalone_mode=False) or 0)
+    except click.UsageError as error:
+        error.show()
+        raise SystemExit(error.exit_code) from None

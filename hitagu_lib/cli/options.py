@@ -1,33 +1,66 @@
-"""What several commands share."""
+"""Types, options and reports that several commands share."""
 
 from __future__ import annotations
 
-import argparse
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
-Commands = argparse._SubParsersAction  # the type of add_subparsers(); argparse has no public name for it
+import click
+
+from hitagu_lib.errors import HitaguError
+
+Command = TypeVar("Command", bound=Callable[..., int])
+
+PATH = click.Path(path_type=Path, readable=False)
+"""Any path: whether it exists and can be read is the library's to say, in its own words."""
+COUNT = click.IntRange(min=1)
 
 SHOWN = 10
-"""How many of many failures are spelled out; the manifest has all."""
+"""The number of failures that are printed; the manifest lists all."""
 
 
-def add_checkpoint(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--checkpoint", type=Path, required=True, metavar="FILE", help="such as outputs/mini/checkpoints/last.pt"
-    )
+class Group(click.Group):
+    """A group whose help lists the commands in the order of their definition."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
 
 
-def add_recipe(parser: argparse.ArgumentParser, such_as: str) -> None:
-    """The parameters: a file, and single values on top, `such_as`."""
-    parser.add_argument("--params", default="params/mini.yaml", metavar="FILE", help="(default: %(default)s)")
-    parser.add_argument("--overrides", default="", metavar="TEXT", help=f'such as "{such_as}"')
+checkpoint_option = click.option(
+    "--checkpoint", type=PATH, required=True, metavar="FILE", help="A checkpoint, such as outputs/mini/checkpoints/last.pt."
+)  # fmt: skip
 
 
-def add_workers(parser: argparse.ArgumentParser, what: str) -> None:
-    parser.add_argument("--workers", type=at_least_one, metavar="N", help=f"{what} (default: one a core)")
+def overrides_option(example: str) -> Callable[[Command], Command]:
+    return click.option(
+        "--overrides", default="", show_default=False, metavar="TEXT", help=f'Parameters to change, such as "{example}".'
+    )  # fmt: skip
 
 
-def at_least_one(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and int(text) >= 1):
-        raise argparse.ArgumentTypeError(f"found {text!r}, expected a whole number of at least 1")
-    return int(text)
+def recipe_options(example: str) -> Callable[[Command], Command]:
+    """The parameters: a file, and single values on top."""
+
+    def add(command: Command) -> Command:
+        params = click.option("--params", type=PATH, default="params/mini.yaml", metavar="FILE", help="The parameters.")
+        return params(overrides_option(example)(command))
+
+    return add
+
+
+def workers_option(what: str) -> Callable[[Command], Command]:
+    return click.option("--workers", type=COUNT, metavar="N", help=f"{what}.  [default: one per core]")
+
+
+def reason(error: HitaguError | OSError) -> str:
+    return f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
+
+
+def failed(failures: Sequence[str], summary: str) -> int:
+    """Print the first failures and a summary to standard error. Return the exit code: 1, or 0 without failures."""
+    if not failures:
+        return 0
+    for failure in failures[:SHOWN]:
+        click.echo(failure, err=True)
+    click.echo(f"hitagu: {summary}", err=True)
+    return 1

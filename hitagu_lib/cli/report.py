@@ -2,76 +2,74 @@
 
 from __future__ import annotations
 
-import argparse
 import json
+from pathlib import Path
 
-from hitagu_lib.cli.options import Commands, add_recipe, at_least_one
+import click
 
-
-def add_report(commands: Commands[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser(
-        "report",
-        help="tell what a recipe's model costs; compare two evaluations",
-        description="Report on a recipe, or on results.",
-    )
-    reports = parser.add_subparsers(title="reports", metavar="WHAT", required=True)
-    model = reports.add_parser(
-        "model",
-        help="multiply-adds and parameters by module",
-        description="Multiply-adds for one view and parameters of the recipe's model, by module and in total. Needs neither data "
-        "nor weights nor a network.",
-    )
-    add_recipe(model, "model.temporal=tsm")
-    model.add_argument(
-        "--classes", type=at_least_one, metavar="N",
-        help="number of classes (default: the lines of the recipe's classes.txt; where that is not there, 174)",
-    )  # fmt: skip
-    model.add_argument("--json", action="store_true", help="one JSON object: gflops, params_millions, modules, ...")
-    model.set_defaults(run=_report_model)
-    lists = reports.add_parser(
-        "lists",
-        help="clips a class, duplicates, videos in training and validation",
-        description="Count the clips of each class in the recipe's two lists, and find clips that a list has twice and videos that both "
-        "lists have (by path; in lists of Kinetics also by YouTube id). The exit code is 1 where there are any.",
-    )
-    add_recipe(lists, "data.val_list=test.csv")
-    lists.add_argument("--json", action="store_true", help="one JSON object, with every class, duplicate and leak")
-    lists.set_defaults(run=_report_lists)
-    compare = reports.add_parser(
-        "compare",
-        help="two evaluations, video by video",
-        description="Compare top-1 of two evaluations over the videos that both scored: how many only one has right, the difference with "
-        "its interval, McNemar's exact test. Both must be of the same list.",
-    )
-    for name in ("a", "b"):
-        compare.add_argument(
-            name, metavar=name.upper(), help="what `hitagu evaluate` wrote: a folder, or its scores.npz"
-        )
-    compare.add_argument("--json", action="store_true", help="one JSON object: difference, interval, p, ...")
-    compare.set_defaults(run=_report_compare)
+from hitagu_lib.cli.options import COUNT, PATH, Group, recipe_options
 
 
-def _report_model(args: argparse.Namespace) -> int:
+@click.group(cls=Group)
+def report() -> None:
+    """Report model costs, faults in lists, or a comparison."""
+
+
+@report.command
+@recipe_options("model.temporal=tsm")
+@click.option(
+    "--classes", type=COUNT, metavar="N",
+    help="Number of classes.  [default: as many as the recipe's classes.txt has lines, or 174 without that file]",
+)  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object: gflops, params_millions, modules, ...")
+def model(params: Path, overrides: str, classes: int | None, as_json: bool) -> int:
+    """Count multiply-adds and parameters by module.
+
+    The multiply-adds are those of one view. The command needs neither data nor weights, and downloads nothing.
+
+    \b
+    hitagu report model --params params/ssv2.yaml --overrides model.temporal=tsm
+    """
     from hitagu_lib.config import load_config
     from hitagu_lib.models.cost import model_report, model_report_text
 
-    report = model_report(load_config(args.params, args.overrides), args.classes)
-    print(json.dumps(report, indent=2) if args.json else model_report_text(report))
+    found = model_report(load_config(params, overrides), classes)
+    click.echo(json.dumps(found, indent=2) if as_json else model_report_text(found))
     return 0
 
 
-def _report_lists(args: argparse.Namespace) -> int:
+@report.command
+@recipe_options("data.val_list=test.csv")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object with every class, duplicate and leak.")
+def lists(params: Path, overrides: str, as_json: bool) -> int:
+    """Count clips per class; find duplicates and leaks.
+
+    A duplicate is a clip that one list has twice. A leak is a video that both the training and the validation list have: by path, and for
+    Kinetics also by YouTube id. The exit code is 1 if there are any.
+    """
     from hitagu_lib.config import load_config
     from hitagu_lib.prepare.audit import audit_lists, audit_text, is_clean
 
-    report = audit_lists(load_config(args.params, args.overrides).data)
-    print(json.dumps(report, indent=2, ensure_ascii=False) if args.json else audit_text(report))
-    return 0 if is_clean(report) else 1
+    found = audit_lists(load_config(params, overrides).data)
+    click.echo(json.dumps(found, indent=2, ensure_ascii=False) if as_json else audit_text(found))
+    return 0 if is_clean(found) else 1
 
 
-def _report_compare(args: argparse.Namespace) -> int:
+@report.command
+@click.argument("a", type=PATH)
+@click.argument("b", type=PATH)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object: difference, interval, p, ...")
+def compare(a: Path, b: Path, as_json: bool) -> int:
+    """Compare two evaluations of one list, video by video.
+
+    A and B are folders that `hitagu evaluate` wrote, or their scores.npz. Over the videos that both scored, the report counts those that
+    only one of them gets right, and gives the difference in top-1 with its interval and McNemar's exact test.
+
+    \b
+    hitagu report compare outputs/mini/evaluate-single outputs/mini/evaluate-multi
+    """
     from hitagu_lib.evaluation.mcnemar import compare_results, comparison_text
 
-    found = compare_results(args.a, args.b)
-    print(json.dumps(found, indent=2, ensure_ascii=False) if args.json else comparison_text(found))
+    found = compare_results(a, b)
+    click.echo(json.dumps(found, indent=2, ensure_ascii=False) if as_json else comparison_text(found))
     return 0

@@ -1,4 +1,4 @@
-"""benchmarks/loader.py: every way timed as often, on the same clips, and what the table tells."""
+"""benchmarks/loader.py: each way is timed equally often, on the same clips."""
 
 import json
 import subprocess
@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def test_a_small_run_writes_its_table_and_every_sample(tmp_path: Path) -> None:
     video = make_video(tmp_path / "drawn.mp4", "-c:v", "libx264", "-pix_fmt", "yuv420p", size="320x240", frames=12)
     options = ["--clips", str(video), "--rows", "8", "--rounds", "2", "--out", str(tmp_path / "cpu")]
-    command = [sys.executable, "benchmarks/loader.py", *options]
+    command = [sys.executable, "-m", "benchmarks.loader", *options]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "cpu.json").read_text())

@@ -1,4 +1,4 @@
-"""benchmarks/model.py: every network timed as often, on a machine that has little more than torch."""
+"""benchmarks/model.py: each network is timed equally often, on a machine that has little more than torch."""
 
 import json
 import subprocess
@@ -32,7 +32,7 @@ def test_a_small_run_writes_its_tables_and_every_sample(tmp_path: Path) -> None:
         "for absent in ('accelerate', 'torchmetrics', 'tqdm', 'tensorboard', 'imageio_ffmpeg', 'matplotlib', 'IPython'):\n"
         "    sys.modules[absent] = None\n"
         "sys.argv[0] = 'model.py'\n"
-        "runpy.run_path('benchmarks/model.py', run_name='__main__')"
+        "runpy.run_module('benchmarks.model', run_name='__main__')"
     )
     command = [sys.executable, "-c", bare_machine, *options, "--out", str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)

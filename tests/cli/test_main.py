@@ -1,4 +1,4 @@
-"""hitagu_lib/cli/"""
+"""The command line: options, reports, exit codes, help and completion."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import click
 import pytest
 
 from hitagu_lib import __version__
-from hitagu_lib.cli.main import main
+from hitagu_lib.cli.main import cli, main
+from hitagu_lib.inference.predict import Prediction, predict
 from hitagu_lib.media.ffmpeg import ffmpeg_path
 from hitagu_lib.runs.checkpoint import load_checkpoint
 
@@ -38,7 +42,82 @@ def test_help_answers_without_the_heavy_modules() -> None:
     assert all(command in done.stdout for command in ("prepare", "extract", "index", "report"))
 
 
-def test_the_module_runs_too() -> None:
+def test_help_lists_the_commands_in_the_order_of_use(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    lines = capsys.readouterr().out.partition("Commands:\n")[2].partition("\n\n")[0].splitlines()
+    assert [line.split()[0] for line in lines] == [
+        "prepare", "extract", "index", "split", "train", "checkpoints", "evaluate", "predict", "export", "report"
+    ]  # fmt: skip
+
+
+def commands(group: click.Group, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    for name, command in group.commands.items():
+        yield (*words, name), command
+        if isinstance(command, click.Group):
+            yield from commands(command, (*words, name))
+
+
+@pytest.mark.parametrize(("words", "command"), [pytest.param(*it, id=" ".join(it[0])) for it in commands(cli)])
+def test_every_command_explains_itself(
+    words: tuple[str, ...], command: click.Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*words, "-h"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"Usage: hitagu {' '.join(words)} [OPTIONS]")
+    assert not command.get_short_help_str(60).endswith("..."), "its line in the list of commands is not cut short"
+    for option in command.params:
+        if isinstance(option, click.Option):
+            assert option.help, option.name
+            assert option.opts[0] in shown
+
+
+def test_tab_completes_commands_and_options() -> None:
+    def complete(**variables: str) -> str:
+        command, env = [sys.executable, "-m", "hitagu_lib"], os.environ | variables
+        return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=True).stdout
+
+    assert "complete -o nosort -F _hitagu_completion hitagu" in complete(_HITAGU_COMPLETE="bash_source")
+    words = complete(_HITAGU_COMPLETE="bash_complete", COMP_WORDS="hitagu ex", COMP_CWORD="1")
+    assert words.split() == ["plain,extract", "plain,export"]
+    words = complete(_HITAGU_COMPLETE="bash_complete", COMP_WORDS="hitagu evaluate --prot", COMP_CWORD="2")
+    assert words.split() == ["plain,--protocol"]
+
+
+def test_ctrl_c_is_130(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(*args: object, **options: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("hitagu_lib.prepare.extract.extract_video", interrupted)
+    assert main(["extract", "v.mp4", str(tmp_path / "out")]) == 130
+    assert capsys.readouterr().err == "hitagu: stopped; the same command resumes the work\n"
+
+
+def test_a_name_that_standard_output_cannot_encode_is_escaped(tmp_path: Path) -> None:
+    video, out = make_video(tmp_path / "v.mp4"), tmp_path / os.fsdecode(b"out\xff")
+    command = [sys.executable, "-m", "hitagu_lib", "extract", str(video), str(out)]
+    env = os.environ | {"PYTHONIOENCODING": "utf-8:strict"}
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, f"{tmp_path}/out\\udcff: 3 frames\n"), done.stderr
+
+
+def test_predict_continues_after_a_file_without_permission(
+    untrained: Path, tiny_data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good, hidden = list((tiny_data / "frames" / "val").glob("*/*"))[:2]
+
+    def denied_once(source: Path, *args: Any) -> Prediction:
+        if source == hidden:
+            raise PermissionError(13, "Permission denied", str(source))
+        return predict(source, *args)
+
+    monkeypatch.setattr("hitagu_lib.inference.predict.predict", denied_once)
+    assert main(["predict", str(hidden), str(good), "--checkpoint", str(untrained)]) == 1
+    said = capsys.readouterr()
+    assert said.err == f"hitagu: {hidden}: Permission denied\n"
+    assert said.out.splitlines()[0] == str(good)
+
+
+def test_the_module_runs_as_the_command() -> None:
     done = subprocess.run([sys.executable, "-m", "hitagu_lib", "--version"], cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, f"hitagu-net {__version__}\n")
 
@@ -81,9 +160,7 @@ def test_one_video(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert len(list((tmp_path / "out").glob("*.jpg"))) == 6
 
 
-def test_videos_that_fail_are_named_and_the_exit_code_says_so(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_failed_videos_are_named_and_give_exit_code_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     make_video(tmp_path / "videos" / "good.mp4")
     (tmp_path / "videos" / "zero.mp4").write_bytes(b"")
     frames = tmp_path / "frames"
@@ -95,7 +172,7 @@ def test_videos_that_fail_are_named_and_the_exit_code_says_so(
     assert (frames / "failed.csv").read_text().startswith("video,reason\nzero.mp4,")
 
 
-def test_what_the_user_can_mend_is_one_message_and_exit_code_2(
+def test_an_error_of_the_user_gives_one_message_and_exit_code_2(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "classes.txt").write_text("a\n")
@@ -120,23 +197,33 @@ def test_what_the_user_can_mend_is_one_message_and_exit_code_2(
         (["extract", "v.mp4"], "expected either VIDEO OUT"),
         (["extract", "v.mp4", "out", "--root", "videos"], "expected either VIDEO OUT"),
         (["extract", "--root", "videos"], "expected either VIDEO OUT"),
-        (
-            ["extract", "--root", "v", "--out", "f", "--workers", "0"],
-            "found '0', expected a whole number of at least 1",
-        ),
-        (["index", "--root", "frames"], "one of the arguments --out --check is required"),
+        (["extract", "--root", "v", "--out", "f", "--workers", "0"], "'--workers': 0 is not in the range x>=1"),
+        (["index", "--root", "frames"], "expected one of --out and --check"),
+        (["index", "--root", "f", "--out", "o.csv", "--check", "c.csv"], "expected one of --out and --check"),
         (["index", "--root", "f", "--out", "o.csv", "--no-decode"], "--no-decode and --workers are for --check"),
         (["index", "--root", "f", "--check", "o.csv", "--relative-to", "f"], "--relative-to is for --out"),
-        (["prepare", "maxi"], "invalid choice: 'maxi'"),
-        (["evaluate"], "the following arguments are required: --checkpoint"),
-        (["evaluate", "--checkpoint", "c.pt", "--protocol", "all"], "invalid choice: 'all'"),
-        (["evaluate", "--checkpoint", "c.pt", "--clips", "0"], "found '0', expected a whole number of at least 1"),
-        (["report"], "the following arguments are required: WHAT"),
-        (["report", "model", "--classes", "0"], "found '0', expected a whole number of at least 1"),
-        ([], "required: COMMAND"),
+        (["prepare", "maxi"], "'maxi' is not one of 'mini', 'hard'"),
+        (["evaluate"], "Missing option '--checkpoint'"),
+        (
+            ["evaluate", "--checkpoint", "c.pt", "--protocol", "all"],
+            "'all' is not one of 'single', 'multi', 'tsm_twice'",
+        ),
+        (["evaluate", "--checkpoint", "c.pt", "--clips", "0"], "'--clips': 0 is not in the range x>=1"),
+        (["report"], "Usage: hitagu report [OPTIONS] COMMAND"),
+        (["report", "model", "--classes", "0"], "'--classes': 0 is not in the range x>=1"),
+        ([], "Usage: hitagu [OPTIONS] COMMAND"),
+        (["trian"], "No such command 'trian'. Did you mean 'train'?"),
+        (["index", "ssv"], "No such command 'ssv'. Did you mean 'ssv2'?"),
+        (["index", "--root", "f", "ssv2"], "options go after ssv2"),
+        (["train", "--override", "a=1"], "No such option '--override'. Did you mean '--overrides'?"),
+        (
+            ["split", "--videos", "v", "--out", "o", "--group", "g", "--groups", "g"],
+            "at most one of --group and --groups",
+        ),
+        (["split", "--videos", "v", "--out", "o", "--seed", "-1"], "'--seed': -1 is not in the range x>=0"),
     ],
 )
-def test_wrong_options(args: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_usage_errors(args: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(args)
     assert caught.value.code == 2
@@ -158,7 +245,7 @@ def test_prepare_mini(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert "seed" in capsys.readouterr().err
 
 
-def test_report_model_needs_no_data_and_no_weights(
+def test_report_model_needs_neither_data_nor_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -209,7 +296,7 @@ def test_evaluate_a_list(untrained: Path, tmp_path: Path, capsys: pytest.Capture
     (untrained.parents[1] / "params.yaml").write_text(json.dumps(load_checkpoint(untrained)["params"]))
     skipping = ["evaluate", "--checkpoint", str(untrained), "--params", str(params), "--out", str(tmp_path / "out")]
     skipping.append("--no-order-tests")
-    assert main(skipping) == 1, "data failed, each named"
+    assert main(skipping) == 1, "some videos failed"
     said = capsys.readouterr()
     assert "with frames" not in said.out
     assert said.out.startswith(f"{tmp_path / 'out'}: 2 videos, single, 1 x 1 views, mean of probabilities")
@@ -224,7 +311,7 @@ def test_evaluate_one_video(
     assert main([*command, "--protocol", "tsm_twice"]) == 0
     shown = capsys.readouterr().out.splitlines()
     assert shown[0] == f"{folder}: tsm_twice, 2 x 3 views, mean of probabilities" and len(shown) == 6
-    assert not list(untrained.parents[1].glob("evaluate-*")), "nothing is written unless --out says where"
+    assert not list(untrained.parents[1].glob("evaluate-*")), "without --out, nothing is written"
     video = make_video(tmp_path / "v.mp4", frames=6)
     assert main([*command[:-1], str(video), "--out", str(tmp_path / "out")]) == 0
     assert json.loads((tmp_path / "out" / "report.json").read_text())["num_frames"] == 6
@@ -248,7 +335,7 @@ def test_real_videos(shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert main(["index", "--check", str(train), "--root", str(frames)]) == 0
 
 
-def test_a_reader_who_leaves_is_no_error() -> None:
+def test_a_closed_pipe_is_no_error() -> None:
     command = [sys.executable, "-u", "-m", "hitagu_lib", "report", "model", "--params", "params/mini.yaml"]
     run = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert run.stdout is not None and run.stderr is not None

@@ -388,10 +388,12 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert main([*check, "--allow-unlabelled"]) == 0
     capsys.readouterr()
     for wrong, message in (
-        (["index", "--out", "o.csv"], "the following arguments are required: --root"),
+        (["index", "--out", "o.csv"], "Missing option '--root'"),
         (["index", "--root", "f", "--out", "o.csv", "--allow-unlabelled"], "--allow-unlabelled is for --check"),
-        (["index", "ssv2", "--annotations", "a"], "the following arguments are required: --labels, --frames, --out"),
-        (["index", "kinetics400"], "invalid choice: 'kinetics400'"),
+        (["index", "ssv2", "--annotations", "a"], "Missing option '--frames'"),
+        (["index", "ssv2", "--annotations", "a", "--frames", "f"], "Missing option '--out'"),
+        (["index", "ssv2", "--annotations", "a", "--frames", "f", "--out", "o.csv"], "Missing option '--labels'"),
+        (["index", "kinetics400"], "No such command 'kinetics400'"),
     ):
         with pytest.raises(SystemExit):
             main(wrong)

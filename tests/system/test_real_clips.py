@@ -1,4 +1,4 @@
-"""Videos that nobody here made: extracted, indexed, trained on for an epoch, predicted."""
+"""Real videos from other sources: extract, index, train for one epoch, predict."""
 
 import json
 import os
@@ -18,7 +18,7 @@ def hitagu(command: str) -> int:
     return main(command.split())
 
 
-def test_real_clips_go_all_the_way(
+def test_real_clips_pass_through_every_step(
     shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """An h264 MP4, a VP9 WebM that is named .mp4, and an MPEG-4 AVI."""
@@ -36,7 +36,7 @@ def test_real_clips_go_all_the_way(
     assert [(path.split("/")[1], int(label)) for path, label, _ in rows] == [
         (c, i) for i, c in enumerate(sorted(CLASSES))
     ]
-    # Frames that the files' own headers tell: 10 s at 28 fps, 4.1 s at 12, 6.6 s at 25.
+    # The files' headers say: 10 s at 28 fps, 4.1 s at 12, 6.6 s at 25.
     assert [int(n) for *_, n in rows] == pytest.approx([280, 49, 165], abs=3)
 
     Path("params.yaml").write_text(
@@ -66,7 +66,7 @@ def test_real_clips_go_all_the_way(
     assert [p["probability"] for p in folder["predictions"]] == pytest.approx(probabilities, abs=0.1)
 
 
-def test_predict_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_predict_names_a_missing_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["predict", str(tmp_path / "no.mp4"), "--checkpoint", str(tmp_path / "no.pt")]) == 2
     assert "no.pt: no such checkpoint" in capsys.readouterr().err
 
@@ -74,7 +74,7 @@ def test_predict_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixtur
 def test_every_real_clip_gets_its_overlay(
     shared_data: Path, untrained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As long as the video, at its rate; at its size but for a short side of at least 320, and the words below."""
+    """An overlay has the video's length, rate and size, except for a short side of at least 320 and the text below the picture."""
     clips = [str(shared_data / "clips" / name) for name in CLASSES.values()]
     out = tmp_path / "drawn"
     assert main(["predict", *clips, "--checkpoint", str(untrained), "--top", "1", "--overlay", str(out)]) == 0

@@ -151,8 +151,9 @@ def test_a_network_without_attention_has_its_prediction_drawn_alone(
         (["a.mp4", "sub/a.avi", "--overlay", "out"], "sub/a.avi and another FILE would both become out/a.overlay.mp4"),
         (["a.mp4", "--overlay", "sub/../a.mp4"], "would replace the video itself"),
         (["a.mp4", "--fps", "12"], "--window and --fps are for --overlay"),
-        (["a.mp4", "--overlay", "out", "--fps", "0"], "found '0', expected frames a second"),
-        (["a.mp4", "--overlay", "out", "--window", "0"], "found '0', expected a whole number of at least 1"),
+        (["a.mp4", "--overlay", "out", "--fps", "0"], "found 0, expected frames per second"),
+        (["a.mp4", "--overlay", "out", "--fps", "nan"], "found nan, expected frames per second"),
+        (["a.mp4", "--overlay", "out", "--window", "0"], "'--window': 0 is not in the range x>=1"),
     ],
 )
 def test_where_overlays_cannot_go_is_said_before_anything_is_done(

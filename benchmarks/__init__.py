@@ -1,0 +1,9 @@
+"""Measurements, each beside its peers: `python -m benchmarks.model` and so on, from the repository's root.
+
+model        networks: forward and training step
+stu          the three forms of the 3STU, beside nn.GRU
+views        scoring many views of a video, with shared and with repeated frames
+extraction   videos to frames: speed and size
+loader       loading clips from frames and from videos
+lists        opening long lists: time and memory
+"""

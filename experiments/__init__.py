@@ -1,0 +1,1 @@
+"""Grids of trainings that a chapter reports: `python -m experiments.compare`, from the repository's root."""

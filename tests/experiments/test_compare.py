@@ -1,0 +1,55 @@
+"""experiments/compare.py: each method and seed is trained once, with its own epochs, and published runs are kept."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from experiments import compare
+from hitagu_lib.config import Config, load_config
+from hitagu_lib.errors import ConfigError
+from hitagu_lib.evaluation.seeds import METHODS
+
+
+def test_only_runs_that_are_not_published_are_trained(
+    tiny_cfg: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params, out = tmp_path / "params.yaml", tmp_path / "out"
+    params.write_text(tiny_cfg.to_yaml())
+    out.mkdir()
+    epochs = {method: {"epochs": number} for number, method in enumerate(METHODS, 2)}
+    (out / "epochs.json").write_text(json.dumps(epochs))
+    trained: list[Config] = []
+
+    def train(command: list[str], **options: Any) -> None:
+        assert command[1:4] == ["-m", "hitagu_lib", "train"] and options["env"]["OMP_NUM_THREADS"] == "1"
+        cfg = load_config(command[5], command[7])
+        trained.append(cfg)
+        run = Path(cfg.run)
+        run.mkdir(parents=True)
+        (run / "params.yaml").write_text(cfg.to_yaml())
+        summary = {"seed": cfg.train.seed, "epochs": cfg.train.epochs, "val_clips": 10, "val_top1": 0.5}
+        (run / "summary.json").write_text(json.dumps(summary | {"train_cpu_seconds": 100.0}))
+        (run / "val_classes.csv").write_text('label,clips,correct\n"Moving something up",10,5\n')
+        for name in ("provenance.json", "metrics.jsonl"):
+            (run / name).write_text("{}\n")
+
+    monkeypatch.setattr(compare.subprocess, "run", train)
+    command = ["--params", str(params), "--out", str(out), "--methods", "TSM", "TSN", "--parallel", "1", "--seeds"]
+    compare.main([*command, "0", "1"])
+    assert [(cfg.model.temporal, cfg.train.seed, cfg.train.epochs) for cfg in trained] == [
+        ("tsm", 0, 4), ("tsn", 0, 6), ("tsm", 1, 4), ("tsn", 1, 6)
+    ]  # fmt: skip
+    assert sorted(folder.name for folder in out.iterdir() if folder.is_dir()) == [
+        "tsm-seed0", "tsm-seed1", "tsn-seed0", "tsn-seed1"
+    ]  # fmt: skip
+    assert "| TSM" in (out / "compare.md").read_text()
+
+    compare.main([*command, "0", "1", "2"])
+    assert [(cfg.model.temporal, cfg.train.seed) for cfg in trained[4:]] == [("tsm", 2), ("tsn", 2)]
+    with pytest.raises(ConfigError, match=r"tsm-seed0: this run was made with other parameters"):
+        compare.main([*command, "0", "--overrides", "train.lr=0.5"])
+    assert len(trained) == 6
