@@ -695,7 +695,7 @@ display(Markdown("\n".join(lines)))
 # device, so it is measured:
 #
 # ```bash
-# python benchmarks/stu.py --threads 1
+# python -m benchmarks.stu --threads 1
 # ```
 #
 # times the unit between $W_{in}$ and $W_o$ (gates, candidates, three states, mix), forward and backward, at the ResNet-50 recipes' size: one

@@ -104,8 +104,8 @@ for name, folder in FOLDERS.items():
 # They were made by
 #
 # ```bash
-# python experiments/compare.py --params params/hard.yaml --out outputs/published/hard
-# python experiments/compare.py --params params/mini.yaml --out outputs/published/mini-compare
+# python -m experiments.compare --params params/hard.yaml --out outputs/published/hard
+# python -m experiments.compare --params params/mini.yaml --out outputs/published/mini-compare
 # ```
 #
 # with `--overrides "train.precision=bf16 train.eval_every=100"` (and `eval.order_tests=false` on hard; what is only looked at costs time, too), on a CPU that computes in bfloat16; leave the precision out on one that
@@ -783,7 +783,7 @@ for name, peer, kind in BAR:
 # <details><summary>Solution</summary>
 #
 # ```bash
-# python experiments/compare.py --params params/hard.yaml --out outputs/one-direction \
+# python -m experiments.compare --params params/hard.yaml --out outputs/one-direction \
 #     --methods HiTAGU-Net TSM --seeds 0 1 \
 #     --overrides "train.both_directions=false eval.order_tests=false"
 # ```

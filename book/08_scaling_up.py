@@ -171,7 +171,7 @@ table(
 # own videos:
 #
 # ```bash
-# python benchmarks/extraction.py --clips videos/*.mp4 --out outputs/extraction
+# python -m benchmarks.extraction --clips videos/*.mp4 --out outputs/extraction
 # ```
 #
 # ### Files before bytes
@@ -226,7 +226,7 @@ for data, clip, size in STAND_INS:
 # at hand for this book yet**, and a number from a data sheet is no measurement. On your card, the same command as for the table of chapter 2a:
 #
 # ```bash
-# python benchmarks/model.py --params params/k700.yaml \
+# python -m benchmarks.model --params params/k700.yaml \
 #     --device cuda --dtype bf16 --batch 8
 # ```
 #
