@@ -1,6 +1,6 @@
 """Errors that a user can act on.
 
-The command line prints only the message of a `HitaguError` and exits with 2; anything else is a bug of ours and keeps its traceback.
+The command line prints only the message of a `HitaguError` and exits with 2; any other exception is a bug and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -9,38 +9,38 @@ from collections.abc import Sequence
 
 
 def first_of(names: Sequence[str], shown: int) -> str:
-    """The first of many names, and how many more there are, for a message in one line."""
+    """Return the first `shown` names and how many more there are, for a message of one line."""
     more = f" and {len(names) - shown} more" if len(names) > shown else ""
     return ", ".join(names[:shown]) + more
 
 
 class HitaguError(Exception):
-    """Base of every error whose message is meant for the user: where it is, what was found, what was expected, what to do."""
+    """Base class of all errors whose message is for the user: where, what was found, what was expected, what to do."""
 
 
 class ListError(HitaguError):
-    """A list of clips, a classes file or a tree of frames that is not as it should be."""
+    """A list of clips, a classes file or a folder of frames is wrong."""
 
 
 class ExtractError(HitaguError):
-    """A video that could not be turned into frames, or settings under which it cannot be."""
+    """A video cannot be extracted to frames, or not with these settings."""
 
 
 class ConfigError(HitaguError):
-    """A parameter that is unknown, of the wrong type or out of range."""
+    """A parameter is unknown, of the wrong type, out of range or in conflict with another."""
 
 
 class ClipError(HitaguError):
-    """A clip whose frames cannot be read."""
+    """A clip's frames cannot be read."""
 
 
 class WeightsError(HitaguError):
-    """Weights or a checkpoint that cannot be had or do not fit."""
+    """Weights or a checkpoint are missing, cannot be read or do not fit."""
 
 
 class ExportError(HitaguError):
-    """A network that cannot be written as asked, or whose file does not give its logits."""
+    """A network cannot be exported as asked, or the exported file gives other logits."""
 
 
 class TrainingError(HitaguError):
-    """Training that cannot go on, such as a loss that is not a number."""
+    """Training cannot continue, for instance because the loss is not a number."""

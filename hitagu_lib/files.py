@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, that one process has for itself, or that find no room; and the fields of CSV files."""
+"""Atomic writes of text, CSV and JSON; a lock for one process; clear errors when the disk is full; SHA-256; the project's root."""
 
 from __future__ import annotations
 
@@ -29,9 +29,10 @@ _log = logging.getLogger(__name__)
 
 @contextmanager
 def replacing(file: Path) -> Iterator[Path]:
-    """A path beside `file`, with its ending, to write to: it takes the file's name at the context's end, or with an error is removed."""
+    """Yield a temporary path next to `file`, with its extension; rename it to `file` on success, delete it on error."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    aside = file.with_name(f".{os.getpid()}.{file.name}")
+    # File systems allow names of 255 bytes, and `file` may need them all.
+    aside = file.with_name(f".{os.getpid()}.{os.fsdecode(os.fsencode(file.name)[-200:])}")
     try:
         yield aside
         os.replace(aside, file)
@@ -40,21 +41,21 @@ def replacing(file: Path) -> Iterator[Path]:
 
 
 def remove_asides(folder: Path) -> None:
-    """Remove what killed processes left of `replacing` in `folder`; no other process may be writing there."""
+    """Delete the temporary files that killed processes left in `folder`; no other process may be writing there."""
     for file in folder.glob(".*"):
         if re.match(r"\.\d+\.", file.name):
             file.unlink()
 
 
 def to_disk(file: IO[Any]) -> None:
-    """Flush what was written, through to the disk."""
+    """Flush what was written through to the disk."""
     file.flush()
     os.fsync(file.fileno())
 
 
 def write_atomic(file: Path, lines: Iterable[str]) -> None:
-    """Write UTF-8 text aside, then rename: readers meet the old file or the new one, never half of it."""
-    # A file name that is not UTF-8 goes out as the bytes it is.
+    """Write UTF-8 text to a temporary file, then rename it: readers see the old file or the new one, never half of it."""
+    # A file name that is not UTF-8 is written as its own bytes.
     with replacing(file) as aside, open(aside, "w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
         stream.writelines(lines)
         to_disk(stream)
@@ -82,11 +83,11 @@ def write_json(file: Path, value: object) -> None:
 
 @contextmanager
 def locked(file: Path, what: str, who: str) -> Iterator[None]:
-    """`file` locked for this process, `who`. The system drops the lock with the process, however that ends, and no process that it
-    started inherits it (POSIX record locks).
+    """Lock `file` for this process and write `who` into it.
 
-    Raises ConfigError naming `what` and the process that has it. On a file system without locks, and on Windows: a warning, and no
-    protection.
+    The lock is a POSIX record lock: the system releases it when the process ends, however it ends, and child processes do not
+    inherit it. Raises ConfigError naming `what` and the process that holds the lock. On Windows and on a file system without locks
+    it only logs a warning.
     """
     with file.open("a+", encoding="utf-8") as stream:
         try:
@@ -113,7 +114,7 @@ def locked(file: Path, what: str, who: str) -> Iterator[None]:
 
 @contextmanager
 def explained_when_full(folder: Path, advice: Callable[[], str]) -> Iterator[None]:
-    """An OSError for want of room becomes a TrainingError with the room that there is, and with what to do."""
+    """Turn an OSError for a full disk into a TrainingError that says how much space is free and gives the `advice`."""
     try:
         yield
     except OSError as error:
@@ -128,18 +129,18 @@ def explained_when_full(folder: Path, advice: Callable[[], str]) -> Iterator[Non
 
 
 def quoted(field: str) -> str:
-    """A CSV field, in quotes where it needs them."""
+    """Return a CSV field, in quotes if it needs them."""
     return '"' + field.replace('"', '""') + '"' if any(c in field for c in ',"\r\n') else field
 
 
 def file_sha256(file: Path) -> str:
-    """Of a file's content, in hexadecimal digits."""
+    """Return the SHA-256 of a file's content in hexadecimal digits."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def project_root() -> Path:
-    """The nearest folder, from the current one upwards, that holds params/ and hitagu_lib/; the current one where there is none.
+    """Return the nearest folder, from the current one upwards, that holds params/ and hitagu_lib/; without one, the current folder.
 
     A chapter may be started from the root (papermill) or from book/ (JupyterLab, nbval).
     """

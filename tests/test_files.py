@@ -65,3 +65,11 @@ def test_json_comes_back_is_read_by_people_and_holds_any_file_name(tmp_path: Pat
     text = (tmp_path / "report.json").read_text(encoding="utf-8")
     assert json.loads(text) == value
     assert text.startswith('{\n  "label": "Öffnen",\n') and text.endswith("}\n")
+
+
+@pytest.mark.parametrize("name", ["n" * 251 + ".csv", "é" * 125 + "n.csv"])
+def test_a_name_may_be_as_long_as_file_systems_allow(tmp_path: Path, name: str) -> None:
+    assert len(os.fsencode(name)) == 255
+    write_atomic(tmp_path / name, ["whole\n"])
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_text() == "whole\n"
