@@ -222,14 +222,15 @@ def test_weights_that_do_not_fit_leave_the_backbone_as_it_was(trained: torch.nn.
     ("content", "message"),
     [
         (None, r"no such file \(looked from "),
-        (b"", "cannot be read as weights"),
-        (b"<html>404</html>", "cannot be read as weights"),
+        (b"", "cannot be read as weights: it is empty"),
+        (b"<html>404</html>", "cannot be read as weights: it is a web page"),
         ([1, 2], "found list; expected a ResNet's state dict"),
         ({"state_dict": {}}, "found a mapping of state_dict; expected a ResNet's state dict"),
         (
-            {"module.conv1.weight": torch.zeros(1)},
-            r"found module\.conv1\.weight, \.\.\.; expected the names of a torchvision",
+            {"encoder.conv1.weight": torch.zeros(1)},
+            r"found encoder\.conv1\.weight, \.\.\.; expected the names of a torchvision",
         ),
+        ({"module.conv1.weight": torch.zeros(1)}, r"conv1\.weight: found shape \(1,\); expected \(64, 3, 7, 7\)"),
         ({}, r"found no key, \.\.\.; expected the names of a torchvision"),
     ],
     ids=str,
@@ -246,7 +247,7 @@ def test_files_that_hold_no_weights(content: object, message: str, tmp_path: Pat
 
 def test_a_truncated_file(file: Path) -> None:
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-    with pytest.raises(WeightsError, match=r"r18\.pt: cannot be read as weights: .*zip archive"):
+    with pytest.raises(WeightsError, match=r"r18\.pt: cannot be read as weights: .*zip archive cut short"):
         backbone(file)
 
 
