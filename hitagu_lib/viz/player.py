@@ -11,6 +11,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from importlib.resources import files
 from string import Template
 from typing import Any
 
@@ -96,66 +97,7 @@ def _data_uri(picture: Image.Image) -> str:
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-# The pictures stay white in a dark theme; all else takes the page's colours and letters, the caption too, which themes make pale. The
-# controls are hidden until the script has taken hold of them. No ids: each script finds its own player as its parent, so that any number
-# fit on a page, even of the same content. `data-lm-suppress-shortcuts` keeps JupyterLab from taking keys away from what has the focus.
-_PAGE = Template("""\
-<div class="hitagu-player" role="group" aria-label="Player: $LABEL" style="max-width: 728px; padding: 4px">
-<figure style="margin: 0">
-<img src="$PICTURE" alt="$ALT" style="display: block; max-width: 100%; height: auto; background: white">
-<figcaption aria-live="polite"
- style="margin: 0.4em 0; min-height: 1.5em; font: inherit; color: inherit; text-align: left">$CAPTION</figcaption>
-</figure>
-<div class="hitagu-player-controls" hidden>
-<div style="display: flex; flex-wrap: wrap; align-items: center; gap: 0.6em">
-<button type="button" data-lm-suppress-shortcuts="true" aria-label="previous picture" style="min-width: 2.6em">&larr;</button>
-<button type="button" data-lm-suppress-shortcuts="true" aria-label="play" style="min-width: 4.2em">play</button>
-<button type="button" data-lm-suppress-shortcuts="true" aria-label="next picture" style="min-width: 2.6em">&rarr;</button>
-<label style="display: flex; flex: 1 1 16em; align-items: center; gap: 0.6em; margin: 0"><span>$LABEL</span>
-<input type="range" data-lm-suppress-shortcuts="true" min="0" max="$LAST" value="$START" step="1" style="flex: 1; min-width: 8em"></label>
-</div>
-</div>
-<script>
-(function () {
-  const data = $DATA;
-  const root = document.currentScript.parentElement;
-  const picture = root.querySelector("img");
-  const caption = root.querySelector("figcaption");
-  const slider = root.querySelector("input");
-  const [previous, play, next] = root.querySelectorAll("button");
-  const last = data.pictures.length - 1;
-  let timer = null;
-  function show(i) {
-    i = Math.min(Math.max(i, 0), last);
-    slider.value = i;
-    picture.src = data.pictures[i];
-    caption.textContent = data.captions[i];
-    slider.setAttribute("aria-valuetext", data.captions[i]);
-  }
-  function stop() {
-    clearInterval(timer);
-    timer = null;
-    play.textContent = "play";
-    play.setAttribute("aria-label", "play");
-    caption.setAttribute("aria-live", "polite");
-  }
-  function step() {
-    show(Number(slider.value) + 1);
-    if (Number(slider.value) === last) stop();
-  }
-  slider.addEventListener("input", function () { stop(); show(Number(slider.value)); });
-  previous.addEventListener("click", function () { stop(); show(Number(slider.value) - 1); });
-  next.addEventListener("click", function () { stop(); show(Number(slider.value) + 1); });
-  play.addEventListener("click", function () {
-    if (timer !== null) return stop();
-    if (Number(slider.value) === last) show(0);
-    caption.setAttribute("aria-live", "off");
-    play.textContent = "pause";
-    play.setAttribute("aria-label", "pause");
-    timer = setInterval(step, $STEP);
-  });
-  show(Number(slider.value));
-  root.querySelector(".hitagu-player-controls").hidden = false;
-})();
-</script>
-</div>""")
+# The pictures stay white in a dark theme; everything else, captions included, takes the page's colours and fonts. The controls stay hidden
+# until the script runs. There are no ids: each script finds its own player as its parent, so any number of players fit on a page, even with
+# equal content. `data-lm-suppress-shortcuts` keeps JupyterLab from taking keys away from the control that has the focus.
+_PAGE = Template(files(__package__).joinpath("player.html").read_text(encoding="utf-8").rstrip("\n"))
