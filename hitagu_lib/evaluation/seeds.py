@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from hitagu_lib.config import Config, load_config
 from hitagu_lib.errors import ConfigError
 from hitagu_lib.runs.run_dir import changed_params
@@ -155,39 +157,48 @@ def spread(values: Sequence[float]) -> str:
 
 
 def methods_table(runs: Sequence[PublishedRun]) -> list[str]:
-    """Lines of Markdown, a method a row: mean and standard deviation over seeds, each seed, epochs, time."""
-    lines = [
-        "| method | seeds | validation top-1, mean ± sd (%) | each seed (%) | epochs | training, processor seconds |",
-        "|---|---:|---:|---|---:|---:|",
-    ]
+    """Return the lines of a Markdown table, one row per method: mean and standard deviation over seeds, each seed, epochs, time."""
+    rows = []
     for method, top1 in by_method(runs).items():
         summaries = [run.summary for run in runs if run.method == method]
         seconds = statistics.mean(summary["train_cpu_seconds"] for summary in summaries)
         each = ", ".join(f"{value:.1f}" for value in top1)
         epochs = "/".join(str(n) for n in sorted({summary["epochs"] for summary in summaries}))
-        lines.append(f"| {method} | {len(top1)} | {spread(top1)} | {each} | {epochs} | {seconds:.0f} |")
-    return lines
+        rows.append((method, f"{len(top1)}", spread(top1), each, epochs, f"{seconds:.0f}"))
+    left = ("method", "each seed (%)")
+    columns = [
+        "method",
+        "seeds",
+        "validation top-1, mean ± sd (%)",
+        "each seed (%)",
+        "epochs",
+        "training, processor seconds",
+    ]
+    return _markdown(pd.DataFrame(rows, columns=columns), left)
 
 
 def kinds_table(runs: Sequence[PublishedRun]) -> list[str]:
-    """Lines of Markdown, a kind of class a row, a method a column; none where all classes are of one kind."""
+    """Return the lines of a Markdown table, one row per kind of class, one column per method; no lines if all classes are of one kind."""
     kinds = {kind: by_method(runs, kind) for kind in KINDS}
     return _spread_table("top-1 (%) on", runs, kinds) if all(kinds.values()) else []
 
 
 def classes_table(runs: Sequence[PublishedRun], labels: Iterable[str] | None = None) -> list[str]:
-    """Lines of Markdown, a class a row, a method a column; none without runs. labels: which classes, in which order; None: the runs'."""
+    """Return the lines of a Markdown table, one row per class, one column per method; no lines without runs.
+
+    labels: which classes, in which order; None: those of the runs.
+    """
     labels = dict.fromkeys(label for run in runs for label in run.classes) if labels is None else labels
     return _spread_table("class", runs, {label: by_method(runs, label=label) for label in labels}) if runs else []
 
 
 def _spread_table(title: str, runs: Sequence[PublishedRun], rows: dict[str, dict[str, list[float]]]) -> list[str]:
     methods = list(by_method(runs))
-    return [
-        f"| {title} | {' | '.join(methods)} |",
-        "|---|" + "---:|" * len(methods),
-        *(
-            f"| {name} | {' | '.join(spread(row[m]) if m in row else '-' for m in methods)} |"
-            for name, row in rows.items()
-        ),
-    ]
+    cells = [{title: name} | {m: spread(row[m]) if m in row else "-" for m in methods} for name, row in rows.items()]
+    return _markdown(pd.DataFrame(cells), left=(title,))
+
+
+def _markdown(table: pd.DataFrame, left: Sequence[str]) -> list[str]:
+    """Return a table of strings as lines of Markdown; the columns not in `left` are aligned to the right."""
+    align = ["left" if column in left else "right" for column in table.columns]
+    return table.to_markdown(index=False, disable_numparse=True, colalign=align).splitlines()
