@@ -25,9 +25,9 @@ from hitagu_lib.evaluation.protocols import Protocol, protocol, read_views
 from hitagu_lib.evaluation.results import write_results
 from hitagu_lib.evaluation.resume import PartialScores, open_folder
 from hitagu_lib.evaluation.score_list import Evaluation, score_list
-from hitagu_lib.files import file_sha256, write_atomic
+from hitagu_lib.files import file_sha256, write_json
 from hitagu_lib.inference.accelerator import make_accelerator
-from hitagu_lib.inference.predict import frame_folder, load_model
+from hitagu_lib.inference.predict import frame_folder, load_model, readable
 from hitagu_lib.models import ClipModel
 from hitagu_lib.runs.provenance import surroundings
 
@@ -76,7 +76,7 @@ def evaluate(
             "where": surroundings(str(accelerator.device))
             | {"precision": accelerator.mixed_precision, "processes": accelerator.num_processes},
         }
-        write_atomic(folder / "report.json", [json.dumps(report, indent=2, ensure_ascii=False) + "\n"])
+        write_json(folder / "report.json", report)
         partial.remove()
     accelerator.wait_for_everyone()
     written: dict[str, Any] = json.loads((folder / "report.json").read_text(encoding="utf-8"))
@@ -131,7 +131,7 @@ def evaluate_video(
     """Rank the classes for one frame folder or video file by `eval.protocol`; with `out` also written to <out>/report.json."""
     plan = protocol(cfg.data, cfg.eval)
     model, classes, accelerator = _load(cfg, checkpoint)
-    with frame_folder(source, plan.short_side) as (folder, num_frames):
+    with readable(Path(source)), frame_folder(source, plan.short_side) as (folder, num_frames):
         views = read_views(folder, num_frames, plan)
     with accelerator.autocast():
         (logits,) = score_views(model, [views], cfg.eval.frames_at_once)
@@ -147,7 +147,7 @@ def evaluate_video(
         "checkpoint": str(checkpoint),
     }
     if out is not None:
-        write_atomic(Path(out) / "report.json", [json.dumps(report, indent=2, ensure_ascii=False) + "\n"])
+        write_json(Path(out) / "report.json", report)
     return report
 
 

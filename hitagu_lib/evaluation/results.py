@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.lib.npyio import NpzFile
 from torch import Tensor
 
 from hitagu_lib.data.clip_list import ClipList
@@ -31,7 +32,7 @@ from hitagu_lib.evaluation.metrics import accuracy_by_views, confusion_matrix
 from hitagu_lib.evaluation.protocols import Protocol
 from hitagu_lib.evaluation.score_list import Evaluation
 from hitagu_lib.evaluation.scores import ORDERS, Scores
-from hitagu_lib.files import quoted, replacing, write_atomic
+from hitagu_lib.files import replacing, write_csv
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def read_results(source: str | Path) -> Results:
     file = Path(source)
     file = file / "scores.npz" if file.is_dir() else file
     try:
-        with np.load(file) as saved:
+        with _scores_npz(file) as saved:
             parts = {name: saved[name] for name in saved.files if name != "view_logits"}
     except FileNotFoundError:
         raise ConfigError(
@@ -88,6 +89,13 @@ def read_results(source: str | Path) -> Results:
         str(parts["average"]),
         int(parts["listed"]),
     )
+
+
+def _scores_npz(file: Path) -> NpzFile:
+    saved = np.load(file)
+    if not isinstance(saved, NpzFile):
+        raise ValueError("found one array, expected an archive of several")
+    return saved
 
 
 def write_results(
@@ -119,25 +127,25 @@ def write_results(
 
 def _write_predictions(file: Path, scores: Scores, clips: ClipList) -> None:
     best = scores.logits.max(1)
-    rows = zip(scores.rows.tolist(), scores.labels.tolist(), best.indices.tolist(), best.values.tolist(), strict=True)
-    lines = (
-        f"{row},{quoted(clips.path(row))},{quoted(clips.classes[label])},{quoted(clips.classes[predicted])},{score:.6g}\n"
-        for row, label, predicted, score in rows
+    found = zip(scores.rows.tolist(), scores.labels.tolist(), best.indices.tolist(), best.values.tolist(), strict=True)
+    rows = (
+        (row, clips.path(row), clips.classes[label], clips.classes[predicted], f"{score:.6g}")
+        for row, label, predicted, score in found
     )
-    write_atomic(file, ["row,path,label,predicted,score\n", *lines])
+    write_csv(file, rows, ["row", "path", "label", "predicted", "score"])
 
 
 def _write_classes(file: Path, confusion: Indices, classes: Sequence[str], partner: Indices) -> None:
-    lines = ["label,videos,correct,accuracy,called,partner,called_partner\n"]
+    rows = []
     for c, label in enumerate(classes):
         videos, correct, p = int(confusion[c].sum()), int(confusion[c, c]), int(partner[c])
         accuracy = f"{correct / videos:.4f}" if videos else ""
-        pair = f"{quoted(classes[p])},{confusion[c, p]}" if p != c else ","
-        lines.append(f"{quoted(label)},{videos},{correct},{accuracy},{confusion[:, c].sum()},{pair}\n")
-    write_atomic(file, lines)
+        pair = (classes[p], confusion[c, p]) if p != c else ("", "")
+        rows.append((label, videos, correct, accuracy, confusion[:, c].sum(), *pair))
+    write_csv(file, rows, ["label", "videos", "correct", "accuracy", "called", "partner", "called_partner"])
 
 
 def _write_confusion(file: Path, confusion: Indices, classes: Sequence[str]) -> None:
-    labels = [quoted(label) for label in classes]
-    lines = (f"{label},{','.join(map(str, row))}\n" for label, row in zip(labels, confusion.tolist(), strict=True))
-    write_atomic(file, [f"label,{','.join(labels)}\n", *lines])
+    write_csv(
+        file, ([label, *row] for label, row in zip(classes, confusion.tolist(), strict=True)), ["label", *classes]
+    )

@@ -12,6 +12,7 @@ import json
 import logging
 import shutil
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +32,15 @@ def open_folder(folder: Path, settings: dict[str, Any]) -> None:
     """Make the folder; where its scores are of other settings, empty it first, and warn. One process does this, before the others look."""
     file = folder / "settings.json"
     settings = json.loads(json.dumps(settings))  # tuples become lists, as they will be read
-    there = json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+    there: Any = None
+    if file.exists():
+        try:
+            there = json.loads(file.read_text(encoding="utf-8"))
+        except ValueError:  # emptied or filled with NULs by a power cut
+            _log.warning("%s: cannot be read: scoring starts anew", file)
     if there == settings:
         return
-    if there is not None:
+    if isinstance(there, dict):
         changed = sorted(key for key in there.keys() | settings.keys() if there.get(key) != settings.get(key))
         _log.warning("%s: what is scored there is of another %s: starting anew", folder, ", ".join(changed))
     shutil.rmtree(folder, ignore_errors=True)
@@ -49,12 +55,19 @@ class PartialScores:
 
     def __init__(self, folder: Path, process: int = 0) -> None:
         self.folder, self.process = folder, process
+        self._damaged: set[Path] = set()
         self.scored: set[int] = set()  # the rows that are there, of all processes
         files = self._files()
         for file in files:
-            with np.load(file) as saved:
-                self.scored |= set(saved["rows"].tolist())
-        self._number = int(files[-1].name.partition("-")[0]) if files else 0
+            try:
+                with np.load(file) as saved:
+                    self.scored |= set(saved["rows"].tolist())
+            except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+                _log.warning("%s: cannot be read (%s): its videos are scored again", file, error)
+                self._damaged.add(file)
+        self._number = (
+            int(files[-1].name.partition("-")[0]) if files else 0
+        )  # damaged ones counted: no name is used twice
         self._waiting: list[Arrays] = []
         self._failed: dict[int, str] = {}
         self._saved = time.monotonic()
@@ -107,4 +120,4 @@ class PartialScores:
         shutil.rmtree(self.folder)
 
     def _files(self) -> list[Path]:
-        return sorted(self.folder.glob("[0-9]*-*.npz"))
+        return sorted(file for file in self.folder.glob("[0-9]*-*.npz") if file not in self._damaged)

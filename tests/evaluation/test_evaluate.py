@@ -425,3 +425,28 @@ def test_large_frames_do_not_pile_up_in_memory(
     plan = protocol(tiny_cfg.data, config(tiny_cfg, protocol="multi", clips=5).eval)
     assert read_views(tmp_path / "v", 12, plan).frames.shape == (12, 3, 36, 64)
     assert len(decoded) == 12 and most <= 2, "the one that is read, and the one before"
+
+
+@pytest.mark.parametrize("content", [b"", bytes(100), b"PK\x03\x04 half"], ids=["empty", "NULs", "half"])
+def test_what_a_power_cut_leaves_of_scored_videos_is_scored_again(
+    content: bytes, untrained: Path, tiny_cfg: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    cfg = config(tiny_cfg, frames_at_once=9)
+    for damaged in ("settings.json", "*-0.npz"):
+        out = tmp_path / damaged[0].replace("*", "scores")
+        with monkeypatch.context() as stopping, pytest.raises(Stopped):
+            stop_after(4, stopping)
+            evaluate(cfg, untrained, out)
+        (file,) = (out / "partial").glob(damaged)
+        file.write_bytes(content)
+        caplog.clear()
+        assert evaluate(cfg, untrained, out)["videos_resumed"] == 0
+        assert f"{file}: cannot be read" in caplog.text
+        assert_same_files(out, evaluate_to(cfg, untrained, tmp_path / "whole"))
+
+
+def test_a_single_array_is_no_scores_file(tmp_path: Path) -> None:
+    np.save(tmp_path / "scores.npy", np.zeros(3))
+    with pytest.raises(ConfigError, match=r"scores\.npy: cannot be read as scores\.npz: found one array"):
+        read_results(tmp_path / "scores.npy")
