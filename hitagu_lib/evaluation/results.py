@@ -1,13 +1,14 @@
-"""The result folder of an evaluation: what is written there, and reading it again.
+"""The result folder of an evaluation: write it, and read it again.
 
-    predictions.csv   row,path,label,predicted,score a video; row is the index in the list, score the predicted class's
-    classes.csv       label,videos,correct,accuracy,called,partner,called_partner a class. called: how many videos are called it; partner:
-                      what it is when played backwards, and how many of its videos are called that, both empty where there is none
-    confusion.csv     label, and a column a class: how many videos of the row's class are called the column's
-    scores.npz        of N videos, K classes, V views: rows, labels, paths (N,), scores (N, K), view_logits (N, V, K) clip by clip, with
-                      the order tests shuffled, reversed, frozen (N, K); classes (K,), clips, crops, average, listed: the list's length
-    report.json       everything that is one number or few
-    partial/          what is scored so far, while it is not finished: hitagu_lib/evaluation/resume.py
+    predictions.csv   one line per video: row,path,label,predicted,score; row is the index in the list, score the predicted class's
+    classes.csv       one line per class: label,videos,correct,accuracy,called,partner,called_partner. called: how many videos are
+                      classified as it; partner: its class when played backwards; called_partner: how many of its videos are classified
+                      as that; the last two are empty for a class without a partner
+    confusion.csv     label, and one column per class: how many videos of the row's class are classified as the column's
+    scores.npz        for N videos, K classes, V views: rows, labels, paths (N,), scores (N, K), view_logits (N, V, K) clip by clip; with
+                      order tests shuffled, reversed, frozen (N, K); classes (K,), clips, crops, average, listed: the list's length
+    report.json       single numbers and short lists
+    partial/          the scores of an unfinished evaluation: hitagu_lib/evaluation/resume.py
 
 Scores and logits are float32; those of the views take N V K x 4 bytes.
 """
@@ -37,12 +38,12 @@ from hitagu_lib.files import replacing, write_csv
 
 @dataclass(frozen=True)
 class Results:
-    """What scores.npz holds, without the logits of the views, which may be large."""
+    """The content of scores.npz except the logits of the views, which may be large."""
 
     file: Path
     scores: Scores  # of N videos
-    orders: dict[str, Scores]  # shuffled, reversed, frozen, with the order tests
-    paths: list[str]  # of the same videos, as the list has them
+    orders: dict[str, Scores]  # shuffled, reversed, frozen; only with order tests
+    paths: list[str]  # of the same videos, as written in the list
     classes: list[str]
     clips: int
     crops: int
@@ -55,12 +56,12 @@ class Results:
             return torch.from_numpy(saved["view_logits"])
 
     def by_views(self) -> list[dict[str, Any]]:
-        """Top-1 by the number of views: `metrics.accuracy_by_views`."""
+        """Return top-1 by the number of views: see `metrics.accuracy_by_views`."""
         return accuracy_by_views(self.view_logits(), self.scores.labels, self.clips, self.crops, self.average)
 
 
 def read_results(source: str | Path) -> Results:
-    """The results in an evaluation's folder, or in its scores.npz. Raises ConfigError where there are none, or of an older form."""
+    """Read the results in an evaluation's folder, or its scores.npz. Raises ConfigError if there are none or their form is an older one."""
     file = Path(source)
     file = file / "scores.npz" if file.is_dir() else file
     try:
@@ -101,7 +102,7 @@ def _scores_npz(file: Path) -> NpzFile:
 def write_results(
     folder: Path, found: Evaluation, clips: ClipList, partner: Indices, plan: Protocol, average: str
 ) -> None:
-    """Everything but report.json, each file whole or not at all."""
+    """Write every file except report.json, each atomically."""
     _write_predictions(folder / "predictions.csv", found.scores, clips)
     confusion = confusion_matrix(found.scores).numpy()
     _write_classes(folder / "classes.csv", confusion, clips.classes, partner)

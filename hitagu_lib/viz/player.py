@@ -1,6 +1,6 @@
-"""Players for the built pages: pre-rendered pictures behind a slider, in plain HTML that needs no network and no kernel.
+"""Players for the built pages: pre-rendered pictures behind a slider, in plain HTML (player.html) that needs no network and no kernel.
 
-Where scripts do not run, the start picture and its caption stand there by themselves; where HTML does not either, a line of text.
+Without scripts, the start picture and its caption remain; without HTML, a line of text.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from PIL import Image
 
 from hitagu_lib.errors import ConfigError
 
-DPI = 90  # a figure of style.WIDTH then fills the text column of the built page
-STEP_MS = 800  # how long a picture stays while the player plays
+DPI = 90  # makes a figure of style.WIDTH fill the text column of the built page
+STEP_MS = 800  # how long each picture stays while the player plays
 
 
 @dataclass(frozen=True)
 class Player:
-    """What `player` returns; a notebook shows it as HTML. `repr` is what is shown where only text is."""
+    """The result of `player`. A notebook shows it as HTML; `repr` is the fallback for plain text."""
 
     html: str
     text: str
@@ -48,11 +48,11 @@ def player(
     alt: str,
     start: int = 0,
 ) -> Player:
-    """A slider with buttons over pictures that are drawn already; the same content gives the same HTML.
+    """Return a slider with buttons over finished pictures; equal content gives equal HTML.
 
-    figures: matplotlib Figures, which are closed, or uint8 (H, W, 3) RGB arrays. captions: one a picture. label: what the slider
-    moves along. alt: what the pictures show, in words. start: the picture shown first, and the only one where scripts do not run.
-    Raises ConfigError on no figures, another number of captions, a start beyond them, or an array that is no picture.
+    figures: matplotlib Figures, which are closed, or uint8 (H, W, 3) RGB arrays. captions: one per picture. label: what the slider
+    moves along. alt: the pictures' content, in words. start: the picture shown first, and the only one if scripts do not run.
+    Raises ConfigError for no figures, another number of captions, a start out of range, or an array that is no picture.
     """
     figures, captions = list(figures), list(captions)
     if not figures or len(figures) != len(captions):
@@ -70,7 +70,7 @@ def player(
         LAST=len(pictures) - 1,
         START=start,
         STEP=STEP_MS,
-        # "<" can begin what ends or hides a script, wherever it stands in it.
+        # A "<" anywhere in a script can start a sequence that ends or hides it.
         DATA=json.dumps({"pictures": pictures, "captions": captions}).replace("<", "\\u003c"),
     )
     text = f"[player over {label}, {len(pictures)} pictures: {alt}; shown first: {captions[start]}]"

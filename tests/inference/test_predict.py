@@ -1,4 +1,4 @@
-"""One video in, ranked labels out: from a video file and from a frame folder, with what validation would have seen."""
+"""Ranked labels for one video file or frame folder, from the frames that validation would use."""
 
 import dataclasses
 import errno
@@ -28,7 +28,7 @@ def checkpoint(tiny_cfg: Config) -> Path:
     return Path(tiny_cfg.run) / "checkpoints" / "last.pt"
 
 
-def test_a_frame_folder_is_seen_as_in_validation(checkpoint: Path, tiny_cfg: Config) -> None:
+def test_a_frame_folder_is_sampled_as_in_validation(checkpoint: Path, tiny_cfg: Config) -> None:
     model, cfg, classes = load_model(checkpoint)
     clips = open_lists(tiny_cfg.data)[1]
     frames, t, _, _ = ClipDataset(clips, tiny_cfg.data, train=False)[0, 5]
@@ -49,7 +49,7 @@ def test_a_video_file_gives_what_its_frames_give(
     assert main(["extract", str(video), str(tmp_path / "frames")]) == 0
     from_video = predict(video, model, cfg.data, classes)
     from_frames = predict(tmp_path / "frames", model, cfg.data, classes)
-    # Extracted at another size (36 instead of 72 pixels), so alike, not the same.
+    # Extracted at another size (36 instead of 72 pixels), so similar, not equal.
     assert from_video.frames.shape == from_frames.frames.shape
     assert (from_video.frames.float() - from_frames.frames.float()).abs().mean() < 8
     assert main(["predict", str(video), "--checkpoint", str(checkpoint), "--top", "2"]) == 0
@@ -59,7 +59,7 @@ def test_a_video_file_gives_what_its_frames_give(
     )
 
 
-def test_what_cannot_be_predicted_is_named_and_the_rest_goes_on(
+def test_unreadable_sources_are_named_and_the_others_are_predicted(
     checkpoint: Path, tiny_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     empty, broken = tmp_path / "empty", tmp_path / "broken.mp4"
@@ -81,7 +81,7 @@ def test_what_cannot_be_predicted_is_named_and_the_rest_goes_on(
 
 
 def test_a_checkpoint_brings_its_own_weights(checkpoint: Path) -> None:
-    """Nothing is downloaded even where the run began from ImageNet's weights."""
+    """Nothing is downloaded, even if the run started from ImageNet's weights."""
     state = torch.load(checkpoint, weights_only=True)
     state["params"]["model"]["backbone"]["weights"] = "IMAGENET1K_V1"
     torch.save(state, checkpoint)
@@ -100,7 +100,7 @@ def test_a_checkpoints_path_is_enough(untrained: Path, tiny_cfg: Config) -> None
 
 
 def unreadable_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that may not be listed, also by root, whom permissions do not stop."""
+    """A folder that cannot be listed, even by root, whom permissions do not stop."""
     folder = tmp_path / "locked"
     folder.mkdir()
     (folder / "000001.jpg").touch()
@@ -124,7 +124,7 @@ def unreadable_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_a_source_that_the_system_refuses_is_named_and_the_rest_goes_on(
+def test_sources_that_the_system_refuses_are_named_and_the_others_are_predicted(
     untrained: Path, tiny_cfg: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:  # fmt: skip
     locked, whole = unreadable_folder(tmp_path, monkeypatch), open_lists(tiny_cfg.data)[1].frames_dir(0)
