@@ -1,6 +1,12 @@
 """HiTAGU-Net: the small shared library of the book.
 
 from hitagu_lib import load_config, build_model, fit, evaluate, predict
+
+cfg = load_config("params/mini.yaml")
+fit(cfg)                                                             # train; checkpoints go to outputs/mini/checkpoints
+evaluate(cfg, "outputs/mini/checkpoints/last.pt")["top1"]            # score the validation list
+predict("new.mp4", "outputs/mini/checkpoints/last.pt").labels[:5]    # rank the labels for a video
+build_model(cfg.model, num_classes=14)                               # the network alone
 """
 
 from importlib import import_module
@@ -23,3 +29,7 @@ def __getattr__(name: str) -> object:
     if name in _PUBLIC:
         return getattr(import_module(_PUBLIC[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_PUBLIC})

@@ -1,10 +1,10 @@
-"""Evaluation, after training and apart from it.
+"""Evaluation, separate from training.
 
-    scores.py     what a score is; one clip a video, as training's validation has it; frames in another order
-    views.py      several views a video, each distinct picture encoded once
-    scoring.py    every video of a list by its views, in several processes, going on where it stopped (partial.py)
-    evaluate.py   `hitagu evaluate`: the list, or one video, to the result folder (results.py) with its measures (metrics.py)
-    paired.py     `hitagu report compare`: two result folders, video by video
-
-Which frames and crops the views are: hitagu_lib/evaluation/protocols.py.
+protocols.py    which frames and crops of a video are its views
+scores.py       what a score is; one clip per video, as in validation during training; frames in another order
+multi_view.py   several views per video, each distinct picture encoded once
+score_list.py   every video of a list by its views, in several processes; resume.py continues an evaluation that was stopped
+evaluate.py     `hitagu evaluate`: a list, or one video, to a result folder (results.py) with its measures (metrics.py)
+mcnemar.py      `hitagu report compare`: two result folders, video by video
+seeds.py        published runs of several methods and seeds, and tables of them
 """

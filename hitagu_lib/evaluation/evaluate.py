@@ -1,4 +1,4 @@
-"""`hitagu evaluate`: a list, or one video, scored by a protocol; its report and files."""
+"""`hitagu evaluate`: score a list, or one video, by a protocol; write its report and files."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from hitagu_lib.evaluation.protocols import Protocol, protocol, read_views
 from hitagu_lib.evaluation.results import write_results
 from hitagu_lib.evaluation.resume import PartialScores, open_folder
 from hitagu_lib.evaluation.score_list import Evaluation, score_list
-from hitagu_lib.files import file_sha256, write_atomic
+from hitagu_lib.files import file_sha256, write_json
 from hitagu_lib.inference.accelerator import make_accelerator
-from hitagu_lib.inference.predict import frame_folder, load_model
+from hitagu_lib.inference.predict import frame_folder, load_model, readable
 from hitagu_lib.models import ClipModel
 from hitagu_lib.runs.provenance import surroundings
 
@@ -37,13 +37,14 @@ def evaluate(
 ) -> dict[str, Any]:
     """Score the videos of `data.val_list` by `eval.protocol`; write and return the report.
 
-    The network is the checkpoint's, the data, T among them, and the protocol are `cfg`'s. The files that are written to `out` (else
-    <run folder>/evaluate-<protocol>/) are listed in hitagu_lib/evaluation/results.py; the report is the last. An evaluation that was
-    stopped goes on where it stopped. Under torchrun every process scores its share; the files are those that one process writes.
+    The network comes from the checkpoint; the data, including T, and the protocol come from `cfg`. hitagu_lib/evaluation/results.py lists
+    the files that are written to `out` (default: <run folder>/evaluate-<protocol>/); the report is written last. Run again, a stopped
+    evaluation continues where it stopped. Under torchrun every process scores its share; the files equal those of a single process.
 
-    Accuracy is that of the videos that could be read, and beside it with those that could not counted as wrong ("..._of_listed").
-    Calibration is of probabilities: of the mean of the views' with `eval.average: probabilities`, with `logits` of the softmax of the mean.
-    Raises ConfigError where the checkpoint's classes are not the list's, ListError and ClipError where data are not as they should be.
+    Accuracy is over the videos that could be read; the values "..._of_listed" count the others as wrong. Calibration uses the mean of the
+    views' probabilities with `eval.average: probabilities`, and the softmax of their mean logits with `logits`.
+    Raises WeightsError if the checkpoint cannot be used, ConfigError if its classes are not the list's, ListError and ClipError for data
+    that are malformed or unreadable.
     """
     started = time.perf_counter()
     plan = protocol(cfg.data, cfg.eval)
@@ -60,7 +61,7 @@ def evaluate(
         open_folder(folder / "partial", _settings(cfg, checkpoint, accelerator))
     accelerator.wait_for_everyone()
     partial = PartialScores(folder / "partial", accelerator.process_index)
-    accelerator.wait_for_everyone()  # all have seen what is there before anything is added
+    accelerator.wait_for_everyone()  # every process has read the folder before any adds to it
     with accelerator.autocast():
         found = score_list(model, clips, plan, cfg, accelerator, partial, progress and accelerator.is_main_process)
     if found is not None:
@@ -76,7 +77,7 @@ def evaluate(
             "where": surroundings(str(accelerator.device))
             | {"precision": accelerator.mixed_precision, "processes": accelerator.num_processes},
         }
-        write_atomic(folder / "report.json", [json.dumps(report, indent=2, ensure_ascii=False) + "\n"])
+        write_json(folder / "report.json", report)
         partial.remove()
     accelerator.wait_for_everyone()
     written: dict[str, Any] = json.loads((folder / "report.json").read_text(encoding="utf-8"))
@@ -108,7 +109,7 @@ def _numbers(found: Evaluation, listed: int, partner: Indices, plan: Protocol, a
 
 
 def _settings(cfg: Config, checkpoint: str | Path, accelerator: Accelerator) -> dict[str, Any]:
-    """What scores hang on. The frames themselves are not looked into."""
+    """Return everything that the scores depend on, except the contents of the frames."""
     data, evaluation = asdict(cfg.data), asdict(cfg.eval)
     for key in ("workers", "on_bad_clip", "prepare"):
         del data[key]
@@ -128,10 +129,13 @@ def _settings(cfg: Config, checkpoint: str | Path, accelerator: Accelerator) -> 
 def evaluate_video(
     cfg: Config, checkpoint: str | Path, source: str | Path, out: str | Path | None = None
 ) -> dict[str, Any]:
-    """Rank the classes for one frame folder or video file by `eval.protocol`; with `out` also written to <out>/report.json."""
+    """Rank the classes for one frame folder or video file by `eval.protocol`; with `out`, also write <out>/report.json.
+
+    Raises WeightsError for the checkpoint, ClipError or ExtractError for a video that cannot be read.
+    """
     plan = protocol(cfg.data, cfg.eval)
     model, classes, accelerator = _load(cfg, checkpoint)
-    with frame_folder(source, plan.short_side) as (folder, num_frames):
+    with readable(Path(source)), frame_folder(source, plan.short_side) as (folder, num_frames):
         views = read_views(folder, num_frames, plan)
     with accelerator.autocast():
         (logits,) = score_views(model, [views], cfg.eval.frames_at_once)
@@ -147,18 +151,18 @@ def evaluate_video(
         "checkpoint": str(checkpoint),
     }
     if out is not None:
-        write_atomic(Path(out) / "report.json", [json.dumps(report, indent=2, ensure_ascii=False) + "\n"])
+        write_json(Path(out) / "report.json", report)
     return report
 
 
 def default_folder(checkpoint: str | Path, name: str) -> Path:
-    """Where an evaluation goes: beside the `checkpoints` folder of the run, or beside a checkpoint that was copied elsewhere."""
+    """Return where an evaluation is written: beside the run's `checkpoints` folder, or beside a checkpoint that was copied elsewhere."""
     folder = Path(checkpoint).parent
     return (folder.parent if folder.name == "checkpoints" else folder) / f"evaluate-{name}"
 
 
 def _load(cfg: Config, checkpoint: str | Path) -> tuple[ClipModel, list[str], Accelerator]:
-    """The network of a checkpoint on the best device, its classes, and what runs it in the precision of `train`."""
+    """Return a checkpoint's network on the best device, its classes, and an Accelerator with the precision of `train`."""
     accelerator = make_accelerator(cfg.train)
     model, _, classes = load_model(checkpoint)
     model = model.to(accelerator.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -1,7 +1,7 @@
-"""Two evaluations of the same videos, compared video by video: `hitagu report compare`.
+"""`hitagu report compare`: compare two evaluations of the same videos, video by video.
 
-Which of the two is right more often is told by the videos that only one of them has right. Were neither better, each of these would as
-likely be the one's as the other's: McNemar's test (1947), here exact, by the binomial distribution.
+Only the videos that exactly one of the two gets right tell which is better. If neither were better, each such video would be as likely
+to be the one's as the other's: McNemar's test (1947), here exact, by the binomial distribution.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from hitagu_lib.evaluation.results import Results, read_results
 
 
 def compare_results(a: str | Path, b: str | Path, resamples: int = RESAMPLES, seed: int = 0) -> dict[str, Any]:
-    """Compare top-1 of two result folders, or scores.npz files, over the videos that both scored; plain values alone.
+    """Compare the top-1 of two result folders, or scores.npz files, over the videos that both scored; return plain values.
 
-    "difference" is b's top-1 less a's, its interval that of a bootstrap over videos; "p" is of McNemar's exact test, two-sided.
-    Raises ConfigError where a file is not what `hitagu evaluate` writes, ListError where the two are not of the same list.
+    "difference" is b's top-1 minus a's, with a bootstrap interval over videos; "p" is from McNemar's exact test, two-sided.
+    Raises ConfigError if a file is not what `hitagu evaluate` writes, ListError if the two are not of the same list.
     """
     first, second = read_results(a), read_results(b)
     _must_be_of_one_list(first, second)
@@ -49,12 +49,12 @@ def compare_results(a: str | Path, b: str | Path, resamples: int = RESAMPLES, se
 
 
 def mcnemar(only_a: int, only_b: int) -> float:
-    """The two-sided p of McNemar's exact test, of the numbers of videos that only one of the two has right.
+    """Return the two-sided p of McNemar's exact test from the numbers of videos that only a, and only b, gets right.
 
-    Twice the chance of so uneven a split, or a more uneven one to the same side, of that many tosses of a fair coin; at most 1.
+    It is twice the probability that as many tosses of a fair coin split at least this unevenly to the same side; at most 1.
     """
     n, k = only_a + only_b, min(only_a, only_b)
-    term = tail = 1  # (n choose 0), and the sum so far: whole numbers, nothing is rounded
+    term = tail = 1  # (n choose 0), and the sum so far: integers, so nothing is rounded
     for i in range(k):
         term = term * (n - i) // (i + 1)
         tail += term
@@ -62,7 +62,7 @@ def mcnemar(only_a: int, only_b: int) -> float:
 
 
 def comparison_text(found: dict[str, Any]) -> str:
-    """The same for people."""
+    """Format the comparison as plain text."""
     a, b, (low, high) = found["a"], found["b"], found["interval"]
     return "\n".join(
         [
@@ -105,5 +105,5 @@ def _must_be_of_one_list(a: Results, b: Results) -> None:
 
 
 def _videos(results: Results) -> list[tuple[int, str, int]]:
-    """Row, path and label of each."""
+    """Return the row, path and label of each video."""
     return list(zip(results.scores.rows.tolist(), results.paths, results.scores.labels.tolist(), strict=True))

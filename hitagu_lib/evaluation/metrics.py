@@ -1,8 +1,8 @@
-"""What scores are worth: accuracies, confusion, calibration, how sure each number is, and what more views bring.
+"""Measures of scores: accuracies, confusion, calibration, their uncertainty, and the gain from more views.
 
-Accuracies, confusion and calibration are torchmetrics'. Intervals are of bootstraps over videos (Efron 1979): 2000 times as many videos as
-there are, drawn with replacement, and of the values found in those draws the middle 95 %. They tell how much a number hangs on which
-videos the list has, not on the seed of the training.
+Accuracies, confusion and calibration come from torchmetrics. Intervals come from a bootstrap over videos (Efron 1979): draw as many videos
+as there are, with replacement, 2000 times, and take the middle 95 % of the values found. They show how much a number depends on which
+videos are in the list, not on the training's seed.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ Floats = NDArray[np.float64]
 
 
 def accuracies(scores: Scores, partner: Indices, resamples: int = RESAMPLES, seed: int = 0) -> dict[str, Any]:
-    """Top-1, top-5, mean class accuracy and the confusion inside reversed pairs, each with its interval; plain values alone.
+    """Return top-1, top-5, mean class accuracy and the confusion within reversed pairs, each with its interval, as plain values.
 
-    partner (num_classes,): the class that a class is when played backwards, or itself. "reversed_pairs" is of the videos of classes that
-    have a partner: how many, the share that is named correctly, the share that is called the partner; None where there is no such video.
+    partner (num_classes,): the class that a class becomes when played backwards, or itself. "reversed_pairs" describes the videos whose
+    class has a partner: their number, the share classified correctly, the share classified as the partner; None if there are none.
     """
     labels = scores.labels.numpy()
     wanted = partner[labels]
@@ -39,7 +39,7 @@ def accuracies(scores: Scores, partner: Indices, resamples: int = RESAMPLES, see
     kinds, drawn = resample(np.stack(facts, axis=1), resamples, seed)
     label, top1, top5, paired_kind, swapped_kind = kinds.T
     member = np.eye(scores.logits.shape[1])[label]  # (kinds, num_classes)
-    with np.errstate(invalid="ignore"):  # a class, or the pairs, of which a draw has no video: NaN, and left out
+    with np.errstate(invalid="ignore"):  # NaN, and left out: a class, or the pairs, without a video in a draw
         of_class = (drawn * top1) @ member / (drawn @ member)
         called = drawn @ swapped_kind / (drawn @ paired_kind)
     found: dict[str, Any] = {
@@ -66,10 +66,10 @@ def accuracies(scores: Scores, partner: Indices, resamples: int = RESAMPLES, see
 
 
 def resample(facts: NDArray[Any], resamples: int = RESAMPLES, seed: int = 0) -> tuple[Indices, Floats]:
-    """Bootstrap draws of N videos of which `facts` (N, F), whole numbers, are known: kinds (M, F), and how many of each kind every draw
-    has (resamples, M).
+    """Draw bootstrap samples of N videos described by integers `facts` (N, F).
 
-    Videos of which the same is known are of one kind, so that a draw of N videos with replacement is one of a multinomial over the kinds.
+    Returns the distinct rows, kinds (M, F), and the count of each kind in every draw (resamples, M). Videos with equal facts are of one
+    kind, so drawing N videos with replacement is one draw of a multinomial over the kinds.
     """
     kinds, counts = np.unique(facts.astype(np.int64), axis=0, return_counts=True)
     drawn = np.random.default_rng(seed).multinomial(len(facts), counts / len(facts), size=resamples)
@@ -77,17 +77,18 @@ def resample(facts: NDArray[Any], resamples: int = RESAMPLES, seed: int = 0) -> 
 
 
 def interval(values: Floats, level: float = LEVEL) -> list[float]:
-    """The middle `level` of values (resamples,), NaN left out: its two ends."""
+    """Return the two ends of the middle `level` of values (resamples,), ignoring NaN."""
     low, high = np.nanquantile(values, [(1 - level) / 2, (1 + level) / 2])
     return [float(low), float(high)]
 
 
 def calibration(probabilities: Tensor, labels: Tensor, bins: int = BINS) -> dict[str, Any]:
-    """The expected calibration error of probabilities (N, num_classes): |confidence - accuracy| in bins of confidence, mean over videos.
+    """Return the expected calibration error of probabilities (N, num_classes).
 
-    The mean confidence stands beside it: above top-1 the network is too sure of itself, below it not sure enough.
+    It is |confidence - accuracy| by bin of confidence, mean over videos. The mean confidence is returned too: above top-1 the network is
+    overconfident, below it underconfident.
     """
-    probabilities = probabilities.clamp(0, 1)  # a mean may round to above 1, which torchmetrics would take for logits
+    probabilities = probabilities.clamp(0, 1)  # a mean may round to above 1, and torchmetrics would take it for logits
     error = multiclass_calibration_error(probabilities, labels, probabilities.shape[1], n_bins=bins, norm="l1")
     return {
         "expected_calibration_error": float(error),
@@ -97,17 +98,18 @@ def calibration(probabilities: Tensor, labels: Tensor, bins: int = BINS) -> dict
 
 
 def confusion_matrix(scores: Scores) -> Tensor:
-    """int64 (num_classes, num_classes): how many videos of class [row] are called class [column]."""
+    """Return int64 (num_classes, num_classes): how many videos of class [row] are classified as [column]."""
     matrix: Tensor = multiclass_confusion_matrix(scores.logits, scores.labels, scores.logits.shape[1])
     return matrix
 
 
 def accuracy_by_views(view_logits: Tensor, labels: Tensor, clips: int, crops: int, how: str) -> list[dict[str, Any]]:
-    """Top-1 by the number of views, from the logits (N, clips x crops, num_classes) of one pass; `how` they are averaged.
+    """Return top-1 by the number of views, from the logits (N, clips x crops, num_classes) of one pass; how: see `average_views`.
 
-    First 1, 2, ... clips of all crops, then 1, 2, ... crops of all clips. k of n clips are those numbered floor(i n / k), i < k, and the
-    same with every number moved on by 1, 2, ... modulo n: evenly spread, and each clip as often as any other, so that none, the first or
-    the middle one, stands for all. Crops alike. "top1" is the mean over these `subsets`, beside the lowest and the highest.
+    First 1, 2, ... clips with all crops, then 1, 2, ... crops with all clips. A choice of k of n clips takes the numbers floor(i n / k),
+    i < k, shifted by 0, 1, 2, ... modulo n: the choices are evenly spread and use each clip equally often, so no single clip, such as the
+    first or the middle one, stands for all. Crops are chosen alike. "top1" is the mean over these `subsets`; "lowest" and "highest" are
+    its range.
     """
     choices = [(k, crops, subsets(clips, k)) for k in range(1, clips + 1)]
     choices += [(clips, k, subsets(crops, k)) for k in range(1, crops)]
@@ -135,6 +137,6 @@ def accuracy_by_views(view_logits: Tensor, labels: Tensor, clips: int, crops: in
 
 
 def subsets(n: int, k: int) -> list[list[int]]:
-    """The evenly spread choices of k of n that `accuracy_by_views` looks at, each once."""
+    """Return the distinct, evenly spread choices of k of n that `accuracy_by_views` uses."""
     spread = np.arange(k) * n // k
     return [list(chosen) for chosen in sorted({tuple(np.sort((spread + shift) % n).tolist()) for shift in range(n)})]

@@ -1,9 +1,9 @@
-"""Scoring videos by several views each, every distinct picture encoded once.
+"""Score videos by several views each, encoding every distinct picture once.
 
     views of a video --distinct pictures--> encode_frames --gathered, clip by clip--> temporal_head -> logits (V, K) -> their average (K,)
 
-hitagu_lib/evaluation/protocols.py says what the views are. TSM mixes frames inside its backbone and has nothing to share between
-views, so its views are computed one after another.
+hitagu_lib/evaluation/protocols.py defines the views. TSM mixes frames inside its backbone and can share nothing between views, so its
+views are computed one after another.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ from hitagu_lib.models import ClipModel, FrameFeatures
 
 @torch.inference_mode()
 def score_views(model: ClipModel, videos: Sequence[Views], frames_at_once: int = 64) -> list[Tensor]:
-    """The logits of every view, float32 (V, K) for each video, by a model in evaluation mode. All views have the same T and size.
+    """Return the logits of every view, float32 (V, K) for each video, from a model in evaluation mode. All views have the same T and size.
 
-    Each distinct picture is encoded once, each distinct view goes once through the temporal half: as `score_views_plainly` within float
-    rounding. No more than `frames_at_once` pictures are in the network at a time, in either half, and no more than that, or than one view
-    with what later ones share with it where that is more, are kept as features: a feature is forgotten after its last view.
+    Each distinct picture is encoded once, and each distinct view passes once through the temporal half; the result equals that of
+    `score_views_plainly` within float rounding. At most `frames_at_once` pictures are in either half of the network at a time. At most
+    that many features are kept, or those of one view and what later views share with it if that is more; a feature is dropped after
+    its last view.
     """
     if not model.shares_frames:
         return score_views_plainly(model, videos, frames_at_once)
@@ -37,8 +38,8 @@ def score_views(model: ClipModel, videos: Sequence[Views], frames_at_once: int =
     last_view = np.zeros(table.count, np.int64)
     for view, pictures in enumerate(index):
         last_view[pictures] = view
-    kept, features = np.zeros(0, np.int64), None  # the pictures whose features are there, and these
-    place = np.zeros(table.count, np.int64)  # of a picture among them
+    kept, features = np.zeros(0, np.int64), None  # the pictures whose features are kept, and those features
+    place = np.zeros(table.count, np.int64)  # each picture's place among them
     logits, view = [], 0
     while view < len(index):
         stop, needed = view + 1, np.union1d(kept, index[view])
@@ -62,7 +63,7 @@ def score_views(model: ClipModel, videos: Sequence[Views], frames_at_once: int =
 
 @torch.inference_mode()
 def score_views_plainly(model: ClipModel, videos: Sequence[Views], frames_at_once: int = 64) -> list[Tensor]:
-    """The same by the plain loop: every view through the whole network, as many at a time as `frames_at_once` allows, at least one."""
+    """Return the same logits by the plain loop: every view through the whole network, one or more at once as `frames_at_once` allows."""
     device = next(model.parameters()).device
     table = _Pictures(videos)
     T = table.index.shape[1]
@@ -100,12 +101,14 @@ class _Pictures:
 
 
 def _distinct(index: Indices, t: Tensor) -> tuple[Indices, Tensor, Indices]:
-    """The distinct views among index (V, T), t (V, T), and which of them each view is (V,).
+    """Return the distinct views among index (V, T), t (V, T), and which of them each view is (V,).
 
-    They are sorted by their pictures, whatever the order they show them in: views of one crop follow one another, and those that share
-    pictures are near, so that few features wait for a later view.
+    They are sorted by their pictures, regardless of the pictures' order: views of one crop follow one another and views that share pictures
+    are close, so few features have to wait for a later view.
     """
-    both = np.concatenate([index, t.numpy().view(np.int32)], axis=1)  # pictures at other times are another view
+    both = np.concatenate(
+        [index, t.numpy().view(np.int32)], axis=1
+    )  # the same pictures at other times are another view
     _, first, again = np.unique(both, axis=0, return_index=True, return_inverse=True)
     index = index[first]
     order = np.lexsort(np.sort(index, axis=1).T[::-1])
@@ -117,5 +120,5 @@ def _split(numbers: Indices, size: int) -> list[Indices]:
 
 
 def average_views(logits: Tensor, how: str) -> Tensor:
-    """One score a class from the logits of a video's views: (..., V, K) -> (..., K), means of "probabilities" or of "logits"."""
+    """Average a video's views: logits (..., V, K) -> scores (..., K), the mean of "probabilities" or of "logits"."""
     return (torch.softmax(logits, dim=-1) if how == "probabilities" else logits).mean(-2)

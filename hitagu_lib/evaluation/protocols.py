@@ -1,24 +1,24 @@
-"""Which clips and which crops of a video an evaluation looks at, and reading them. A view is one clip under one crop.
+"""Which clips and crops of a video an evaluation uses, and reading them. A view is one clip under one crop.
 
     single      1 clip by segments, 1 crop in the middle
-    multi       clips evenly spread, sampled as `data.sampling` says; 10 clips x 3 crops of dense windows (Kinetics), 2 x 3 of segments
+    multi       evenly spread clips, sampled as `data.sampling` says; 10 clips x 3 crops of dense windows (Kinetics), 2 x 3 of segments
                 (Something-Something)
     tsm_twice   2 clips, the centres and the first frames of the segments, x 3 crops
 
-Nothing is drawn at random. Frames are counted from 0; N frames a video, T a clip, C clips. Where the published code differs, and from ours:
+Nothing is random. Frames are counted from 0; a video has N frames, a clip T; there are C clips. How published code differs, also from ours:
 
 Clips of segments. TSN and TSM (ops/dataset.py) take frame int(N/2T + i N/T) for i < T, the centres: `single`, and the first clip of
-`tsm_twice`; with --twice_sample also int(i N/T). TDN, which reads 5 frames at each place, has N - 4 for N, and frame 0 T times where
-N <= T + 4. We let a short video's frames repeat in order. Several clips of segments under `multi` are ours: `segment_clips`.
+`tsm_twice`; with --twice_sample also int(i N/T). TDN, which reads 5 frames at each place, uses N - 4 for N, and frame 0 T times if
+N <= T + 4. We repeat a short video's frames in order. Several clips of segments under `multi` are our own rule: `segment_clips`.
 
 Clips of windows start at c room / (C - 1), c < C. MMAction2 (SampleFrames, test_mode) counts room = N - 1 - (T - 1) stride, so that the
-last clip ends with the video: our rule, but it rounds where we round down. TSM has room = N - 64, so that with T = 8 the last frame is
-N - 8. SlowFast (get_start_end_idx) starts at c room / C, so that the last window ends room / C early. TDN starts at random. In a video
-shorter than a window MMAction2, TSM and TDN go on from its first frame; SlowFast and we repeat its last.
+last clip ends with the video; our rule is the same, but rounds down where it rounds to nearest. TSM has room = N - 64, so with T = 8 the
+last frame is N - 8. SlowFast (get_start_end_idx) starts at c room / C, so the last window ends room / C early. TDN starts at random. In a
+video shorter than a window MMAction2, TSM and TDN continue from its first frame; SlowFast and we repeat its last.
 
-Crops. SlowFast (uniform_crop) and MMAction2 (ThreeCrop) take squares as high as the short side is after scaling, 256 of 256, at the start,
-the middle and the end of the long side. SlowFast rounds the middle up, we down; MMAction2 ends a pixel early where the room is odd. With
-one crop TSM takes the central 224 of 256.
+Crops. SlowFast (uniform_crop) and MMAction2 (ThreeCrop) take squares as large as the scaled short side, 256 of 256, at the start, middle
+and end of the long side. SlowFast rounds the middle up, we round it down; MMAction2 ends one pixel early if the room is odd. With one crop
+TSM takes the central 224 of 256.
 
 The average. SlowFast and MMAction2 (average_clips: prob) average probabilities, TSM (test_models.py) logits: `eval.average`.
 """
@@ -45,15 +45,15 @@ _OWN = {
     ("multi", "segment"): (2, 3),
     ("tsm_twice", "segment"): (2, 3),
 }
-"""(protocol, sampling) -> clips and crops where nothing else is asked for."""
+"""(protocol, sampling) -> the default numbers of clips and crops."""
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """What is looked at of every video."""
+    """Which part of every video is used."""
 
     name: str
-    sampling: str  # "segment" or "dense", of the clips
+    sampling: str  # of the clips: "segment" or "dense"
     clips: int
     crops: int
     crop_size: int  # side of a crop, after the short side is resized to `short_side`
@@ -68,7 +68,7 @@ class Protocol:
         return self.clips * self.crops
 
     def clip_indices(self, num_frames: int) -> Indices:
-        """The frames of each clip of a video of `num_frames`: (clips, T)."""
+        """Return the frames of each clip of a video of `num_frames`: (clips, T)."""
         N, T = num_frames, self.num_frames
         if self.name == "tsm_twice":
             return np.stack([segment_indices(N, T), np.arange(T) * N // T])
@@ -78,9 +78,9 @@ class Protocol:
 
 
 def protocol(data: DataConfig, cfg: EvalConfig) -> Protocol:
-    """What `eval.protocol` means for these data, with `eval.clips`, `eval.crops` and `eval.crop_size` in place of its own numbers.
+    """Return what `eval.protocol` means for these data, with `eval.clips`, `eval.crops` and `eval.crop_size` replacing its defaults.
 
-    Raises ConfigError for a number of clips or crops that would make it another protocol, or crops larger than the frame.
+    Raises ConfigError for a number of clips or crops that would make it another protocol, or for crops larger than the frame.
     """
     sampling = data.sampling if cfg.protocol == "multi" else "segment"
     clips, crops = _OWN[cfg.protocol, sampling]
@@ -103,10 +103,10 @@ def protocol(data: DataConfig, cfg: EvalConfig) -> Protocol:
 
 
 def crop_corners(height: int, width: int, size: int, crops: int) -> list[tuple[int, int]]:
-    """(top, left) of `crops` squares, evenly spread along the longer side, in the middle of the shorter one.
+    """Return (top, left) of `crops` squares, evenly spread along the longer side and centred on the shorter one.
 
-    Crop m stands at floor(m room / (M - 1)), room = side - size: for three crops left, middle, right, or in an upright frame top, middle,
-    bottom. One crop stands in the middle, at floor(room / 2).
+    Crop m starts at floor(m room / (M - 1)), room = side - size: three crops are left, middle and right, or in an upright frame top, middle
+    and bottom. A single crop is central, at floor(room / 2).
     """
     top, left = (height - size) // 2, (width - size) // 2
     if crops == 1:
@@ -118,10 +118,10 @@ def crop_corners(height: int, width: int, size: int, crops: int) -> list[tuple[i
 
 @dataclass(frozen=True)
 class Views:
-    """The V = clips x crops views of one video, clip by clip. Pictures, which are crops of frames, have numbers: crop x n + frame."""
+    """The V = clips x crops views of one video, clip by clip. A picture is a crop of a frame; its number is crop x n + frame."""
 
-    frames: Tensor  # uint8 (n, 3, H, W), each frame that a clip asks for once, resized
-    corners: list[tuple[int, int]]  # (top, left) of the crops, each once
+    frames: Tensor  # uint8 (n, 3, H, W): every frame that some clip uses, once, resized
+    corners: list[tuple[int, int]]  # (top, left) of the distinct crops
     size: int  # side of the crops
     index: Indices  # (V, T), the pictures of each view
     t: Tensor  # float32 (V, T), in reference strides
@@ -135,9 +135,9 @@ class Views:
 
 
 def read_views(path: Path, num_frames: int, protocol: Protocol) -> Views:
-    """The views of a frame folder or video. Only the frames that are asked for are decoded, each once.
+    """Read the views of a frame folder or video, decoding only the frames that they use, each once.
 
-    Raises ClipError naming the file that is missing, damaged, or of another size than the rest.
+    Raises ClipError naming a file that is missing, damaged, or of another size than the others.
     """
     clips = protocol.clip_indices(num_frames)  # (C, T)
     asked = np.unique(clips).tolist()
@@ -147,10 +147,10 @@ def read_views(path: Path, num_frames: int, protocol: Protocol) -> Views:
 
 
 def arrange(frames: Tensor, clips: Indices, protocol: Protocol) -> Views:
-    """The views of frames (n, 3, H, W), which are those that `clips` (C, T) asks for, in the video's order, resized."""
+    """Return the views of frames (n, 3, H, W): those that `clips` (C, T) uses, in the video's order, resized."""
     _, where = np.unique(clips, return_inverse=True)
     places = crop_corners(frames.shape[2], frames.shape[3], protocol.crop_size, protocol.crops)
-    corners = list(dict.fromkeys(places))  # in a square frame all crops of its full height are one
+    corners = list(dict.fromkeys(places))  # in a square frame all crops of full height coincide
     crop = np.array([corners.index(place) for place in places])
     index = crop[:, None] * len(frames) + where.reshape(len(clips), 1, -1)  # (C, M, T)
     t = torch.from_numpy(clip_times(clips, protocol.ref_stride)).repeat_interleave(protocol.crops, 0)

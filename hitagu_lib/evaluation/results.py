@@ -1,13 +1,14 @@
-"""The result folder of an evaluation: what is written there, and reading it again.
+"""The result folder of an evaluation: write it, and read it again.
 
-    predictions.csv   row,path,label,predicted,score a video; row is the index in the list, score the predicted class's
-    classes.csv       label,videos,correct,accuracy,called,partner,called_partner a class. called: how many videos are called it; partner:
-                      what it is when played backwards, and how many of its videos are called that, both empty where there is none
-    confusion.csv     label, and a column a class: how many videos of the row's class are called the column's
-    scores.npz        of N videos, K classes, V views: rows, labels, paths (N,), scores (N, K), view_logits (N, V, K) clip by clip, with
-                      the order tests shuffled, reversed, frozen (N, K); classes (K,), clips, crops, average, listed: the list's length
-    report.json       everything that is one number or few
-    partial/          what is scored so far, while it is not finished: hitagu_lib/evaluation/resume.py
+    predictions.csv   one line per video: row,path,label,predicted,score; row is the index in the list, score the predicted class's
+    classes.csv       one line per class: label,videos,correct,accuracy,called,partner,called_partner. called: how many videos are
+                      classified as it; partner: its class when played backwards; called_partner: how many of its videos are classified
+                      as that; the last two are empty for a class without a partner
+    confusion.csv     label, and one column per class: how many videos of the row's class are classified as the column's
+    scores.npz        for N videos, K classes, V views: rows, labels, paths (N,), scores (N, K), view_logits (N, V, K) clip by clip; with
+                      order tests shuffled, reversed, frozen (N, K); classes (K,), clips, crops, average, listed: the list's length
+    report.json       single numbers and short lists
+    partial/          the scores of an unfinished evaluation: hitagu_lib/evaluation/resume.py
 
 Scores and logits are float32; those of the views take N V K x 4 bytes.
 """
@@ -22,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.lib.npyio import NpzFile
 from torch import Tensor
 
 from hitagu_lib.data.clip_list import ClipList
@@ -31,17 +33,17 @@ from hitagu_lib.evaluation.metrics import accuracy_by_views, confusion_matrix
 from hitagu_lib.evaluation.protocols import Protocol
 from hitagu_lib.evaluation.score_list import Evaluation
 from hitagu_lib.evaluation.scores import ORDERS, Scores
-from hitagu_lib.files import quoted, replacing, write_atomic
+from hitagu_lib.files import replacing, write_csv
 
 
 @dataclass(frozen=True)
 class Results:
-    """What scores.npz holds, without the logits of the views, which may be large."""
+    """The content of scores.npz except the logits of the views, which may be large."""
 
     file: Path
     scores: Scores  # of N videos
-    orders: dict[str, Scores]  # shuffled, reversed, frozen, with the order tests
-    paths: list[str]  # of the same videos, as the list has them
+    orders: dict[str, Scores]  # shuffled, reversed, frozen; only with order tests
+    paths: list[str]  # of the same videos, as written in the list
     classes: list[str]
     clips: int
     crops: int
@@ -54,16 +56,16 @@ class Results:
             return torch.from_numpy(saved["view_logits"])
 
     def by_views(self) -> list[dict[str, Any]]:
-        """Top-1 by the number of views: `metrics.accuracy_by_views`."""
+        """Return top-1 by the number of views: see `metrics.accuracy_by_views`."""
         return accuracy_by_views(self.view_logits(), self.scores.labels, self.clips, self.crops, self.average)
 
 
 def read_results(source: str | Path) -> Results:
-    """The results in an evaluation's folder, or in its scores.npz. Raises ConfigError where there are none, or of an older form."""
+    """Read the results in an evaluation's folder, or its scores.npz. Raises ConfigError if there are none or their form is an older one."""
     file = Path(source)
     file = file / "scores.npz" if file.is_dir() else file
     try:
-        with np.load(file) as saved:
+        with _scores_npz(file) as saved:
             parts = {name: saved[name] for name in saved.files if name != "view_logits"}
     except FileNotFoundError:
         raise ConfigError(
@@ -90,10 +92,17 @@ def read_results(source: str | Path) -> Results:
     )
 
 
+def _scores_npz(file: Path) -> NpzFile:
+    saved = np.load(file)
+    if not isinstance(saved, NpzFile):
+        raise ValueError("found one array, expected an archive of several")
+    return saved
+
+
 def write_results(
     folder: Path, found: Evaluation, clips: ClipList, partner: Indices, plan: Protocol, average: str
 ) -> None:
-    """Everything but report.json, each file whole or not at all."""
+    """Write every file except report.json, each atomically."""
     _write_predictions(folder / "predictions.csv", found.scores, clips)
     confusion = confusion_matrix(found.scores).numpy()
     _write_classes(folder / "classes.csv", confusion, clips.classes, partner)
@@ -119,25 +128,25 @@ def write_results(
 
 def _write_predictions(file: Path, scores: Scores, clips: ClipList) -> None:
     best = scores.logits.max(1)
-    rows = zip(scores.rows.tolist(), scores.labels.tolist(), best.indices.tolist(), best.values.tolist(), strict=True)
-    lines = (
-        f"{row},{quoted(clips.path(row))},{quoted(clips.classes[label])},{quoted(clips.classes[predicted])},{score:.6g}\n"
-        for row, label, predicted, score in rows
+    found = zip(scores.rows.tolist(), scores.labels.tolist(), best.indices.tolist(), best.values.tolist(), strict=True)
+    rows = (
+        (row, clips.path(row), clips.classes[label], clips.classes[predicted], f"{score:.6g}")
+        for row, label, predicted, score in found
     )
-    write_atomic(file, ["row,path,label,predicted,score\n", *lines])
+    write_csv(file, rows, ["row", "path", "label", "predicted", "score"])
 
 
 def _write_classes(file: Path, confusion: Indices, classes: Sequence[str], partner: Indices) -> None:
-    lines = ["label,videos,correct,accuracy,called,partner,called_partner\n"]
+    rows = []
     for c, label in enumerate(classes):
         videos, correct, p = int(confusion[c].sum()), int(confusion[c, c]), int(partner[c])
         accuracy = f"{correct / videos:.4f}" if videos else ""
-        pair = f"{quoted(classes[p])},{confusion[c, p]}" if p != c else ","
-        lines.append(f"{quoted(label)},{videos},{correct},{accuracy},{confusion[:, c].sum()},{pair}\n")
-    write_atomic(file, lines)
+        pair = (classes[p], confusion[c, p]) if p != c else ("", "")
+        rows.append((label, videos, correct, accuracy, confusion[:, c].sum(), *pair))
+    write_csv(file, rows, ["label", "videos", "correct", "accuracy", "called", "partner", "called_partner"])
 
 
 def _write_confusion(file: Path, confusion: Indices, classes: Sequence[str]) -> None:
-    labels = [quoted(label) for label in classes]
-    lines = (f"{label},{','.join(map(str, row))}\n" for label, row in zip(labels, confusion.tolist(), strict=True))
-    write_atomic(file, [f"label,{','.join(labels)}\n", *lines])
+    write_csv(
+        file, ([label, *row] for label, row in zip(classes, confusion.tolist(), strict=True)), ["label", *classes]
+    )

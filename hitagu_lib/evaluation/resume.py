@@ -1,9 +1,9 @@
-"""What is scored of a list so far, in numbered files, so that an evaluation that was stopped goes on where it stopped.
+"""Partial scores of a list in numbered files, so that a stopped evaluation continues where it stopped.
 
-    <folder>/settings.json      what the scores are of; other settings start anew
-             000001-0.npz ...   what process 0 scored, and what it could not read: a file is there whole or not at all
+    <folder>/settings.json      what the scores depend on; other settings start anew
+             000001-0.npz ...   scores of process 0, and the videos it could not read; files are written atomically
 
-All processes write here and the main one reads it all, so that they need one file system, as they do for the videos.
+All processes write here and the main one reads everything, so they need a common file system, as they do for the videos.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 import logging
 import shutil
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -21,53 +22,65 @@ from numpy.typing import NDArray
 from hitagu_lib.files import replacing, to_disk, write_atomic
 
 SAVE_SECONDS = 30.0
-"""The most that a process which is killed loses, beside the videos it was at."""
+"""At most this much work is lost when a process is killed, besides the videos it was scoring."""
 
 Arrays = dict[str, NDArray[Any]]
 _log = logging.getLogger(__name__)
 
 
 def open_folder(folder: Path, settings: dict[str, Any]) -> None:
-    """Make the folder; where its scores are of other settings, empty it first, and warn. One process does this, before the others look."""
+    """Create the folder; if it holds scores of other settings, warn and empty it first. One process calls this before the others read."""
     file = folder / "settings.json"
-    settings = json.loads(json.dumps(settings))  # tuples become lists, as they will be read
-    there = json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+    settings = json.loads(json.dumps(settings))  # tuples become lists, as in the file
+    there: Any = None
+    if file.exists():
+        try:
+            there = json.loads(file.read_text(encoding="utf-8"))
+        except ValueError:  # emptied or filled with NULs by a power cut
+            _log.warning("%s: cannot be read: scoring starts anew", file)
     if there == settings:
         return
-    if there is not None:
+    if isinstance(there, dict):
         changed = sorted(key for key in there.keys() | settings.keys() if there.get(key) != settings.get(key))
-        _log.warning("%s: what is scored there is of another %s: starting anew", folder, ", ".join(changed))
+        _log.warning("%s: its scores are of another %s: starting anew", folder, ", ".join(changed))
     shutil.rmtree(folder, ignore_errors=True)
     write_atomic(file, [json.dumps(settings, indent=2, ensure_ascii=False) + "\n"])
 
 
 class PartialScores:
-    """One process's hold on the folder, opened by all processes before any of them adds to it.
+    """One process's view of the folder; all processes open it before any of them adds to it.
 
-    Videos are named by their row in the list. What is said of a row last holds.
+    Videos are named by their row in the list. The most recent entry for a row wins.
     """
 
     def __init__(self, folder: Path, process: int = 0) -> None:
         self.folder, self.process = folder, process
-        self.scored: set[int] = set()  # the rows that are there, of all processes
+        self._damaged: set[Path] = set()
+        self.scored: set[int] = set()  # rows scored by any process
         files = self._files()
         for file in files:
-            with np.load(file) as saved:
-                self.scored |= set(saved["rows"].tolist())
-        self._number = int(files[-1].name.partition("-")[0]) if files else 0
+            try:
+                with np.load(file) as saved:
+                    self.scored |= set(saved["rows"].tolist())
+            except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+                _log.warning("%s: cannot be read (%s): its videos are scored again", file, error)
+                self._damaged.add(file)
+        self._number = (
+            int(files[-1].name.partition("-")[0]) if files else 0
+        )  # damaged ones counted: no name is used twice
         self._waiting: list[Arrays] = []
         self._failed: dict[int, str] = {}
         self._saved = time.monotonic()
 
     def add(self, scored: Arrays | None, failed: dict[int, str]) -> None:
-        """Videos {"rows": (n,), other names: (n, ...)}, and what is wrong with rows that could not be read. Saved now and then."""
+        """Add videos {"rows": (n,), other names: (n, ...)}, and {row: error} for those that could not be read; save every SAVE_SECONDS."""
         self._waiting += [scored] if scored is not None else []
         self._failed |= failed
         if time.monotonic() - self._saved >= SAVE_SECONDS:
             self.save()
 
     def save(self) -> None:
-        """Write what was added since the last time."""
+        """Write what was added since the last save."""
         self._saved = time.monotonic()
         if not (self._waiting or self._failed):
             return
@@ -75,14 +88,14 @@ class PartialScores:
         if self._waiting:
             arrays = {name: np.concatenate([some[name] for some in self._waiting]) for name in self._waiting[0]}
         self._number += 1
-        # The messages as JSON: in an array of strings each would take as much as the longest.
+        # The messages go in as JSON: in an array of strings each would take as much room as the longest.
         with replacing(self.folder / f"{self._number:06d}-{self.process}.npz") as aside, aside.open("wb") as stream:
             np.savez(stream, failed=np.array(json.dumps(self._failed)), **arrays)
             to_disk(stream)
         self._waiting, self._failed = [], {}
 
     def read(self) -> tuple[Arrays, dict[int, str]]:
-        """What all processes saved: {"rows": (n,), other names: (n, ...)}, by row, and {row: what is wrong}, by row."""
+        """Return what all processes saved, both sorted by row: {"rows": (n,), other names: (n, ...)} and {row: error}."""
         source: dict[int, Path] = {}
         failed: dict[int, str] = {}
         files = self._files()
@@ -94,7 +107,7 @@ class PartialScores:
             failed = {row: what for row, what in failed.items() if row not in right} | wrong
         rows = np.array(sorted(source), np.int64)
         merged: Arrays = {"rows": rows}
-        for file in files:  # one after another into place: in all they may be gigabytes
+        for file in files:  # one file at a time: together they may be gigabytes
             with np.load(file) as saved:
                 mine = np.array([source.get(row) == file for row in saved["rows"].tolist()], bool)
                 at = np.searchsorted(rows, saved["rows"][mine])
@@ -107,4 +120,4 @@ class PartialScores:
         shutil.rmtree(self.folder)
 
     def _files(self) -> list[Path]:
-        return sorted(self.folder.glob("[0-9]*-*.npz"))
+        return sorted(file for file in self.folder.glob("[0-9]*-*.npz") if file not in self._damaged)

@@ -1,4 +1,4 @@
-"""Scoring every video of a list by a protocol's views, by several processes, and on from where it was stopped."""
+"""Score every video of a list by a protocol's views, in several processes; continue a scoring that was stopped."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from hitagu_lib.models import ClipModel
 
 
 class ViewDataset(Dataset["tuple[int, Views | str]"]):
-    """(row, the views of that video), or where it cannot be read and `on_bad_clip` is skip, (row, what is wrong)."""
+    """Items (row, views of that video); for a video that cannot be read, with `on_bad_clip: skip`, (row, error message)."""
 
     def __init__(self, clips: ClipList, protocol: Protocol, on_bad_clip: str) -> None:
         self.clips, self.protocol, self.on_bad_clip = clips, protocol, on_bad_clip
@@ -44,12 +44,12 @@ class ViewDataset(Dataset["tuple[int, Views | str]"]):
 
 @dataclass(frozen=True)
 class Evaluation:
-    scores: Scores  # of the videos that could be read, views averaged
-    view_logits: Tensor  # float32 (N, V, K), of each view
-    orders: dict[str, Scores]  # by order, with the frames of each view in that order; empty without `eval.order_tests`
-    failed: list[str]  # videos that could not be read: what and why
-    resumed: int  # videos that were scored before, by an evaluation that was stopped
-    frames_asked: int  # V x T a video, and as many for each order
+    scores: Scores  # of the readable videos, averaged over views
+    view_logits: Tensor  # float32 (N, V, K)
+    orders: dict[str, Scores]  # scores with each view's frames in that order; empty without `eval.order_tests`
+    failed: list[str]  # one message per video that could not be read
+    resumed: int  # videos scored earlier, by an evaluation that was stopped
+    frames_asked: int  # V x T per video, and as many for each order
     frames_encoded: int
 
 
@@ -64,17 +64,17 @@ def score_list(
 ) -> Evaluation | None:
     """Score every video of a list by `data` (workers, on_bad_clip) and `eval` (average, frames_at_once, order_tests) of `cfg`.
 
-    Each process scores its share and adds it to `partial`; the main one returns all, the others None. Which videos are in the network at a
-    time depends neither on the number of processes nor on where an earlier evaluation was stopped, so that the scores do not either.
+    Each process scores its share and adds it to `partial`; the main process returns everything, the others None. Which videos share a pass
+    through the network depends neither on the number of processes nor on where an earlier evaluation stopped; so neither do the scores.
 
-    Raises ClipError naming the list's line where a video cannot be read, or with on_bad_clip: skip where none can be. The model is left in
-    evaluation mode.
+    Raises ClipError naming the list's line of a video that cannot be read; with on_bad_clip: skip only if none can be read. Leaves the
+    model in evaluation mode.
     """
     model.eval()
     at_once, orders = cfg.eval.frames_at_once, ORDERS if cfg.eval.order_tests else ORDERS[:1]
     size = max(1, at_once // (plan.views * plan.num_frames))
     groups = [list(range(begin, min(begin + size, len(clips)))) for begin in range(0, len(clips), size)]
-    # A group with a video that could not be read is tried again: it may have been mended.
+    # A group with a video that could not be read is tried again: the video may have been repaired.
     groups = [group for group in groups if not partial.scored.issuperset(group)]
     resumed = len(clips) - sum(map(len, groups))
     groups = groups[accelerator.process_index :: accelerator.num_processes]
@@ -96,7 +96,7 @@ def score_list(
 def _score_group(
     model: ClipModel, videos: dict[int, Views], orders: Sequence[str], plan: Protocol, cfg: Config
 ) -> Arrays:
-    """Row -> views, to what is kept of each video: the logits of its views, and by order their average."""
+    """Score {row: views}: return the logits of each video's views, and their average for every other order."""
     ordered = {row: [reorder_views(views, order, plan.crops, row) for order in orders] for row, views in videos.items()}
     together = [
         replace(several[0], index=np.concatenate([v.index for v in several]), t=torch.cat([v.t for v in several]))
@@ -125,7 +125,7 @@ def _gathered(partial: PartialScores, clips: ClipList, orders: Sequence[str], re
     def scores(values: Tensor) -> Scores:
         return Scores(torch.from_numpy(rows), labels, values)
 
-    # Many views of many videos are gigabytes: not their probabilities, all at once, as well.
+    # The logits of many views of many videos may be gigabytes; averaging in parts avoids as many probabilities at once.
     averages = torch.cat([average_views(some, cfg.eval.average) for some in view_logits.split(1024)])
     return Evaluation(
         scores(averages),

@@ -1,4 +1,4 @@
-"""Scoring a model on a list, one clip a video as validation does; and the orders in which the order tests show frames."""
+"""Score a model on a list, one clip per video as in validation; the frame orders of the order tests."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from hitagu_lib.evaluation.protocols import Views
 from hitagu_lib.models.clip_model import reversed_times
 
 ORDERS = ("forward", "shuffled", "reversed", "frozen")
-"""In order; in a random one; played backwards, and the times with it; the middle frame in every place."""
+"""As filmed; in a random order; played backwards, times included; the middle frame in every place."""
 
 
 @dataclass(frozen=True)
@@ -37,18 +37,18 @@ class Scores:
     logits: Tensor  # float32 (N, num_classes)
 
     def topk(self, k: int) -> float:
-        """The share of clips whose label is among the k highest logits."""
+        """Return the share of clips whose label is among the k highest logits."""
         classes = self.logits.shape[1]
         return float(multiclass_accuracy(self.logits, self.labels, classes, average="micro", top_k=min(k, classes)))
 
     def mean_class_accuracy(self) -> float:
-        """The mean over classes of the share of their clips that is named correctly; classes without clips are left out."""
+        """Return the mean over classes of the share of clips classified correctly; classes without clips are left out."""
         classes = self.logits.shape[1]
         shares = multiclass_accuracy(self.logits, self.labels, classes, average="none")
         return float(shares[self.labels.bincount(minlength=classes) > 0].mean())
 
     def right(self, k: int) -> Tensor:
-        """bool (N,): whether the label is among the k highest logits."""
+        """Return bool (N,): whether the label is among the k highest logits."""
         best = self.predicted[:, None] if k == 1 else self.logits.topk(min(k, self.logits.shape[1])).indices
         return (best == self.labels[:, None]).any(1)
 
@@ -58,13 +58,13 @@ class Scores:
         return self.logits.argmax(1)
 
     def by_class(self) -> tuple[list[int], list[int]]:
-        """Clips, and correctly named clips, of each class."""
+        """Return, for each class, its number of clips and of correctly classified clips."""
         classes = self.logits.shape[1]
         right = self.labels[self.predicted == self.labels]
         return self.labels.bincount(minlength=classes).tolist(), right.bincount(minlength=classes).tolist()
 
     def called(self, labels: np.ndarray) -> float:
-        """The share of clips that are called `labels[label]`, such as their partner class."""
+        """Return the share of clips that are classified as `labels[label]`, such as their partner class."""
         wanted = torch.from_numpy(labels)[self.labels]
         return float((self.predicted == wanted).float().mean())
 
@@ -78,24 +78,24 @@ def score_clips(
     seed: int = 0,
     progress: bool = False,
 ) -> Scores:
-    """The model's logits for every clip that the loaders of all processes give, its frames in one of `ORDERS`.
+    """Return the model's logits for every clip from the loaders of all processes, with its frames in one of `ORDERS`.
 
-    Every process returns the scores of all, by row, each clip once, by the weights and statistics of the first process; a process may
-    have no clips. "shuffled" draws each clip's permutation from (seed, row). The model is left in the mode it was in. Raises ClipError
-    where no clip could be read.
+    Every process returns all scores, sorted by row, each clip once, computed with the first process's weights and statistics; a process
+    may have no clips. "shuffled" draws each clip's permutation from (seed, row). The model keeps its mode. Raises ClipError if no clip
+    could be read.
     """
     device = accelerator.device
-    # Not through DistributedDataParallel: its forward waits for all processes, and one may have fewer batches, or none.
+    # Bypass DistributedDataParallel: its forward waits for all processes, and one may have fewer batches, or none.
     network: nn.Module = accelerator.unwrap_model(model)
     if accelerator.num_processes > 1:
-        for buffer in network.buffers():  # BatchNorm's statistics are each process's own
+        for buffer in network.buffers():  # each process has its own BatchNorm statistics
             buffer.copy_(broadcast(buffer))
     was_training = network.training
     network.eval()
     clips = cast(ClipDataset, loader.dataset).clips
     rows, labels = [torch.empty(0, dtype=torch.int64)], [torch.empty(0, dtype=torch.int64)]
     logits = [torch.empty(0, len(clips.classes))]
-    batches = iter(loader)  # tqdm, given the loader, would begin it twice
+    batches = iter(loader)  # given the loader itself, tqdm would start it twice
     for batch in tqdm(batches, desc=f"scoring, {order}", total=len(loader), disable=not progress, leave=False):
         if not len(batch["row"]):
             continue
@@ -106,7 +106,7 @@ def score_clips(
         labels.append(batch["label"])
     network.train(was_training)
     parts = [torch.cat(part).to(device) for part in (rows, labels, logits)]
-    if accelerator.num_processes > 1:  # shares are uneven: padded to one length, and the padding dropped again
+    if accelerator.num_processes > 1:  # shares are uneven: pad to one length, then drop the padding
         parts = [accelerator.gather(accelerator.pad_across_processes(part, pad_index=-1)) for part in parts]
         by_row = parts[0].argsort()
         parts = [part[by_row][parts[0][by_row] >= 0] for part in parts]
@@ -116,7 +116,7 @@ def score_clips(
 
 
 def frame_order(order: str, T: int, rng: np.random.Generator) -> Indices:
-    """Which frame of a clip of T stands in each place: (T,). Only "shuffled" draws."""
+    """Return which frame of a clip of T stands in each place: (T,). Only "shuffled" uses `rng`."""
     if order == "shuffled":
         return rng.permutation(T)
     if order == "reversed":
@@ -125,7 +125,7 @@ def frame_order(order: str, T: int, rng: np.random.Generator) -> Indices:
 
 
 def reorder(frames: Tensor, t: Tensor, order: str, rows: Sequence[int], seed: int = 0) -> tuple[Tensor, Tensor]:
-    """frames (B, T, ...), t (B, T) -> the same clips in one of `ORDERS`; `rows` are what shuffling is drawn from."""
+    """frames (B, T, ...), t (B, T) -> the same clips in one of `ORDERS`; "shuffled" draws from (seed, row)."""
     if order == "forward":
         return frames, t
     T = frames.shape[1]
@@ -135,9 +135,10 @@ def reorder(frames: Tensor, t: Tensor, order: str, rows: Sequence[int], seed: in
 
 
 def reorder_views(views: Views, order: str, crops: int, row: int, seed: int = 0) -> Views:
-    """The views of a video with the frames of each clip in one of `ORDERS`, of the same pictures: nothing is to be encoded again.
+    """Return the views of a video with the frames of each clip in one of `ORDERS`; the pictures are the same, so none is encoded again.
 
-    Clip c is shuffled by the c-th permutation drawn from (seed, row), so the one clip of `single` as `reorder` does it; its crops alike.
+    Clip c is shuffled by the c-th permutation drawn from (seed, row), so the one clip of `single` is shuffled as `reorder` does it; all
+    crops of a clip are shuffled alike.
     """
     V, T = views.index.shape
     rng = np.random.default_rng((seed, row))

@@ -1,9 +1,9 @@
-"""Reading what experiments/compare.py publishes: runs of several methods and seeds, their spread, and tables of them.
+"""Read what experiments/compare.py publishes: runs of several methods and seeds, their spread, and tables of them.
 
     <out>/<method>-seed<seed>/{params.yaml,provenance.json,metrics.jsonl,summary.json,val_classes.csv}
     <out>/epochs.json
 
-Any subset of methods and seeds will do: a grid is looked at while it runs. All values are percent unless named otherwise.
+Any subset of methods and seeds will do, so a grid can be inspected while it runs. All values are percent unless stated otherwise.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from hitagu_lib.config import Config, load_config
 from hitagu_lib.errors import ConfigError
 from hitagu_lib.runs.run_dir import changed_params
@@ -27,7 +29,7 @@ METHODS = {
     "GRU": "model.temporal=gru",
     "TSN": "model.temporal=tsn",
 }
-"""Method, as tables name it -> what of the recipe it changes. The first is the one whose training time all take."""
+"""Method, as tables name it -> its overrides of the recipe. All methods train for as long as the first."""
 
 PUBLISHED = ("params.yaml", "provenance.json", "metrics.jsonl", "summary.json", "val_classes.csv")
 """The files of a run that are kept."""
@@ -36,12 +38,12 @@ KINDS = ("one motion", "two events and a pause")
 
 
 def kind_of(label: str) -> str:
-    """Which of KINDS a class is: what happens at once, or what has a pause in it."""
+    """Return which of KINDS a class is."""
     return KINDS[", then " in label]
 
 
 def folder_name(method: str, seed: int) -> str:
-    """The folder of a run, under the comparison's."""
+    """Return the name of a run's folder within the comparison's."""
     return f"{method.lower().replace(' ', '-')}-seed{seed}"
 
 
@@ -56,7 +58,7 @@ class PublishedRun:
     classes: dict[str, tuple[int, int]]  # label -> (correct, validation clips) of the last epoch's weights
 
     def top1(self, kind: str | None = None, label: str | None = None) -> float | None:
-        """Top-1 over all classes, over those of a kind, or of one class; None where there is no such clip."""
+        """Return top-1 over all classes, over those of a kind, or of one class; None if there is no such clip."""
         if kind is None and label is None:
             return 100 * float(self.summary["val_top1"])
         rows = [n for name, n in self.classes.items() if kind in (None, kind_of(name)) and label in (None, name)]
@@ -65,9 +67,9 @@ class PublishedRun:
 
 
 def read_runs(out: str | Path) -> list[PublishedRun]:
-    """The finished runs under `out`, in METHODS' order, then by seed; none where the folder is missing or empty.
+    """Return the finished runs under `out`, in METHODS' order, then by seed; [] if the folder is missing or empty.
 
-    A run whose last two files are not both there is still being copied, and left out. Raises ConfigError on a file that is not as
+    A run without both of its last two files is still being copied and is left out. Raises ConfigError for a file that is not as
     experiments/compare.py writes it.
     """
     runs = []
@@ -83,9 +85,9 @@ def read_runs(out: str | Path) -> list[PublishedRun]:
 
 
 def is_published(folder: Path, cfg: Config) -> bool:
-    """Whether `folder` holds the finished run that `cfg` describes; keys that are newer than the run count as their defaults.
+    """Return whether `folder` holds the finished run that `cfg` describes; keys newer than the run count as their defaults.
 
-    Raises ConfigError where it holds a run with other parameters.
+    Raises ConfigError if it holds a run with other parameters.
     """
     if not all((folder / name).exists() for name in PUBLISHED):
         return False
@@ -123,7 +125,7 @@ def _read_classes(file: Path) -> dict[str, tuple[int, int]]:
 def by_method(
     runs: Iterable[PublishedRun], kind: str | None = None, label: str | None = None
 ) -> dict[str, list[float]]:
-    """Method -> top-1 of each of its seeds; methods without any are left out."""
+    """Return method -> top-1 of each of its seeds; methods without any are left out."""
     values: dict[str, list[float]] = {}
     for run in runs:
         if (top1 := run.top1(kind, label)) is not None:
@@ -134,7 +136,7 @@ def by_method(
 def paired_differences(
     runs: Sequence[PublishedRun], method: str, peer: str, kind: str | None = None
 ) -> dict[int, float]:
-    """Seed -> top-1 of `method` less that of `peer`, in points, for the seeds that both have."""
+    """Return seed -> top-1 of `method` minus that of `peer`, in points, for the seeds that both have."""
     ours, theirs = (
         {run.seed: top1 for run in runs if run.method == name and (top1 := run.top1(kind)) is not None}
         for name in (method, peer)
@@ -143,51 +145,60 @@ def paired_differences(
 
 
 def above_by_more_than_spread(ours: Sequence[float], theirs: Sequence[float]) -> bool | None:
-    """Whether our mean is above theirs by more than the sum of both standard deviations; None with fewer than two seeds of either."""
+    """Return whether our mean exceeds theirs by more than the sum of both standard deviations; None with fewer than two seeds of either."""
     if min(len(ours), len(theirs)) < 2:
         return None
     return statistics.mean(ours) - statistics.mean(theirs) > statistics.stdev(ours) + statistics.stdev(theirs)
 
 
 def spread(values: Sequence[float]) -> str:
-    """Mean ± standard deviation (that of a sample, n - 1); of a single value the value."""
+    """Format mean ± sample standard deviation (n - 1); a single value alone."""
     return f"{statistics.mean(values):.1f} ± {statistics.stdev(values):.1f}" if len(values) > 1 else f"{values[0]:.1f}"
 
 
 def methods_table(runs: Sequence[PublishedRun]) -> list[str]:
-    """Lines of Markdown, a method a row: mean and standard deviation over seeds, each seed, epochs, time."""
-    lines = [
-        "| method | seeds | validation top-1, mean ± sd (%) | each seed (%) | epochs | training, processor seconds |",
-        "|---|---:|---:|---|---:|---:|",
-    ]
+    """Return the lines of a Markdown table, one row per method: mean and standard deviation over seeds, each seed, epochs, time."""
+    rows = []
     for method, top1 in by_method(runs).items():
         summaries = [run.summary for run in runs if run.method == method]
         seconds = statistics.mean(summary["train_cpu_seconds"] for summary in summaries)
         each = ", ".join(f"{value:.1f}" for value in top1)
         epochs = "/".join(str(n) for n in sorted({summary["epochs"] for summary in summaries}))
-        lines.append(f"| {method} | {len(top1)} | {spread(top1)} | {each} | {epochs} | {seconds:.0f} |")
-    return lines
+        rows.append((method, f"{len(top1)}", spread(top1), each, epochs, f"{seconds:.0f}"))
+    left = ("method", "each seed (%)")
+    columns = [
+        "method",
+        "seeds",
+        "validation top-1, mean ± sd (%)",
+        "each seed (%)",
+        "epochs",
+        "training, processor seconds",
+    ]
+    return _markdown(pd.DataFrame(rows, columns=columns), left)
 
 
 def kinds_table(runs: Sequence[PublishedRun]) -> list[str]:
-    """Lines of Markdown, a kind of class a row, a method a column; none where all classes are of one kind."""
+    """Return the lines of a Markdown table, one row per kind of class, one column per method; no lines if all classes are of one kind."""
     kinds = {kind: by_method(runs, kind) for kind in KINDS}
     return _spread_table("top-1 (%) on", runs, kinds) if all(kinds.values()) else []
 
 
 def classes_table(runs: Sequence[PublishedRun], labels: Iterable[str] | None = None) -> list[str]:
-    """Lines of Markdown, a class a row, a method a column; none without runs. labels: which classes, in which order; None: the runs'."""
+    """Return the lines of a Markdown table, one row per class, one column per method; no lines without runs.
+
+    labels: which classes, in which order; None: those of the runs.
+    """
     labels = dict.fromkeys(label for run in runs for label in run.classes) if labels is None else labels
     return _spread_table("class", runs, {label: by_method(runs, label=label) for label in labels}) if runs else []
 
 
 def _spread_table(title: str, runs: Sequence[PublishedRun], rows: dict[str, dict[str, list[float]]]) -> list[str]:
     methods = list(by_method(runs))
-    return [
-        f"| {title} | {' | '.join(methods)} |",
-        "|---|" + "---:|" * len(methods),
-        *(
-            f"| {name} | {' | '.join(spread(row[m]) if m in row else '-' for m in methods)} |"
-            for name, row in rows.items()
-        ),
-    ]
+    cells = [{title: name} | {m: spread(row[m]) if m in row else "-" for m in methods} for name, row in rows.items()]
+    return _markdown(pd.DataFrame(cells), left=(title,))
+
+
+def _markdown(table: pd.DataFrame, left: Sequence[str]) -> list[str]:
+    """Return a table of strings as lines of Markdown; the columns not in `left` are aligned to the right."""
+    align = ["left" if column in left else "right" for column in table.columns]
+    return table.to_markdown(index=False, disable_numparse=True, colalign=align).splitlines()

@@ -1,1 +1,1 @@
-"""A trained network at work: prediction, streaming, export."""
+"""Use a trained network: prediction, streaming, export."""

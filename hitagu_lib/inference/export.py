@@ -1,9 +1,9 @@
-"""A network as one file that runs without this library: torch.export's .pt2, or ONNX.
+"""Export a network to one file that runs without this library: torch.export's .pt2, or ONNX.
 
     x (B, T, 3, H, W) float32, normalised;  t (B, T) float32, in reference strides  ->  logits (B, num_classes)
 
-B is free. T, H and W are fixed when the file is made: the graph is written out for one T, with a loop over the frames unrolled and each
-frame's place in the clip a constant of the graph. For clips of another length export once more, with that T.
+B is free. T, H and W are fixed at export: the graph is traced for one T, with loops over frames unrolled and each frame's place in the
+clip a constant. For clips of another length, export again with that T.
 """
 
 from __future__ import annotations
@@ -27,13 +27,16 @@ from hitagu_lib.inference.predict import load_model
 from hitagu_lib.models import ClipModel
 
 TOLERANCE = 1e-4
-"""How far a logit may be from the module's: absolutely up to 1, relatively beyond."""
+"""How far a logit may be from the module's: absolute for logits up to 1, relative beyond."""
 
 
 def export_checkpoint(
     checkpoint: str | Path, out: str | Path, num_frames: int | None = None, image_size: int | None = None
 ) -> tuple[Config, float]:
-    """`export_model` of a checkpoint, for its own T and image size or others; returns the parameters stored and the difference."""
+    """Export a checkpoint for its own T and image size, or for others; return the stored parameters and `export_model`'s difference.
+
+    Raises WeightsError for a checkpoint that cannot be used, ConfigError for sizes out of range, and what `export_model` raises.
+    """
     model, cfg, classes = load_model(checkpoint)
     data = dataclasses.replace(
         cfg.data, num_frames=num_frames or cfg.data.num_frames, image_size=image_size or cfg.data.image_size
@@ -43,12 +46,12 @@ def export_checkpoint(
 
 
 def export_model(model: ClipModel, cfg: Config, classes: Sequence[str], out: str | Path) -> float:
-    """Write `model`, on the CPU, for clips of `cfg.data.num_frames` frames of `cfg.data.image_size`, as the end of `out` says.
+    """Write `model`, which is on the CPU, for clips of `cfg.data.num_frames` frames of `cfg.data.image_size`; the ending sets the format.
 
     The file carries strings, as ONNX's metadata_props or the .pt2's extra files: "classes" (a JSON list), "params" (`cfg` as YAML),
-    "mean" and "std" (JSON lists: what x is normalised by, for pixels in 0..1), "hitagu_lib" (the version). It is written aside, read back
-    and run, and takes its name only where it gives the module's logits: returns the largest difference.
-    Raises ExportError where `out` ends in neither .onnx nor .pt2, ONNX's packages are missing, or the logits differ.
+    "mean" and "std" (JSON lists that normalise x, for pixels in 0..1), "hitagu_lib" (the version). It is written to a temporary name, read
+    back and run, and renamed only if it reproduces the module's logits. Returns the largest difference.
+    Raises ExportError if `out` ends in neither .onnx nor .pt2, ONNX's packages are missing, or the logits differ.
     """
     out = Path(out)
     if out.suffix not in _FORMATS:
@@ -78,13 +81,13 @@ def export_model(model: ClipModel, cfg: Config, classes: Sequence[str], out: str
 
 
 def trace(model: ClipModel, num_frames: int, image_size: int) -> ExportedProgram:
-    """torch.export of `model.forward(x, t)`, the batch free."""
+    """Return torch.export's program of `model.forward(x, t)` with a free batch size."""
     batch = torch.export.Dim("batch")
     with torch.no_grad():
         program = torch.export.export(
             model, _clips(2, num_frames, image_size), dynamic_shapes={"x": {0: batch}, "t": {0: batch}}
         )
-    # Each node remembers the line it comes from, with this machine's folders: not what a file that is handed on should hold.
+    # Each node remembers its source line with this machine's folders, which a file to be passed on should not hold.
     for module in program.graph_module.modules():
         if isinstance(module, torch.fx.GraphModule):
             for node in module.graph.nodes:
@@ -106,14 +109,14 @@ def _read_pt2(file: Path) -> Run:
 
 def _write_onnx(program: ExportedProgram, file: Path, metadata: dict[str, str]) -> None:
     try:
-        import onnxruntime  # noqa: F401  # with which the file is checked
+        import onnxruntime  # noqa: F401  # checks the file
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise ExportError(
             f"ONNX needs packages that are not installed ({error}): pip install 'hitagu-net[export]'"
         ) from None
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # of torch about torch
+        warnings.simplefilter("ignore", FutureWarning)  # torch warns about itself
         onnx_program = torch.onnx.export(
             program,
             dynamo=True,
@@ -124,7 +127,7 @@ def _write_onnx(program: ExportedProgram, file: Path, metadata: dict[str, str]) 
         )
     assert onnx_program is not None
     onnx_program.model.metadata_props.update(metadata)
-    onnx_program.save(file, external_data=False)  # one file: the weights lie in it
+    onnx_program.save(file, external_data=False)  # one file, weights included
 
 
 def _read_onnx(file: Path) -> Run:
@@ -139,7 +142,7 @@ _FORMATS = {".pt2": (_write_pt2, _read_pt2), ".onnx": (_write_onnx, _read_onnx)}
 
 @torch.inference_mode()
 def _difference(model: ClipModel, run: Run, num_frames: int, image_size: int) -> float:
-    """The largest |logit - the module's| / max(1, |the module's|), over batches of sizes that were not traced."""
+    """Return the largest |logit - the module's| / max(1, |the module's|) over batch sizes that were not traced."""
     differences = []
     for batch in (1, 3):
         x, t = _clips(batch, num_frames, image_size)
@@ -150,7 +153,7 @@ def _difference(model: ClipModel, run: Run, num_frames: int, image_size: int) ->
 
 
 def _clips(batch: int, num_frames: int, image_size: int) -> tuple[Tensor, Tensor]:
-    """Noise as normalised clips (B, T, 3, S, S), at unequal times (B, T)."""
+    """Return noise as normalised clips (B, T, 3, S, S), at unequal times (B, T)."""
     random = torch.Generator().manual_seed(batch)
     x = torch.randn(batch, num_frames, 3, image_size, image_size, generator=random)
     return x, torch.cumsum(0.5 + torch.rand(batch, num_frames, generator=random), dim=1)

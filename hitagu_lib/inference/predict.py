@@ -1,22 +1,31 @@
-"""One video in, ranked labels out."""
+"""Rank the labels for one video.
+
+from hitagu_lib import predict
+
+predict("new.mp4", "outputs/mini/checkpoints/last.pt").labels[0]
+"""
 
 from __future__ import annotations
 
+import os
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import overload
 
 import torch
 from torch import Tensor
 
+from hitagu_lib import __version__
 from hitagu_lib.config import Config, DataConfig
 from hitagu_lib.data.dataset import read_clip
 from hitagu_lib.data.frames import normalise
-from hitagu_lib.errors import ClipError
+from hitagu_lib.errors import ClipError, ConfigError, WeightsError
 from hitagu_lib.media.ffmpeg import VIDEO_SUFFIXES
 from hitagu_lib.models import ClipMaps, ClipModel, build_model
+from hitagu_lib.models.weights import load_weights
 from hitagu_lib.prepare.extract import extract_video
 from hitagu_lib.runs.checkpoint import load_checkpoint
 
@@ -24,51 +33,110 @@ from hitagu_lib.runs.checkpoint import load_checkpoint
 @dataclass(frozen=True)
 class Prediction:
     labels: list[str]  # most probable first
-    probabilities: list[float]  # of the same order
+    probabilities: list[float]  # in the same order
     frames: Tensor  # uint8 (T, 3, S, S), what the network saw
-    t: Tensor  # (T,)
+    t: Tensor  # (T,), in reference strides
     maps: ClipMaps  # B = 1
 
 
 def load_model(checkpoint: str | Path) -> tuple[ClipModel, Config, list[str]]:
-    """The model of a checkpoint in evaluation mode, the parameters it was trained with, its class labels."""
+    """Return a checkpoint's network in evaluation mode on the CPU, the parameters it was trained with, and its class labels.
+
+    Raises WeightsError if the file is no checkpoint, its params are those of another version, or its weights do not fit its params.
+    """
     state = load_checkpoint(checkpoint)
-    cfg = Config.from_mapping(state["params"], str(checkpoint))
+    try:
+        cfg = Config.from_mapping(state["params"], str(checkpoint))
+    except ConfigError as error:
+        raise WeightsError(
+            f"{error}. The checkpoint was written by hitagu_lib {state.get('hitagu_lib', 'of an unknown version')} and cannot be read by "
+            f"this version, {__version__}; use the version that wrote it"
+        ) from error
     model = build_model(cfg.model, len(state["classes"]), pretrained=False)
-    model.load_state_dict(state["model"])
-    return model.eval(), cfg, state["classes"]
+    load_weights(model, state["model"], str(checkpoint))
+    return model.eval(), cfg, list(state["classes"])
 
 
 def read_source(source: str | Path, cfg: DataConfig) -> tuple[Tensor, Tensor]:
-    """One clip from a video file or a frame folder, sampled and cropped as in validation: uint8 (T, 3, S, S), t (T,)."""
+    """Read one clip of a video file or frame folder, sampled and cropped as in validation: uint8 (T, 3, S, S), t (T,).
+
+    Raises ClipError or ExtractError naming the source if it cannot be read.
+    """
     with frame_folder(source, cfg.short_side) as (folder, num_frames):
         return read_clip(folder, num_frames, cfg)
 
 
 @contextmanager
 def frame_folder(source: str | Path, short_side: int) -> Iterator[tuple[Path, int]]:
-    """A frame folder and how many frames it has: `source` itself, or a video file's frames, there for as long as the context lasts."""
+    """Yield a frame folder and its number of frames: `source` itself, or a video's frames, extracted for as long as the context lasts.
+
+    Raises ClipError or ExtractError naming `source` if it cannot be read.
+    """
     source = Path(source)
-    if source.is_dir():
-        num_frames = sum(1 for _ in source.glob("[0-9]" * 6 + ".jpg"))
-        if num_frames == 0:
-            videos = sum(1 for file in source.iterdir() if file.suffix.lower() in VIDEO_SUFFIXES)
-            hint = f" (it holds {videos} video{'s' * (videos != 1)}: name the files)" if videos else ""
-            raise ClipError(
-                f"{source}: found no frames named 000001.jpg, 000002.jpg, ...; expected a frame folder or a video file{hint}"
-            )
-        yield source, num_frames
-        return
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch) / "frames"
-        yield folder, extract_video(source, folder, short_side=short_side)
+    with ExitStack() as stack:
+        with readable(source):
+            if source.is_dir():
+                folder, num_frames = source, _count_frames(source)
+            elif source.is_file():
+                folder = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "frames"
+                num_frames = extract_video(source, folder, short_side=short_side)
+            elif source.exists():
+                raise ClipError(f"{source}: found neither a file nor a folder; expected a video file or a frame folder")
+            else:
+                raise ClipError(f"{source}: no such file or folder (looked from {Path.cwd()})")
+        yield folder, num_frames
+
+
+@contextmanager
+def readable(source: Path) -> Iterator[None]:
+    """Convert an OSError into ClipError naming `source`, so that a loop over several sources goes on after one that is unreadable."""
+    try:
+        yield
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename and os.fspath(error.filename) != str(source) else ""
+        raise ClipError(f"{source}: cannot be read: {error.strerror or error}{where}") from error
+
+
+def _count_frames(folder: Path) -> int:
+    files = list(folder.iterdir())  # Path.glob takes a folder that it may not list for an empty one
+    num_frames = sum(file.match("[0-9]" * 6 + ".jpg") for file in files)
+    if num_frames == 0:
+        videos = sum(file.suffix.lower() in VIDEO_SUFFIXES for file in files)
+        hint = f" (it holds {videos} video{'s' * (videos != 1)}: name the files)" if videos else ""
+        raise ClipError(
+            f"{folder}: found no frames named 000001.jpg, 000002.jpg, ...; expected a frame folder or a video file{hint}"
+        )
+    return num_frames
+
+
+@overload
+def predict(source: str | Path, model: str | Path) -> Prediction: ...
+
+
+@overload
+def predict(source: str | Path, model: ClipModel, cfg: DataConfig, classes: Sequence[str]) -> Prediction: ...
 
 
 @torch.inference_mode()
-def predict(source: str | Path, model: ClipModel, cfg: DataConfig, classes: list[str]) -> Prediction:
-    """Rank the classes for one video file or frame folder."""
+def predict(
+    source: str | Path, model: str | Path | ClipModel, cfg: DataConfig | None = None, classes: Sequence[str] = ()
+) -> Prediction:
+    """Rank the classes for one video file or frame folder: one clip, sampled and cropped as in validation.
+
+    model: a checkpoint's path, which runs on the best device; or, to load it once for many videos, the network that `load_model`
+    returned, with the `data` section of its parameters and its classes. Raises WeightsError for a checkpoint, ClipError or ExtractError
+    for a source that cannot be read.
+    """
+    if isinstance(model, str | Path):
+        model, trained, classes = load_model(model)
+        cfg = trained.data
+        if (best := torch.accelerator.current_accelerator(check_available=True)) is not None:
+            model.to(best)
+    if cfg is None or not classes:
+        raise TypeError("predict: with a loaded network also give cfg.data and classes, as load_model returns them")
     device = next(model.parameters()).device
-    frames, t = read_source(source, cfg)
+    with readable(Path(source)):
+        frames, t = read_source(source, cfg)
     logits, maps = model(normalise(frames.to(device))[None], t.to(device)[None], return_maps=True)
     ranked = torch.softmax(logits[0].float(), dim=0).sort(descending=True)
     return Prediction([classes[i] for i in ranked.indices.tolist()], ranked.values.tolist(), frames, t, maps)

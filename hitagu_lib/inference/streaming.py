@@ -1,11 +1,11 @@
-"""What a network says of a video while it plays: at each frame, from the frames so far.
+"""Predict along a video while it plays: at each frame, from the frames so far.
 
     frame n:  the last `window` frames up to n  --sampled so that the clip ends in n-->  T frames  -->  probabilities, maps
 
-A clip is sampled as the last one of the protocol `multi` (hitagu_lib/evaluation/protocols.py) samples a video that ends here: the
-last frame of each of T equal segments, or T frames of a dense window. So its last frame is the one that is shown, and the attention
-that is drawn over it is its own. At first there are fewer than T frames, and some stand in the clip twice. `predict` looks at the
-whole video, once, from the middle of the segments: its probabilities are near those of the last frame, not the same.
+The clip is sampled like the last clip of protocol `multi` (hitagu_lib/evaluation/protocols.py) for a video that ends here: the last frame
+of each of T equal segments, or T frames of a dense window. Its last frame is therefore the frame on display, and the attention drawn over
+that frame is its own. While there are fewer than T frames, some stand in the clip twice. `predict` sees the whole video once, by the middle
+frame of each segment: its probabilities are close to those at the last frame, but not equal.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ from hitagu_lib.data.transforms import centre_crop
 from hitagu_lib.models import ClipMaps, ClipModel, FrameFeatures
 
 WINDOW = 1024
-"""How far back a clip of segments reaches, in frames, where nothing else is said: it bounds the memory, 0.5 GB of features of ResNet-50."""
+"""How many frames back a clip of segments reaches by default. It bounds the memory: 0.5 GB for features of ResNet-50."""
 
 
 @dataclass(frozen=True)
 class Running:
-    """At each of a video's N frames."""
+    """The running prediction at each of a video's N frames."""
 
     probabilities: Tensor  # (N, K)
-    clips: Indices  # (N, T), the frames that were looked at; the last is the frame itself
-    spatial_map: Tensor | None  # (N, h, w), SCA's spatial gate in the frame itself; None: the network has none
-    reads: (
-        Tensor | None
-    )  # (N, T), what the frame reads of its clip: TSA's weights, mean over heads; None: the network has none
+    clips: Indices  # (N, T), the frames that were used; the last is the frame itself
+    # (N, h, w), SCA's spatial gate in the frame itself; None: the network has none.
+    spatial_map: Tensor | None
+    # (N, T), the weights with which the frame reads its clip: TSA's, mean over heads; None: the network has none.
+    reads: Tensor | None
 
 
 def running_clips(num_frames: int, cfg: DataConfig, window: int | None = None) -> Indices:
-    """The clip that ends in each frame of a video, (num_frames, T).
+    """Return the clip that ends in each frame of a video, (num_frames, T).
 
-    window: how many frames it reaches back over, itself among them; None: `data.dense_span` where sampling is dense, else WINDOW.
+    window: how many frames it covers, the last included; None: `data.dense_span` with dense sampling, else WINDOW.
     """
     reach = window or (cfg.dense_span if cfg.sampling == "dense" else WINDOW)
     clips = np.empty((num_frames, cfg.num_frames), np.int64)
@@ -69,16 +69,16 @@ def predict_along(
     frames_at_once: int = 64,
     progress: bool = False,
 ) -> Running:
-    """The running prediction over a frame folder, by a model in evaluation mode; window as for `running_clips`.
+    """Return the running prediction over a frame folder by a model in evaluation mode; window: see `running_clips`.
 
-    Each frame goes through the backbone once, and its features are kept as long as a later clip asks for them; those of TSM, which mixes
-    frames there, go through it once a clip. No more than `frames_at_once` frames, or one clip, are in the network at a time. Raises
-    ClipError naming a frame that cannot be read.
+    Each frame passes through the backbone once, and its features are kept as long as a later clip needs them; TSM, which mixes frames in
+    its backbone, encodes once per clip. At most `frames_at_once` frames, or one clip, are in the network at a time. Raises ClipError
+    naming a frame that cannot be read.
     """
     device = next(model.parameters()).device
     clips = running_clips(num_frames, cfg, window)
     t = torch.from_numpy(clip_times(clips, cfg.ref_stride)).to(device)
-    # What is kept of each frame from `begin` on: features, or of TSM the pictures.
+    # Kept for each frame from `begin` on: its features, or for TSM the picture.
     kept: FrameFeatures | None = None
     begin = 0
     probabilities, spatial, reads = [], [], []

@@ -1,4 +1,4 @@
-"""The network, one module of the pipeline a file, and its baselines."""
+"""The network, one file per module of the pipeline, and its baselines."""
 
 from hitagu_lib.config import ModelConfig
 from hitagu_lib.models.baselines import GRU, TSM, TSN
@@ -13,7 +13,7 @@ def build_model(cfg: ModelConfig, num_classes: int, *, pretrained: bool = True) 
     """Build the model that `cfg.temporal` names, on the backbone that `cfg.backbone` describes.
 
     pretrained: load the weights that `cfg.backbone.weights` names; False: leave them random, for a model that a checkpoint fills.
-    Raises WeightsError where those weights cannot be had or do not fit.
+    Raises WeightsError if those weights are missing, unreadable or do not fit.
     """
     models = {"hitagu": HiTAGUNet, "tsn": TSN, "tsm": TSM, "gru": GRU}
     model = models[cfg.temporal](cfg, num_classes)

@@ -3,8 +3,8 @@
     y (N, C, h, w) --SCA: channel gate, then spatial gate--> (N, C, h, w) --mean over h, w--> tokens (B, T, C)
     tokens + TSA(LayerNorm(tokens) + position(t)) -> frame embeddings (B, T, C)
 
-SCA has CBAM's form (Woo et al. 2018); TSA is pre-norm multi-head self-attention (Vaswani et al. 2017) whose position code is
-computed from the frames' times, so that T at test may differ from T at training.
+SCA has CBAM's form (Woo et al. 2018). TSA is pre-norm multi-head self-attention (Vaswani et al. 2017); its position code is computed from
+the frames' times, so T at test may differ from T in training.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from hitagu_lib.config import AttentionConfig
 class SpatialChannelAttention(nn.Module):
     """CBAM: which channels, then where. (N, C, h, w) -> the same, channel gate (N, C), spatial gate (N, h, w).
 
-    A gate that is not among `sca_gates` is left out, and None.
+    A gate that `sca_gates` does not list is left out; None is returned for it.
     """
 
     def __init__(self, cfg: AttentionConfig, channels: int) -> None:
@@ -65,7 +65,7 @@ class TemporalSelfAttention(nn.Module):
         return tokens + out
 
     def weights(self, tokens: Tensor, t: Tensor) -> Tensor:
-        """The attention weights that `forward` uses without forming them: (B, heads, T, T), rows sum to 1."""
+        """Return the attention weights that `forward` uses without forming them: (B, heads, T, T); rows sum to 1."""
         q, k, _ = self._heads(tokens, t)
         return torch.softmax(q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1]), dim=-1)
 
@@ -79,10 +79,10 @@ class TemporalSelfAttention(nn.Module):
 
 
 def sinusoids(t: Tensor, width: int) -> Tensor:
-    """Position code of real-valued times: (B, T) -> (B, T, width), sines then cosines.
+    """Return the position code of real-valued times: (B, T) -> (B, T, width), sines then cosines.
 
-    Times count from the clip's first frame. Wavelengths run from 4 to 400 reference strides: half the sinusoids of Vaswani et al.
-    would not move within a clip of 8 frames.
+    Times count from the clip's first frame. Wavelengths run from 4 to 400 reference strides: half of the sinusoids of Vaswani et al.
+    would be almost constant within a clip of 8 frames.
     """
     t = t - t[:, :1]
     wavelengths = torch.logspace(math.log10(4), math.log10(400), width // 2, device=t.device, dtype=t.dtype)

@@ -17,12 +17,12 @@ from hitagu_lib.config import STAGES, BackboneConfig
 
 @dataclass(frozen=True)
 class LoadedWeights:
-    """What came of loading weights, by part of the network: stem, layer1 to layer4; whatever else the source holds has its own names."""
+    """The result of loading weights, by part of the network: stem, layer1 to layer4; other parts of the source keep their own names."""
 
     source: str  # such as ResNet50_Weights.IMAGENET1K_V2, or a file
     loaded: tuple[str, ...]
-    unused: tuple[str, ...]  # the source has them, the backbone does not
-    random: tuple[str, ...]  # the backbone has them, the source does not
+    unused: tuple[str, ...]  # in the source, not in the backbone
+    random: tuple[str, ...]  # in the backbone, not in the source
 
     def __str__(self) -> str:
         parts = {"loaded": self.loaded, "not used": self.unused, "left random": self.random}
@@ -36,7 +36,7 @@ class TruncatedResNet(nn.Module):
 
     forward: (N, 3, H, W) -> {name: (N, channels[name], H / stride, W / stride)} for "stem" and every stage kept.
 
-    Weights are random; `hitagu_lib.models.weights.load_pretrained` fills in what `cfg.weights` names, and keeps a record in `loaded`.
+    Weights start at random; `hitagu_lib.models.weights.load_pretrained` loads those that `cfg.weights` names and records them in `loaded`.
     """
 
     def __init__(self, cfg: BackboneConfig) -> None:
@@ -70,5 +70,5 @@ class TruncatedResNet(nn.Module):
 
 
 def _out_channels(blocks: nn.Module) -> int:
-    """Channels that a stage puts out: those of its last BatchNorm."""
+    """Return the number of channels that a stage puts out: those of its last BatchNorm."""
     return [m.num_features for m in blocks.modules() if isinstance(m, nn.BatchNorm2d)][-1]

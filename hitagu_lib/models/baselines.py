@@ -1,6 +1,6 @@
-"""The peers, on the same backbone and trained the same way: TSN, TSM and a GRU.
+"""The baselines, on the same backbone and trained the same way: TSN, TSM and a GRU.
 
-They make the book's claims checkable: where order alone decides the class, TSN cannot pass one half.
+They make the book's claims testable: where order alone decides between two classes, TSN cannot exceed one half.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from hitagu_lib.models.head import ClassifierHead
 
 
 class TSN(ClipModel):
-    """Temporal Segment Network (Wang et al. 2016): the mean over frames of each frame's logits; blind to order.
+    """Temporal Segment Network (Wang et al. 2016): the mean over frames of each frame's logits. It is blind to order.
 
     The head is linear, so the mean of the frames' logits is the head of the mean embedding.
     """
@@ -37,7 +37,7 @@ class TSN(ClipModel):
 
 
 class GRU(TSN):
-    """A GRU (Cho et al. 2014) over the pooled features, as wide as they are; the mean of its outputs is classified."""
+    """A GRU (Cho et al. 2014) over the pooled features, as wide as they are; the head classifies the mean of its outputs."""
 
     def __init__(self, cfg: ModelConfig, num_classes: int) -> None:
         super().__init__(cfg, num_classes)
@@ -50,10 +50,10 @@ class GRU(TSN):
 
 
 class TSM(TSN):
-    """Temporal Shift Module (Lin et al. 2019): in every residual branch 1/8 of the channels comes from the frame after,
-    1/8 from the frame before. In the 101-layer ResNet, in every second one, as its authors' code does.
+    """Temporal Shift Module (Lin et al. 2019): in every residual branch 1/8 of the channels comes from the next frame,
+    1/8 from the previous one. In the 101-layer ResNet only every second branch shifts, as in the authors' code.
 
-    Its backbone sees several frames, so the frames are encoded as whole clips: `encode_frames` is not defined for one frame alone.
+    Its backbone mixes frames, so it encodes whole clips: `encode_frames` is not defined for one frame alone.
     """
 
     shares_frames = False
@@ -72,7 +72,7 @@ class TSM(TSN):
         raise RuntimeError("TSM mixes frames inside its backbone: it has no per-frame half; call forward(x)")
 
     def _encode_clips(self, x: Tensor, t: Tensor, also_backwards: Tensor | None) -> tuple[FrameFeatures, Tensor]:
-        if also_backwards is not None:  # nothing to share: a reversed clip has other features
+        if also_backwards is not None:  # a reversed clip has other features: nothing is shared
             x = torch.cat([x, x[also_backwards].flip(1)])
             t = torch.cat([t, reversed_times(t[also_backwards])])
         for shift in self.shifts:
@@ -81,7 +81,7 @@ class TSM(TSN):
 
 
 class TemporalShift(nn.Module):
-    """(B T, C, h, w) -> the same: channels [0, C/8) from the next frame, [C/8, C/4) from the previous one; zeros beyond the ends."""
+    """(B T, C, h, w) -> the same shape: channels [0, C/8) from the next frame, [C/8, C/4) from the previous one; zeros beyond the ends."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What every model of the book can do, whatever its temporal part: the split into a per-frame and a temporal half."""
+"""The interface of every model in the book: a per-frame half and a temporal half."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from hitagu_lib.models.backbone import TruncatedResNet
 
 
 class FrameFeatures(NamedTuple):
-    """What is known of N frames, each seen alone; small enough to cache."""
+    """The features of N frames, each encoded alone; small enough to cache."""
 
     top: Tensor  # (N, C, h, w): the truncated backbone's map
     reduced: tuple[Tensor, ...] = ()  # one (N, R, h_s, w_s) for each stage that MDE taps
 
     def each(self, change: Callable[[Tensor], Tensor]) -> FrameFeatures:
-        """Of other frames: every map as `change` makes it."""
+        """Return features with `change` applied to every map."""
         return FrameFeatures(change(self.top), tuple(change(r) for r in self.reduced))
 
     def at(self, which: slice | Tensor) -> FrameFeatures:
-        """Of some frames, in the order and as often as `which` has them."""
+        """Return the features of the frames `which`, in that order, repeats included."""
         return self.each(lambda maps: maps[which])
 
     @staticmethod
     def joined(parts: Sequence[FrameFeatures]) -> FrameFeatures:
-        """Of the frames of all parts, one part after another."""
+        """Return the features of all parts' frames, one part after another."""
         reduced = zip(*(part.reduced for part in parts), strict=True)
         return FrameFeatures(torch.cat([part.top for part in parts]), tuple(torch.cat(maps) for maps in reduced))
 
 
 @dataclass
 class ClipMaps:
-    """What a model has looked at; a part that a model lacks stays None."""
+    """What a model attended to; maps of modules that a model lacks stay None."""
 
     frame_embeddings: Tensor  # (B, T, D)
     clip_embedding: Tensor  # (B, D)
@@ -54,16 +54,16 @@ class ClipModel(nn.Module):
 
     backbone: TruncatedResNet
     width: int  # D, channels of the frame and clip embeddings
-    shares_frames = True  # `encode_frames` is there, so that views of a video can share the features of a frame
+    shares_frames = True  # `encode_frames` works, so views of a video can share a frame's features
 
     def encode_frames(self, frames: Tensor) -> FrameFeatures:
-        """frames (N, 3, H, W) -> their features; no frame's features depend on another frame."""
+        """frames (N, 3, H, W) -> their features; those of one frame do not depend on any other frame."""
         raise NotImplementedError
 
     def temporal_head(self, features: FrameFeatures, t: Tensor, return_maps: bool = False) -> tuple[Tensor, ClipMaps]:
         """Features of N = B T frames in (B, T) order, t (B, T) -> logits (B, num_classes), maps.
 
-        The maps that cost extra are filled only with `return_maps`; the embeddings always are.
+        The embeddings are always filled; the maps, which cost extra, only with `return_maps`.
         """
         raise NotImplementedError
 
@@ -77,9 +77,8 @@ class ClipModel(nn.Module):
     ) -> Tensor | tuple[Tensor, ClipMaps]:
         """x (B, T, 3, H, W) -> logits (B, num_classes); with either switch (logits, ClipMaps).
 
-        Without `t` the frames count as sampled at the reference stride: t = 0, 1, 2, ...
-        also_backwards (n,): indices of clips that follow a second time, played backwards, so that B becomes B + n; their frames are
-        not encoded again.
+        Without `t` the frames are taken to be sampled at the reference stride: t = 0, 1, 2, ...
+        also_backwards (n,): indices of clips to append played backwards, so B becomes B + n; their frames are not encoded again.
         """
         B, T = x.shape[:2]
         if t is None:
@@ -89,7 +88,7 @@ class ClipModel(nn.Module):
         return (logits, maps) if return_maps or return_embeddings else logits
 
     def _encode_clips(self, x: Tensor, t: Tensor, also_backwards: Tensor | None) -> tuple[FrameFeatures, Tensor]:
-        """Clips (B, T, 3, H, W), times (B, T) -> features of their frames and times, those of `also_backwards` following."""
+        """Clips (B, T, 3, H, W), times (B, T) -> features of their frames, and times; those of `also_backwards` come last."""
         features = self.encode_frames(x.flatten(0, 1))
         if also_backwards is None:
             return features, t
@@ -102,5 +101,5 @@ class ClipModel(nn.Module):
 
 
 def reversed_times(t: Tensor) -> Tensor:
-    """Times (B, T) of the same frames played backwards, from 0: the gaps in opposite order."""
+    """Return the times (B, T) of the same frames played backwards, from 0: the gaps in opposite order."""
     return t[:, -1:] - t.flip(1)

@@ -1,12 +1,12 @@
 """What a model costs: parameters and multiply-adds, by module.
 
-    model --every tensor as a shape without values (the meta device)--> one clip through it --> what each child module multiplied
+    model --tensors as shapes without values (the meta device)--> one clip through it --> multiply-adds of each child module
 
-No data, no weights and no arithmetic are needed, so ResNet-50 at 8 x 224 x 224 takes a fraction of a second.
+This needs no data, weights or arithmetic, so ResNet-50 at 8 x 224 x 224 takes a fraction of a second.
 
-Counted: convolutions, linear layers and matrix products, those of attention and of MDE's ShiftMatch included
-(`torch.utils.flop_counter`). Not counted, as in the literature, is work of a few operations a value: BatchNorm, activations,
-gates, differences, the 3STU's recurrence, pooling, softmax.
+Counted: convolutions, linear layers and matrix products, including those of attention and of MDE's ShiftMatch
+(`torch.utils.flop_counter`). Not counted, as in the literature: elementwise work such as BatchNorm, activations, gates, differences,
+the 3STU's recurrence, pooling and softmax.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -35,9 +36,9 @@ class Cost:
 
 
 def model_cost(model: ClipModel, num_frames: int, image_size: int) -> dict[str, Cost]:
-    """The cost of each child module for one clip of (num_frames, 3, image_size, image_size), and their "total".
+    """Return the cost of each child module for one clip of (num_frames, 3, image_size, image_size), and their "total".
 
-    The model may be on any device; neither its values nor its mode change.
+    The model may be on any device; its values and its mode stay as they are.
     """
     tensors = dict([*model.named_parameters(), *model.named_buffers()])
     shapes = {name: torch.empty_like(tensor, device="meta") for name, tensor in tensors.items()}
@@ -55,9 +56,9 @@ def model_cost(model: ClipModel, num_frames: int, image_size: int) -> dict[str, 
 
 @contextmanager
 def _products_by_child(model: nn.Module, counter: FlopCounterMode) -> Iterator[Counter[str]]:
-    """Multiply-adds by the name of the child in any part of which they are made.
+    """Yield a counter that collects multiply-adds by the name of the child module, in whichever of its parts they happen.
 
-    Any part: MDE's reducers are called for themselves, in the per-frame half, and by the counter's own names would not be MDE's.
+    MDE's reducers are called on their own, in the per-frame half; the flop counter's own names would not attribute them to MDE.
     """
     products, inside, before, handles = Counter[str](), Counter[str](), {}, []
 
@@ -87,18 +88,18 @@ def _millions(module: nn.Module) -> float:
 
 
 def shape_model(cfg: ModelConfig, num_classes: int) -> ClipModel:
-    """The model that `cfg` describes, on the meta device: shapes without values. Pretrained weights are not looked for."""
+    """Return the model that `cfg` describes on the meta device, shapes without values; pretrained weights are not loaded."""
     with torch.device("meta"):
         return build_model(cfg, num_classes, pretrained=False)
 
 
 def recipe_cost(cfg: Config, num_classes: int) -> dict[str, Cost]:
-    """`model_cost` of a params file's model, for one clip as its data section has it."""
+    """Return `model_cost` of a recipe's model for one clip of its data section."""
     return model_cost(shape_model(cfg.model, num_classes), cfg.data.num_frames, cfg.data.image_size)
 
 
 def budget(cfg: Config, num_classes: int) -> dict[str, Cost]:
-    """HiTAGU-Net's modules, then the totals of HiTAGU-Net and its baselines on the same backbone and clip."""
+    """Return the cost of HiTAGU-Net's modules, then the totals of HiTAGU-Net and its baselines on the same backbone and clip."""
     totals: dict[str, Cost] = {}
     modules: dict[str, Cost] = {}
     titles: dict[Temporal, str] = {"hitagu": "HiTAGU-Net", "tsn": "TSN", "tsm": "TSM", "gru": "GRU"}
@@ -111,19 +112,20 @@ def budget(cfg: Config, num_classes: int) -> dict[str, Cost]:
 
 
 def markdown_table(costs: Mapping[str, Cost]) -> str:
-    """One row an entry, as Markdown."""
-    rows = [f"| {name} | {cost.gflops:.4f} | {cost.params_millions:.3f} |" for name, cost in costs.items()]
-    return "\n".join(["| | GFLOPs (multiply-adds) | parameters (M) |", "|---|---:|---:|", *rows])
+    """Return the costs as a Markdown table, one row per entry."""
+    rows = [(name, f"{cost.gflops:.4f}", f"{cost.params_millions:.3f}") for name, cost in costs.items()]
+    table = pd.DataFrame(rows, columns=["", "GFLOPs (multiply-adds)", "parameters (M)"])
+    return table.to_markdown(index=False, disable_numparse=True, colalign=("left", "right", "right"))
 
 
 ASSUMED_CLASSES = 174
-"""Something-Something V2's: the number that published budgets of these networks are given for."""
+"""The number of classes of Something-Something V2, for which published budgets of these networks are given."""
 
 
 def count_classes(cfg: Config, given: int | None = None) -> tuple[int, str]:
-    """How many classes the model has, and where that is from: `given`, else the recipe's classes.txt, else ASSUMED_CLASSES.
+    """Return the model's number of classes and its origin: `given`, else the recipe's classes.txt, else ASSUMED_CLASSES.
 
-    Raises ListError where classes.txt is there and not as it should be.
+    Raises ListError if classes.txt exists but is malformed.
     """
     if given is not None:
         return given, "as given"
@@ -134,7 +136,7 @@ def count_classes(cfg: Config, given: int | None = None) -> tuple[int, str]:
 
 
 def model_report(cfg: Config, classes: int | None = None) -> dict[str, Any]:
-    """Multiply-adds for one view and parameters, by module and in total; see hitagu_lib.models.cost for what is counted."""
+    """Return the multiply-adds for one view and the parameters, by module and in total; the module docstring says what is counted."""
     num_classes, classes_from = count_classes(cfg, classes)
     modules = {name: dataclasses.asdict(cost) for name, cost in recipe_cost(cfg, num_classes).items()}
     return {
@@ -151,7 +153,7 @@ def model_report(cfg: Config, classes: int | None = None) -> dict[str, Any]:
 
 
 def model_report_text(report: dict[str, Any]) -> str:
-    """The same for people."""
+    """Format the report as plain text."""
     size = report["image_size"]
     rows = [*report["modules"].items(), ("total", report)]
     return "\n".join(

@@ -1,4 +1,4 @@
-"""What the network's gates do with a batch of clips."""
+"""Statistics of the network's gates on a batch of clips."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from hitagu_lib.models import HiTAGUNet
 
 
 def probe_batch(dataset: ClipDataset, clips: int) -> Batch:
-    """`clips` clips, spread evenly over the list: the same ones whenever the gates are looked at. Raises ClipError as the loader does."""
+    """Return `clips` clips spread evenly over the list, the same ones on every call. Raises ClipError as the loader does."""
     rows = torch.linspace(0, len(dataset) - 1, min(clips, len(dataset))).round().long().tolist()
     return collate([dataset[0, row] for row in rows])
 
 
 @torch.no_grad()
 def gate_statistics(model: nn.Module, batch: Batch, device: torch.device) -> dict[str, float]:
-    """Scalars of what each module of HiTAGU-Net does with the batch's clips; none for another network. The model keeps its mode.
+    """Return scalars that describe each module of HiTAGU-Net on the batch, or {} for another network. The model keeps its mode.
 
     mde/gate_*: MDE's gate, mean over channels. stu/mix_k: the share of state k that is read. stu/forget_k_q10 .. q90: quantiles of
-    level k's forget gates, as they are for one reference stride. sca/*: its gates. tsa/entropy: of the attention over frames, 1 being even.
+    level k's forget gates for one reference stride. sca/*: SCA's gates. tsa/entropy: entropy of the attention over frames; 1 is uniform.
     """
     if not isinstance(model, HiTAGUNet):
         return {}
@@ -65,6 +65,6 @@ def gate_statistics(model: nn.Module, batch: Batch, device: torch.device) -> dic
 
 
 def _quantile(x: Tensor, q: float) -> Tensor:
-    """As torch.quantile to the nearest element, for tensors of any size."""
+    """Return the quantile as torch.quantile does with the nearest element, for tensors of any size."""
     flat = x.flatten()
     return flat.kthvalue(1 + round(q * (len(flat) - 1))).values

@@ -5,7 +5,7 @@
       | temporal_head:  MDE -> 3STU -> SCA -> mean over positions -> TSA -> mean over frames -> linear
     logits (B, num_classes)
 
-The pipeline and the modules' names are given; the equations are our reconstruction (chapters 02a to 02e).
+The pipeline and the modules' names were given; the equations are our reconstruction (chapters 02a to 02e).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from hitagu_lib.models.stu import ThreeStateTemporalUnit
 
 
 class HiTAGUNet(ClipModel):
-    """Each module is a switch: one that is off is left out, and the rest is wired as before."""
+    """Each module has a switch; a module that is off is left out, and the rest stays wired as before."""
 
     def __init__(self, cfg: ModelConfig, num_classes: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What training minimises: cross-entropy, and by switch center loss and temporal consistency."""
+"""The training loss: cross-entropy, with optional center loss and temporal consistency."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hitagu_lib.models import ClipMaps
 class CenterLoss(nn.Module):
     """1/2 mean ||z_i - c_{y_i}||^2 (Wen et al. 2016): clip embeddings (B, D), labels (B,) -> scalar.
 
-    The centres are learned by an optimiser of their own.
+    The centres have their own optimiser.
     """
 
     def __init__(self, num_classes: int, width: int) -> None:
@@ -34,7 +34,7 @@ def temporal_consistency(z: Tensor) -> Tensor:
 class TotalLoss(nn.Module):
     """Cross-entropy with label smoothing + lambda_center * center + lambda_temporal * temporal consistency.
 
-    forward(logits, maps, labels) -> the sum, and its terms by name, each before its lambda.
+    forward(logits, maps, labels) -> the sum, and its terms by name, each without its lambda.
     """
 
     def __init__(self, cfg: TrainConfig, num_classes: int, width: int) -> None:

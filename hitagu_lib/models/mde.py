@@ -2,7 +2,7 @@
 
     tapped map F^s --W_r, BN--> r (N, R, h_s, w_s)                 per frame: part of encode_frames
                                 |
-          d+_t = K r_{t+1} - r_t,  d-_t = r_t - K r_{t-1}          how much has changed, forwards and backwards
+          d+_t = K r_{t+1} - r_t,  d-_t = r_t - K r_{t-1}          how much changes, forwards and backwards
           w^delta_t = softmax_delta(kappa cos(q_t(p), q_{t+1}(p + delta)))      which shift makes the difference least, q = r - mean_p r
                                 |
           m = sum over taps of trunk([r ; d+ ; d- ; w])  (N, M, h, w) on the top map's grid
@@ -25,13 +25,12 @@ from torch import Tensor, nn
 
 from hitagu_lib.config import GRIDS, MDEConfig
 
-_HALF_ENERGY = (
-    0.1  # the motion energy at which the gate is half open; r has unit variance, so that a change of 1 is a large one
-)
+# The motion energy at which the gate is half open. r has unit variance, so a change of 1 is large.
+_HALF_ENERGY = 0.1
 
 
 class FrameReducer(nn.Module):
-    """r = BN(W_r F): (N, C_s, h_s, w_s) -> (N, R, h_s, w_s). Sees one frame alone."""
+    """r = BN(W_r F): (N, C_s, h_s, w_s) -> (N, R, h_s, w_s), from each frame alone."""
 
     def __init__(self, channels: int, reduced: int) -> None:
         super().__init__()
@@ -46,8 +45,8 @@ class FrameReducer(nn.Module):
 class MotionDifference(nn.Module):
     """d+ and d- of one tap: r (B, T, R, h, w) -> two of the same shape.
 
-    K is a depthwise 3x3 that starts as the identity, so that the differences start as plain ones; learned, it can let a
-    one-cell shift cancel. With `kernel` 1 there is no K, and the differences stay plain.
+    K is a depthwise 3x3 convolution that starts as the identity, so the differences start as plain ones; it can learn to cancel a
+    one-cell shift. With `kernel` 1 there is no K, and the differences stay plain.
     """
 
     def __init__(self, channels: int, kernel: int = 3) -> None:
@@ -66,12 +65,12 @@ class MotionDifference(nn.Module):
 
 
 class ShiftMatch(nn.Module):
-    """w of one tap, where each position has gone by the next frame: r (B, T, R, h, w) -> (B, T, S, h, w), S = (2 radius + 1)^2.
+    """w of one tap, where each position has moved to in the next frame: r (B, T, R, h, w) -> (B, T, S, h, w), S = (2 radius + 1)^2.
 
-    What all positions of a frame have in common, its mean, is taken away first: it would make any two alike (zero-mean normalised
+    The frame's mean, which all positions share, is subtracted first; otherwise any two positions would look alike (zero-mean normalised
     cross-correlation). For unit vectors kappa cos(a, b) = kappa - kappa/2 |a - b|^2, so w is a softmin of the squared difference under
     each shift. Shifts run row by row from (-radius, -radius); beyond the map's edge the similarity is 0. The last frame is matched
-    with itself. The weights sum to 2 radius + 1, which gives them a root mean square of 1 where one shift wins.
+    with itself. The weights sum to 2 radius + 1, so their root mean square is 1 where one shift wins.
     """
 
     def __init__(self, radius: int) -> None:
@@ -82,10 +81,10 @@ class ShiftMatch(nn.Module):
     def forward(self, r: Tensor) -> Tensor:
         B, T, _, h, w = r.shape
         side = 2 * self.radius + 1
-        # r has unit variance; what is shorter than eps is rounding, on even ground, and is not blown up.
+        # r has unit variance; a vector shorter than eps is rounding noise on a uniform area and must not be amplified.
         now = F.normalize(r - r.mean((3, 4), keepdim=True), dim=2, eps=1e-3).movedim(2, -1)  # (B, T, h, w, R)
         after = F.pad(torch.cat([now[:, 1:], now[:, -1:]], dim=1), [0, 0, *[self.radius] * 4])
-        # A row against a row is a matrix product, of which a band is wanted: far faster than one product a shift.
+        # One row against another is a matrix product, of which only a band is needed: far faster than one product per shift.
         band = torch.arange(w, device=r.device)[:, None] + torch.arange(side, device=r.device)  # (w, side)
         band = band.expand(B, T, h, w, side)
         rows = [(now @ after[:, :, i : i + h].mT).gather(-1, band) for i in range(side)]
@@ -115,7 +114,7 @@ class ResidualBlock(nn.Module):
 class MotionTrunk(nn.Module):
     """[r ; d+ ; d- ; w] of one tap -> m (N, M, h, w), striding down to the top map's grid.
 
-    The convolutions matter: which way something turns has to be read off a neighbourhood of differences.
+    The convolutions matter: the direction of a turn shows only in a neighbourhood of differences.
     With `trunk_blocks` 0 there are none: each position is projected by itself, then averaged down to the grid.
     """
 
@@ -154,8 +153,8 @@ class MotionTrunk(nn.Module):
 def motion_energy(r: Tensor, halvings: int) -> Tensor:
     """E of one tap, how much changes at and beside each position: r (B, T, R, h, w) -> (B T, 1, h', w') on the top map's grid.
 
-    Squared plain differences to the frame after and from the frame before, mean over channels; the largest of 3 x 3 positions; mean
-    over the `halvings` of the grid. Exactly 0 where nothing changes, whatever has been learned.
+    It is the squared plain difference to the next frame plus that from the previous one, mean over channels, then the maximum over 3 x 3
+    positions, then the mean over the grid's `halvings`. It is exactly 0 where nothing changes, whatever the network has learned.
     """
     change = torch.diff(r, dim=1).square().mean(2)  # (B, T - 1, h, w)
     zero = torch.zeros_like(r[:, :1, 0])
@@ -199,7 +198,7 @@ class MDE(nn.Module):
 
 
 def _zero_projection(width: int, channels: int) -> nn.Conv2d:
-    """1x1, from zero: MDE starts as the identity, and pretrained features arrive unharmed."""
+    """Return a 1x1 convolution of zeros: MDE starts as the identity and leaves pretrained features intact."""
     projection = nn.Conv2d(width, channels, 1, bias=False)
     nn.init.zeros_(projection.weight)
     return projection

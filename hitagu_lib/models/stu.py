@@ -1,4 +1,4 @@
-"""3STU, Three-State Temporal Unit: a short memory at every position, a mid and a long one of the whole frame.
+"""3STU, Three-State Temporal Unit: a short memory at every position, a mid and a long memory of the whole frame.
 
     u (B, T, C, h, w) --W_in, BN--> z (B, T, D, h, w)
         level 1:  c1 = tanh(V_1 z),         h1_t = f1 h1_{t-1} + (1 - f1) c1        f1 in the fast band, at each position
@@ -6,8 +6,8 @@
         level 3:  c3 = tanh(V_3 h2),        h3_t = f3 h3_{t-1} + (1 - f3) c3        f3 in the slow band, of the frame
     y = u + W_o (s1 h1 + s2 h2 + s3 h3),   (s1, s2, s3) = softmax(W_s z) at each position
 
-The mix is chosen at each position, so that what happens there now can meet what the whole frame remembers: no position's own
-memory would know of an event elsewhere. `whole_frame: false` keeps all three memories at each position.
+Each position chooses its own mix, so that what happens there now can meet what the whole frame remembers: a position's own memory would
+not know of an event elsewhere. `whole_frame: false` keeps all three memories at each position.
 
 Our reconstruction. Relatives: minGRU (Feng et al. 2024), HGRN (Qin et al. 2023), GRU-D (Che et al. 2018), T-LSTM (Baytas et al. 2017).
 Numbers in brackets are the equations of chapter 02c.
@@ -23,9 +23,9 @@ from torch import Tensor, nn
 
 from hitagu_lib.config import STUConfig
 
-# Upper edges of the fast, middle and slow band at the start, evenly spread half-lives: 1, 4 and 16 steps.
+# Upper edges of the fast, middle and slow band before training; their half-lives are 1, 4 and 16 steps.
 _EDGES = (0.5, 0.84, 0.96)
-# A gamma further below its channel's largest counts as this far below: no band is narrower than e^-10 / 4.
+# A gamma is held within this distance of its channel's largest, so no band is narrower than e^-10 / 4.
 _GAMMA_SPAN = 10.0
 _LOG_FLOOR = 1e-20  # added to a forget gate before its logarithm is taken
 
@@ -34,8 +34,8 @@ class ThreeStateTemporalUnit(nn.Module):
     """Three gated memories; weights shared over positions. See the module's drawing.
 
     Inside, channels come last, (B, T, h, w, D): every projection is then one matrix product over all positions and frames, and every step
-    of the recurrence reads whole rows. Gates, states and the mix are float32 at least, also under autocast: bfloat16 has no number
-    between 0.996 and 1, so that a slow gate would round to one that never forgets.
+    of the recurrence reads whole rows. Gates, states and the mix are at least float32, even under autocast: bfloat16 has no number
+    between 0.996 and 1, so a slow gate would round to one that never forgets.
     """
 
     def __init__(self, cfg: STUConfig, channels: int) -> None:
@@ -43,8 +43,8 @@ class ThreeStateTemporalUnit(nn.Module):
         D, K = cfg.width, cfg.states
         self.states, self.bands, self.elapsed_time = K, cfg.bands, cfg.elapsed_time
         self.whole_frame = cfg.whole_frame
-        # "auto" is the loop on a CPU by measurement (benchmarks/stu.py, outputs/published/stu/cpu). On CUDA nothing has been measured yet:
-        # there it is the loop too, which needs the least memory and is the reference of the other two.
+        # "auto" is the loop: the fastest on a CPU by measurement (benchmarks/stu.py, outputs/published/stu/cpu). CUDA is not measured yet;
+        # the loop is used there too, because it needs the least memory and is the reference for the other two.
         self.recur = {"auto": recur_loop, "loop": recur_loop, "closed": recur_closed, "scan": recur_scan}[cfg.form]
         self.W_in = nn.Conv2d(channels, D, 1, bias=False)
         self.bn = nn.BatchNorm2d(D)
@@ -56,7 +56,7 @@ class ThreeStateTemporalUnit(nn.Module):
             widths = torch.diff(torch.tensor([0.0, *_EDGES[:K], 1.0]))
             self.gamma = nn.Parameter(widths.log()[:, None].repeat(1, D))  # (K + 1, D)
         nn.init.zeros_(self.W_o.weight)  # starts as the identity
-        # Gates that also see their own state, as a GRU's do: an ablation, sequential by nature.
+        # An ablation: gates that also see their own state, as a GRU's do, and so can only run step by step.
         self.U = nn.ModuleList(nn.Conv2d(D, D, 1, bias=False) for _ in range(K)) if cfg.gates_see_state else None
 
     def band_edges(self) -> Tensor:
@@ -68,10 +68,10 @@ class ThreeStateTemporalUnit(nn.Module):
     def forget_gates(self, z: Tensor, dt: Tensor) -> Tensor:
         """(2c.3, 2c.4) z (B, T, D, h, w), dt (B, T) elapsed reference strides -> f (B, T, K, D, h, w) in [0, 1].
 
-        Those of a level of the whole frame see z's mean over positions and are repeated at every position.
-        With bands and dt = 1, 0 < f^1 < f^2 < f^3 < 1 holds strictly in floating point too, whatever the weights. For other dt > 0
-        the order stays, strict as long as f^dt does not round to 0 or 1. Gates that see the state have no value apart from it:
-        raises RuntimeError.
+        Gates of a whole-frame level see z's mean over positions and are repeated at every position.
+        With bands and dt = 1, 0 < f^1 < f^2 < f^3 < 1 holds strictly, even in floating point and for any weights. For other dt > 0
+        the order stays, and is strict unless f^dt rounds to 0 or 1. Raises RuntimeError with `gates_see_state`: such gates have no
+        value apart from the state.
         """
         if self.U is not None:
             raise RuntimeError("with gates_see_state the gates depend on the states: they exist only inside forward")
@@ -88,7 +88,7 @@ class ThreeStateTemporalUnit(nn.Module):
         read, s = self.memory(z, dt)
         read = read.to(z.dtype).flatten(0, 1).permute(0, 3, 1, 2)  # (B T, D, h, w)
         if not u.flatten(0, 1).is_contiguous(memory_format=torch.channels_last):
-            read = read.contiguous()  # so that W_o's result lies in memory as u does, and the sum is not strided
+            read = read.contiguous()  # W_o's result then has u's memory layout, and the sum is not strided
         return u + self.W_o(read).unflatten(0, u.shape[:2]), s.permute(0, 1, 4, 5, 2, 3)
 
     def memory(self, z: Tensor, dt: Tensor) -> tuple[Tensor, Tensor]:
@@ -106,11 +106,11 @@ class ThreeStateTemporalUnit(nn.Module):
         return read, s
 
     def _summary(self, x: Tensor, k: int) -> Tensor:
-        """What the level above level k (from 0) sees of x (B, T, h, w, D): its mean over positions, (B, T, 1, 1, D), or x itself."""
+        """Return what the level above level k (from 0) sees of x (B, T, h, w, D): its mean over positions, (B, T, 1, 1, D), or x itself."""
         return x.mean((2, 3), keepdim=True) if self.whole_frame and k == 0 else x
 
     def _level(self, k: int, pre: Tensor, c: Tensor, dt: Tensor | None, bands: Tensor | None) -> Tensor:
-        """(2c.6) The states of one level from what its gate sees of z and its candidates, both (B, T, h, w, D) or (B, T, 1, 1, D)."""
+        """(2c.6) Return the states of one level from its gate's input and its candidates, both (B, T, h, w, D) or (B, T, 1, 1, D)."""
         if self.U is None:
             f = self._gate(pre, k, dt, bands)
             return self.recur(f, (1 - f) * c)
@@ -124,25 +124,27 @@ class ThreeStateTemporalUnit(nn.Module):
         return torch.stack(states, dim=1)
 
     def _gate_inputs(self, z: Tensor) -> list[Tensor]:
-        """W_k z for each level, (B, T, h, w, D), for those of the whole frame (B, T, 1, 1, D): a product a level, so that each result
-        is contiguous."""
+        """Return W_k z for each level, (B, T, h, w, D), or (B, T, 1, 1, D) for whole-frame levels.
+
+        One product per level, so that each result is contiguous.
+        """
         assert self.W_f.bias is not None
         weights, biases = self.W_f.weight.flatten(1).chunk(self.states), self.W_f.bias.chunk(self.states)
         seen = [z] + [self._summary(z, 0)] * (self.states - 1)
         return [F.linear(x, weight, bias) for x, weight, bias in zip(seen, weights, biases, strict=True)]
 
     def _gate(self, pre: Tensor, k: int, dt: Tensor | None, bands: Tensor | None) -> Tensor:
-        """Level k's forget gate from its input (..., D)."""
+        """Return level k's forget gate from its input (..., D)."""
         f = torch.sigmoid(pre.to(_at_least_float32(pre)))
         if bands is not None:
             lower, upper = bands[:, k]
             f = torch.addcmul(lower, upper - lower, f)
         else:
-            f = f.clamp_min(torch.finfo(f.dtype).tiny)  # so that the logarithm and its gradient stay finite
+            f = f.clamp_min(torch.finfo(f.dtype).tiny)  # keeps the logarithm and its gradient finite
         return f if dt is None else torch.exp(dt * torch.log(f))  # f ** dt
 
     def _bands(self, z: Tensor) -> Tensor | None:
-        """(2, K, D): where each level's gate starts and ends, a few roundings inside the band's edges, so that the bands stay apart."""
+        """Return (2, K, D): the ends of each level's gate, a few roundings inside the band's edges, so that the bands stay apart."""
         if not self.bands:
             return None
         a = self.band_edges().to(_at_least_float32(z))
@@ -150,12 +152,12 @@ class ThreeStateTemporalUnit(nn.Module):
         return torch.stack([torch.cat([a[:1] + limits.tiny, a[1:-1] + 4 * limits.eps]), a[1:] - 4 * limits.eps])
 
     def _steps(self, dt: Tensor, z: Tensor) -> Tensor | None:
-        """dt (B, T) -> (B, T, 1, 1, 1), or None where elapsed time is not looked at."""
+        """dt (B, T) -> (B, T, 1, 1, 1), or None if elapsed time is ignored."""
         return dt.to(_at_least_float32(z))[:, :, None, None, None] if self.elapsed_time else None
 
 
 def _linear(x: Tensor, conv: nn.Module) -> Tensor:
-    """A 1x1 convolution over the last dimension: (..., C_in) -> (..., C_out)."""
+    """Apply a 1x1 convolution over the last dimension: (..., C_in) -> (..., C_out)."""
     assert isinstance(conv, nn.Conv2d)
     return F.linear(x, conv.weight.flatten(1), conv.bias)
 
@@ -167,10 +169,10 @@ def _at_least_float32(x: Tensor) -> torch.dtype:
 def recur_loop(f: Tensor, x: Tensor) -> Tensor:
     """(2c.6) h_t = f_t h_{t-1} + x_t along dimension 1, h_0 = 0, step by step. f, x and the result are (B, T, ...).
 
-    The reference of the three forms: T steps one after the other, no extra memory.
+    The reference for the three forms: T steps one after the other, no extra memory.
     """
     state, states = torch.zeros_like(x[:, 0]), []
-    # unbind rather than an index a step: its gradient is one stack, not a sum of mostly empty tensors
+    # unbind rather than one index per step: its gradient is one stack, not a sum of mostly empty tensors
     for f_t, x_t in zip(f.unbind(1), x.unbind(1), strict=True):
         state = torch.addcmul(x_t, f_t, state)
         states.append(state)
@@ -178,14 +180,14 @@ def recur_loop(f: Tensor, x: Tensor) -> Tensor:
 
 
 def recur_closed(f: Tensor, x: Tensor) -> Tensor:
-    """(2c.10) The same as one product with a lower-triangular matrix: h_t = sum_{i <= t} exp(L_t - L_i) x_i, L = cumsum(log f).
+    """(2c.10) The recurrence as one product with a lower-triangular matrix: h_t = sum_{i <= t} exp(L_t - L_i) x_i, L = cumsum(log f).
 
-    T times the memory of x. L_t - L_i is summed from i + 1 to t anew for each i: a difference of two long sums would lose digits to
-    cancellation and be inf - inf where gates are 0.
+    It takes T times the memory of x. L_t - L_i is summed from i + 1 to t separately for each i: a difference of two long sums would
+    lose digits to cancellation, and be inf - inf where gates are 0.
     """
     T = f.shape[1]
-    # The floor stands in for f = 0: far below what a sum can show, and far enough above the smallest float that 1 / floor, which the
-    # gradient of the logarithm is there, times its own products is exact too.
+    # The floor stands in for f = 0. It is far below what a sum can show, yet far enough above the smallest float that the logarithm's
+    # gradient there, 1 / floor, and its products stay exact.
     log_f = torch.log(f + _LOG_FLOOR)
     steps = log_f[:, :, None].expand(-1, -1, T, *f.shape[2:])  # (B, t, i, ...)
     shape = (T, T, *[1] * (f.ndim - 2))
@@ -197,9 +199,9 @@ def recur_closed(f: Tensor, x: Tensor) -> Tensor:
 
 
 def recur_scan(f: Tensor, x: Tensor) -> Tensor:
-    """(2c.11) The same as an associative scan: (f, x) o (f', x') = (f f', f' x + x'), in ceil(log2 T) doublings.
+    """(2c.11) The recurrence as an associative scan: (f, x) o (f', x') = (f f', f' x + x'), in ceil(log2 T) doublings.
 
-    Hillis and Steele (1986). After the step of d, (f_t, x_t) spans the 2d steps that end at t.
+    Hillis and Steele (1986). After the doubling with distance d, (f_t, x_t) covers the 2d steps that end at t.
     """
     d, T = 1, f.shape[1]
     while d < T:
@@ -210,5 +212,5 @@ def recur_scan(f: Tensor, x: Tensor) -> Tensor:
 
 
 def half_life(f: Tensor) -> Tensor:
-    """(2c.9) ln(1/2) / ln f: the steps after which a forget gate f in (0, 1) has halved what a state holds."""
+    """(2c.9) ln(1/2) / ln f: the number of steps in which a forget gate f in (0, 1) halves what a state holds."""
     return -math.log(2) / torch.log(f)

@@ -1,30 +1,35 @@
-"""Pretrained weights for the backbone: from torchvision, a file, or a checkpoint."""
+"""Weights into networks: pretrained ones into the backbone, a checkpoint's into a whole network."""
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeGuard
 
 import torch
 import torchvision
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.models import WeightsEnum
 
 from hitagu_lib.config import BackboneConfig
-from hitagu_lib.errors import WeightsError
+from hitagu_lib.errors import WeightsError, first_of
+from hitagu_lib.files import file_sha256
 from hitagu_lib.models.backbone import LoadedWeights, TruncatedResNet
+from hitagu_lib.models.weights_file import load_weights_file, why_unreadable
+
+SHOWN = 3
+"""How many keys of each kind of difference a message spells out."""
 
 _log = logging.getLogger(__name__)
 
 
 def load_pretrained(backbone: TruncatedResNet, cfg: BackboneConfig) -> LoadedWeights | None:
-    """Load what `cfg.weights` names into the backbone, log it and keep a record in `backbone.loaded`; None where it names nothing.
+    """Load the weights that `cfg.weights` names into the backbone, log what was loaded and record it in `backbone.loaded`.
 
-    `cfg.weights` is a name in torchvision's weights enum, or a .pt or .pth file as `load_backbone` takes it. Raises WeightsError where
-    they cannot be had or do not fit.
+    `cfg.weights` is a name in torchvision's weights enum, or a .pt or .pth file as `load_backbone` takes it; with None nothing is loaded.
+    Raises WeightsError if the weights are missing, unreadable or do not fit.
     """
     if cfg.weights is not None:
         backbone.loaded = load_backbone(backbone, *_weights(cfg.name, cfg.weights))
@@ -33,13 +38,14 @@ def load_pretrained(backbone: TruncatedResNet, cfg: BackboneConfig) -> LoadedWei
 
 
 def load_backbone(backbone: TruncatedResNet, state: Mapping[str, Tensor], source: str) -> LoadedWeights:
-    """Copy weights into the parts that the backbone and `state` both have: the stem and the stages, each whole or not at all.
+    """Copy weights into the parts that the backbone and `state` share: the stem and the stages, each as a whole or not at all.
 
-    `state` may be of a network cut elsewhere or not at all: a ResNet's state dict under torchvision's names, or the model of one of our
-    checkpoints. Raises WeightsError, and leaves the backbone as it was, where nothing is shared, or a shared part has other shapes or keys.
+    `state` may come from a network that is cut elsewhere or not cut: a ResNet's state dict under torchvision's names, or the model of a
+    checkpoint of this library. Raises WeightsError, and leaves the backbone unchanged, if no part is shared, or if a shared part differs
+    in keys or shapes.
     """
     own = {_torchvision_name(key): value for key, value in backbone.state_dict().items()}  # views: written to below
-    given = {_torchvision_name(key): value for key, value in state.items()}
+    given = {_torchvision_name(key): value for key, value in unwrapped(state).items()}
     parts, given_parts = (tuple(dict.fromkeys(map(_part, names))) for names in (own, given))
     shared = [part for part in parts if part in given_parts]
     if not shared:
@@ -52,7 +58,7 @@ def load_backbone(backbone: TruncatedResNet, state: Mapping[str, Tensor], source
         if _part(key) not in shared:
             continue
         if key not in given:
-            if key.endswith("num_batches_tracked"):  # older files are without it, and nothing here depends on it
+            if key.endswith("num_batches_tracked"):  # older files lack it, and nothing here depends on it
                 continue
             raise WeightsError(f"model.backbone.weights: {source}: {key} is missing; {_OTHER_RESNET}")
         found, expected = tuple(given[key].shape), tuple(value.shape)
@@ -77,21 +83,63 @@ def load_backbone(backbone: TruncatedResNet, state: Mapping[str, Tensor], source
 _OTHER_RESNET = "are these weights of another ResNet than model.backbone.name?"
 
 
+def load_weights(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+    """Copy a checkpoint's weights into a network of the same form.
+
+    Raises WeightsError naming `source` and the keys and shapes that differ, and leaves the network unchanged, if the form is another.
+    """
+    if difference := key_difference(state, model.state_dict()):
+        raise WeightsError(
+            f"{source}: its weights do not fit the network that its own params and classes describe: {difference} (there: in the file; "
+            "here: in the network); use a checkpoint as `hitagu train` wrote it, with the version of hitagu_lib that wrote it"
+        )
+    model.load_state_dict(state)
+
+
+def key_difference(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str:
+    """Return the first keys and shapes in which two state dicts differ, "there" in `found` and "here" in `expected`; else ""."""
+    told = {
+        "only there": [key for key in found if key not in expected],
+        "only here": [key for key in expected if key not in found],
+        "of another shape": [
+            f"{key} (there {tuple(value.shape)}, here {tuple(expected[key].shape)})"
+            for key, value in found.items()
+            if key in expected and value.shape != expected[key].shape
+        ],
+    }
+    return "; ".join(f"{what} {first_of(keys, SHOWN)}" for what, keys in told.items() if keys)
+
+
+def unwrapped(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return a state dict without the prefixes of (Distributed)DataParallel, `module.`, and of torch.compile, `_orig_mod.`."""
+    plain = {re.sub(r"(^|\.)_orig_mod\.", r"\1", key): value for key, value in state.items()}
+    while plain and all(key.startswith("module.") for key in plain):
+        plain = {key.removeprefix("module."): value for key, value in plain.items()}
+    return plain
+
+
+def is_state_dict(state: object) -> TypeGuard[dict[str, Tensor]]:
+    """Return whether `state` maps names to tensors."""
+    return isinstance(state, dict) and all(
+        isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items()
+    )
+
+
 def _torchvision_name(key: str) -> str:
-    """torchvision's name of a parameter of ours, with or without `backbone.` in front; any other key as it is."""
+    """Return torchvision's name for a parameter of this library, with or without `backbone.` in front; leave other keys alone."""
     key = re.sub(r"^(backbone\.)?stages\.", "", key)
     key = re.sub(r"^(backbone\.)?stem\.([01])\.", lambda m: ("conv1.", "bn1.")[int(m[2])], key)
     return re.sub(r"^(layer\d\.\d+\.conv1)\.1\.", r"\1.", key)  # TSM puts its shift in front of the convolution
 
 
 def _part(key: str) -> str:
-    """The part of the network that torchvision's `key` belongs to."""
+    """Return the part of the network that torchvision's `key` belongs to."""
     name = key.partition(".")[0]
     return "stem" if name in ("conv1", "bn1") else name
 
 
 def _weights(name: str, weights: str) -> tuple[Mapping[str, Tensor], str]:
-    """The state dict that `model.backbone.weights` names, and where it comes from."""
+    """Return the state dict that `model.backbone.weights` names, and its source in words."""
     enum = torchvision.models.get_model_weights(name)
     if weights in enum.__members__:
         return _torchvision_weights(enum[weights]), f"{enum.__name__}.{weights}"
@@ -102,16 +150,14 @@ def _weights(name: str, weights: str) -> tuple[Mapping[str, Tensor], str]:
             "else expected the path of a .pt or .pth file, or null"
         )
     try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
+        state = load_weights_file(file, "weights")
     except FileNotFoundError:
         raise WeightsError(f"model.backbone.weights: {file}: no such file (looked from {Path.cwd()})") from None
-    except Exception as error:  # torch.load raises a dozen kinds
-        raise WeightsError(f"model.backbone.weights: {file}: cannot be read as weights: {_reason(error)}") from error
-    if isinstance(state, dict) and {"params", "classes", "model"} <= state.keys():  # a checkpoint of ours
+    except WeightsError as error:
+        raise WeightsError(f"model.backbone.weights: {error}") from None
+    if isinstance(state, dict) and {"params", "classes", "model"} <= state.keys():  # a checkpoint of this library
         state = state["model"]
-    if not isinstance(state, dict) or not all(
-        isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items()
-    ):
+    if not is_state_dict(state):
         found = (
             f"a mapping of {', '.join(map(str, list(state)[:5]))}" if isinstance(state, dict) else type(state).__name__
         )
@@ -122,15 +168,14 @@ def _weights(name: str, weights: str) -> tuple[Mapping[str, Tensor], str]:
 
 
 def _torchvision_weights(entry: WeightsEnum) -> Mapping[str, Tensor]:
-    """torchvision's weights from its cache, else downloaded into it."""
+    """Return torchvision's weights from its cache; download them into it first if they are not there."""
     file = Path(torch.hub.get_dir()) / "checkpoints" / Path(entry.url).name
     what = f"model.backbone.weights: {type(entry).__name__}.{entry.name}"
     mend = f"download {entry.url} and put it at {file}"
     cached = file.exists()
     # The name ends in the start of the content's SHA-256; torch checks it when it downloads, not when it reads.
     if cached and (expected := re.search(r"-([0-9a-f]{8,})\.", file.name)):
-        with file.open("rb") as stream:
-            found = hashlib.file_digest(stream, "sha256").hexdigest()
+        found = file_sha256(file)
         if not found.startswith(expected[1]):
             raise WeightsError(
                 f"{what}: {file} is damaged: found {file.stat().st_size} bytes with SHA-256 {found[:8]}..., expected {expected[1]}...; "
@@ -139,15 +184,11 @@ def _torchvision_weights(entry: WeightsEnum) -> Mapping[str, Tensor]:
     try:
         state: Mapping[str, Tensor] = entry.get_state_dict(check_hash=True, map_location="cpu", weights_only=True)
     except Exception as error:  # no network, no space, a download cut short
+        reason = why_unreadable(error)
         if cached:
-            raise WeightsError(f"{what}: {file} cannot be read: {_reason(error)}; {mend}") from error
+            raise WeightsError(f"{what}: {file} cannot be read: {reason}; {mend}") from None
         raise WeightsError(
-            f"{what} could not be downloaded ({_reason(error)}). On a machine with a network, {mend}; "
+            f"{what} could not be downloaded ({reason}). On a machine with a network, {mend}; "
             "or train from scratch with model.backbone.weights=null"
         ) from error
     return state
-
-
-def _reason(error: Exception) -> str:
-    """The first line of what torch says, or the error's kind where it says nothing."""
-    return (str(error).splitlines() or [type(error).__name__])[0]

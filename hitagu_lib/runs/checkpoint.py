@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from hitagu_lib.errors import WeightsError
+from hitagu_lib.models.weights import is_state_dict, unwrapped
+from hitagu_lib.models.weights_file import load_weights_file
 
 
 def load_checkpoint(file: str | Path) -> dict[str, Any]:
@@ -17,20 +18,26 @@ def load_checkpoint(file: str | Path) -> dict[str, Any]:
     Raises WeightsError where the file is missing, damaged or no checkpoint of this library.
     """
     try:
-        if zipfile.is_zipfile(file):  # as torch writes them, with checksums that it does not look at itself
-            with zipfile.ZipFile(file) as archive:
-                if (part := archive.testzip()) is not None:
-                    raise ValueError(f"{part} is damaged")
-        state = torch.load(file, map_location="cpu", weights_only=True)
+        state = load_weights_file(file, "a checkpoint")
     except FileNotFoundError:
         raise WeightsError(
             f"{file}: no such checkpoint; `hitagu train` writes one to outputs/<run>/checkpoints/last.pt"
         ) from None
-    except Exception as error:  # torch.load raises a dozen kinds
-        raise WeightsError(f"{file}: cannot be read as a checkpoint: {str(error).splitlines()[0]}") from error
     if not isinstance(state, dict) or not {"params", "classes", "model"} <= state.keys():
         raise WeightsError(f"{file}: found no params, classes and model in it; expected a checkpoint of this library")
+    for key, fits, expected in (
+        ("params", isinstance(state["params"], dict), "a mapping"),
+        ("classes", _is_labels(state["classes"]), "a list of labels"),
+        ("model", is_state_dict(state["model"]), "tensors by name"),
+    ):
+        if not fits:
+            raise WeightsError(f"{file}: {key}: found {type(state[key]).__name__}; expected {expected}")
+    state["model"] = unwrapped(state["model"])
     return state
+
+
+def _is_labels(classes: object) -> bool:
+    return isinstance(classes, list | tuple) and all(isinstance(label, str) for label in classes)
 
 
 def tensor_bytes(state: Any) -> int:

@@ -6,15 +6,16 @@ The classifier and the center loss's centres belong to the classes; all else goe
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from torch import Tensor, nn
+from torch import nn
 
 from hitagu_lib.errors import WeightsError, first_of
 from hitagu_lib.files import file_sha256
 from hitagu_lib.models import ClipModel
+from hitagu_lib.models.weights import key_difference
 from hitagu_lib.runs.checkpoint import load_checkpoint
 
 HEAD = "head."
@@ -66,7 +67,7 @@ def start_from(
     own, given = model.state_dict(), dict(state["model"])  # own: views, written to below
     kept = {key: value for key, value in own.items() if head == "keep" or not key.startswith(HEAD)}
     offered = {key: value for key, value in given.items() if head == "keep" or not key.startswith(HEAD)}
-    if difference := _difference(offered, kept):
+    if difference := key_difference(offered, kept):
         raise WeightsError(
             f"train.init: {file}: its network is another: {difference}; compare its params with yours under `model`, "
             "or take its backbone alone, with model.backbone.weights"
@@ -102,17 +103,3 @@ def _class_difference(theirs: list[str], ours: list[str]) -> str:
         f"only {where} {first_of([repr(label) for label in labels], SHOWN)}" for where, labels in only.items() if labels
     ]
     return f"{len(theirs)} there, {len(ours)} here; " + "; ".join(spelled)
-
-
-def _difference(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str:
-    """The first keys and shapes in which two networks differ; empty where they do not."""
-    told = {
-        "only there": [key for key in found if key not in expected],
-        "only here": [key for key in expected if key not in found],
-        "of another shape": [
-            f"{key} (there {tuple(value.shape)}, here {tuple(expected[key].shape)})"
-            for key, value in found.items()
-            if key in expected and value.shape != expected[key].shape
-        ],
-    }
-    return "; ".join(f"{what} {first_of(keys, SHOWN)}" for what, keys in told.items() if keys)

@@ -1,4 +1,4 @@
-"""Explorers: a module's behaviour under the reader's hand, in JupyterLab live, in a built page as a player."""
+"""Explorers: pictures that the reader controls, live in JupyterLab and as a player in a built page."""
 
 from __future__ import annotations
 
@@ -23,12 +23,13 @@ def explore(
     alt: str,
     start: Mapping[str, Any] | None = None,
 ) -> None:
-    """Displays `draw(**values)`, a pure function, under controls that the reader moves.
+    """Display `draw(**values)`, a pure function, with controls for its values.
 
-    Where somebody watches: a slider for each control of numbers and a dropdown for any other, and a picture that is drawn anew.
-    Elsewhere (papermill, nbconvert, nbval), and so in the built page: a player over the values of the control `slide`, the
-    others at their start. controls: name -> its values in order. start: name -> the value it starts at, else its first.
-    alt: what the pictures show, in words. Raises ConfigError on a control without values or a name or start that is not known.
+    In a live session: a slider for each control with numbers, a dropdown for any other, and a picture that is redrawn. Elsewhere
+    (papermill, nbconvert, nbval), and so in the built page: a player over the values of the control `slide`, with the other controls at
+    their start values.
+    controls: name -> its values in order. start: name -> its start value, else its first. alt: the pictures' content, in words.
+    Raises ConfigError for a control without values, or for a name or start value that is not among the controls.
     """
     for name, values in controls.items():
         if not len(values):

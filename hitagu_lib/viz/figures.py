@@ -1,4 +1,4 @@
-"""Static figures: frames of clips, curves of a run, what the order tests show, confusion."""
+"""Static figures: frames of clips, training curves, order tests, confusion."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from hitagu_lib.viz.style import PALETTE, WIDTH, new_figure
 
 
 def clip_rows(clips: Sequence[Tensor], titles: Sequence[str], times: Sequence[Tensor] | None = None) -> Figure:
-    """One row a clip, its title above, its frames from left to right. Each clip: uint8 (T, 3, H, W)."""
+    """Draw one row per clip, its title above, its frames from left to right. Each clip: uint8 (T, 3, H, W)."""
     T = len(clips[0])
     figure, placeholder = new_figure((WIDTH / T + 0.45) * len(clips))
     placeholder.remove()
@@ -36,14 +36,14 @@ def clip_rows(clips: Sequence[Tensor], titles: Sequence[str], times: Sequence[Te
 
 
 def training_curves(metrics: Sequence[dict[str, Any]], total_epochs: int) -> Figure:
-    """Loss and top-1 over epochs, from a run's metrics."""
+    """Draw loss and top-1 over epochs, from a run's metrics."""
     figure, (left, right) = new_figure(2.8, 1, 2)
     draw_training_curves(left, right, metrics, total_epochs)
     return figure
 
 
 def draw_training_curves(left: Axes, right: Axes, metrics: Sequence[dict[str, Any]], total_epochs: int) -> None:
-    """The same onto given axes."""
+    """Draw loss onto `left` and top-1 onto `right`, over epochs."""
     epochs = [line["epoch"] + 1 for line in metrics]
     terms = [name for name in ("cross_entropy", "center", "temporal") if f"train_{name}" in metrics[0]]
     for colour, name in zip(PALETTE, terms + ["loss"] * (len(terms) > 1), strict=False):
@@ -67,14 +67,14 @@ def draw_training_curves(left: Axes, right: Axes, metrics: Sequence[dict[str, An
 
 
 def order_bars(summary: dict[str, Any]) -> Figure:
-    """What a run's accuracy owes to the order of frames; bars for the tests that the summary holds."""
+    """Draw how much a run's accuracy owes to the order of frames: one bar per order test in the summary."""
     figure, ax = new_figure(2.6)
     draw_order_bars(ax, summary)
     return figure
 
 
 def draw_order_bars(ax: Axes, summary: dict[str, Any]) -> None:
-    """The same onto given axes."""
+    """Draw the bars of `order_bars` onto `ax`."""
     bars = {
         "in order": ("val_top1", PALETTE[0]),
         "reversed,\ncalled the partner": ("val_partner_rate_reversed", PALETTE[2]),
@@ -92,7 +92,7 @@ def draw_order_bars(ax: Axes, summary: dict[str, Any]) -> None:
 
 
 def confusion(labels: Tensor, predicted: Tensor, classes: Sequence[str], order: Sequence[int] | None = None) -> Figure:
-    """Rows: the true class; columns: what it was called; percent of the row. `order` puts partners side by side."""
+    """Draw the confusion matrix: true class by row, predicted class by column, percent of the row. `order` puts partners side by side."""
     order = list(range(len(classes))) if order is None else list(order)
     counts = np.zeros((len(classes), len(classes)))
     np.add.at(counts, (labels.numpy(), predicted.numpy()), 1)
@@ -119,7 +119,7 @@ def confusion(labels: Tensor, predicted: Tensor, classes: Sequence[str], order: 
 
 
 def result_figure(run: str | Path, summary: dict[str, Any]) -> Figure:
-    """A run in one picture: loss, top-1, and what order has to do with it."""
+    """Draw a run in one picture: loss, top-1, order tests."""
     figure, (left, middle, right) = new_figure(2.9, 1, 3)
     draw_training_curves(left, middle, read_metrics(run), summary["epochs"])
     draw_order_bars(right, summary)

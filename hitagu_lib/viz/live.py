@@ -1,4 +1,4 @@
-"""What a training cell shows while it runs: a curve that grows where somebody watches, a line an epoch where nobody does."""
+"""What a training cell shows while it runs: a growing curve in a live session, one line per epoch elsewhere."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from hitagu_lib.viz.figures import training_curves
 
 
 def watched() -> bool:
-    """True in JupyterLab and VS Code; False under papermill, nbval and plain Python.
+    """Return True in JupyterLab and VS Code, False under papermill, nbval and plain Python.
 
-    A Jupyter server names the session it starts a kernel for; papermill and nbval start kernels without a server.
+    A Jupyter server names the session of each kernel that it starts; papermill and nbval start kernels without a server.
     """
     return "JPY_SESSION_NAME" in os.environ or "VSCODE_PID" in os.environ
 
 
 class LiveCurves:
-    """The `on_epoch` of `hitagu_lib.training.trainer.train`, for notebooks; of a run that goes on, earlier epochs are shown as well."""
+    """The `on_epoch` of `hitagu_lib.fit` for notebooks; a resumed run also shows its earlier epochs."""
 
     def __init__(self, total_epochs: int) -> None:
         self.total_epochs = total_epochs
@@ -43,7 +43,7 @@ class LiveCurves:
 
 
 def epoch_line(metrics: dict[str, Any], total_epochs: int) -> str:
-    """One epoch in a line of text."""
+    """Format one epoch as a line of text."""
     epoch = f"epoch {metrics['epoch'] + 1}/{total_epochs}: loss {metrics['train_loss']:.3f}, top-1 {metrics['train_top1']:.1%}"
     validation = f", validation {metrics['val_top1']:.1%}" if "val_top1" in metrics else ""
     return f"{epoch}{validation}, {metrics['clips_per_second']:.0f} clips/s, {metrics['seconds']:.0f} s"

@@ -1,4 +1,4 @@
-"""Pictures of one module each: MDE's motion, the 3STU's memory, attention over time."""
+"""Figures of single modules: MDE's motion, the 3STU's memory, attention over time."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ _TICKS = (0.25, 0.5, 1, 2, 4, 16)  # steps; the second axis
 def probe_unit(
     edges: Sequence[float] | None = None, gate: float = 1.0, elapsed_time: bool = True
 ) -> ThreeStateTemporalUnit:
-    """A 3STU of one channel in float64 whose weights are set by hand, so that nothing but its memory is seen.
+    """Return a 3STU of one channel in float64 with weights set by hand, so that only its memory shows.
 
-    z = u, c1 = tanh(z), c2 = tanh(mean of h1), c3 = tanh(h2), y = u + the mean of the states, h2 and h3 being of the whole frame; the
-    forget gates do not hang on the input: each stands at the share `gate` of its band, 0 < gate <= 1, where 1 is the band's upper
-    edge. edges: the bands' upper edges, 3 numbers rising between 0 and 1; None: as a fresh unit has them. Raises ValueError on other
-    edges or gates.
+    z = u, c1 = tanh(z), c2 = tanh(mean of h1), c3 = tanh(h2), y = u + the mean of the states; h2 and h3 belong to the whole frame. The
+    forget gates do not depend on the input: each stands at the fraction `gate` of its band, 0 < gate <= 1, where 1 is the band's upper
+    edge. edges: the bands' upper edges, 3 rising numbers between 0 and 1; None: those of a fresh unit. Raises ValueError for other edges
+    or gates.
     """
     unit = ThreeStateTemporalUnit(STUConfig(width=1, elapsed_time=elapsed_time), 1).double().eval()
     ends = unit.band_edges()[:, 0].tolist() if edges is None else [0.0, *edges]
@@ -56,9 +56,9 @@ def probe_unit(
 
 @torch.no_grad()
 def read_states(unit: ThreeStateTemporalUnit, u: Tensor, t: Tensor) -> Tensor:
-    """The states of a `probe_unit`, driven by u (T,) at times t (T,), a map of one position: (3, T).
+    """Return the states (3, T) of a `probe_unit` driven by u (T,) at times t (T,), on a map of one position.
 
-    Each is read from the unit's own output, by a state mix that is turned to it alone: then y - u is that state.
+    Each is read from the unit's own output with a state mix that selects it alone: then y - u is that state.
     """
     unit = copy.deepcopy(unit)
     mix = unit.state_dict()["W_s.bias"]
@@ -72,12 +72,12 @@ def read_states(unit: ThreeStateTemporalUnit, u: Tensor, t: Tensor) -> Tensor:
 
 
 def draw_bands(ax: Axes, edges: Sequence[float]) -> None:
-    """The bands between `edges` a_0 .. a_K (one channel's) as bars along the forget gate; the axis above counts half-lives in steps."""
+    """Draw the bands between `edges` a_0 .. a_K (one channel's) as bars along the forget gate; the upper axis is the half-life in steps."""
     bands = list(itertools.pairwise(float(edge) for edge in edges))
     for k, (low, high) in enumerate(bands):
         ax.barh(k, high - low, left=low, color=PALETTE[k], height=0.6)
         steps = float(half_life(torch.tensor(high, dtype=torch.float64)))
-        # beside the bar where there is room, else at its end
+        # beside the bar if there is room, else at its end
         where, side, points, colour = high, "left", 6, "0.25"
         if 1 - high < 0.4:
             where, side, points, colour = (low, "right", -6, "0.25") if low > 0.4 else (high, "right", -6, "white")
@@ -102,10 +102,10 @@ def draw_bands(ax: Axes, edges: Sequence[float]) -> None:
 
 
 def winning_shift(weights: Tensor, margin: float = 0.01) -> tuple[int, int] | None:
-    """(down, right) in grid steps of the largest of S weights, ordered as `ShiftMatch` orders them.
+    """Return (down, right), in grid steps, of the largest of S weights in `ShiftMatch`'s order.
 
-    None where the second largest comes within `margin` of the largest, relative to it: a tie names no shift.
-    Raises ValueError where S is not the square of an odd number.
+    Returns None if the second largest is within `margin` of the largest, relative to it: a tie names no shift.
+    Raises ValueError if S is not the square of an odd number.
     """
     side = _side(weights)
     first, second = weights.topk(2).values.tolist()
@@ -123,9 +123,9 @@ def _side(weights: Tensor) -> int:
 
 
 def draw_shifts(ax: Axes, weights: Tensor, limit: float | None = None) -> Any:
-    """S weights of shifts as a square map, no shift in its middle, the winner framed; returns the image.
+    """Draw S weights of shifts as a square map, with no shift in the centre and the winner framed; return the image.
 
-    `limit` is the top of the colour scale; without it the largest weight is.
+    `limit` is the top of the colour scale; default: the largest weight.
     """
     radius = _side(weights) // 2
     edge = radius + 0.5
@@ -142,14 +142,14 @@ def draw_shifts(ax: Axes, weights: Tensor, limit: float | None = None) -> Any:
 
 
 def draw_signed(ax: Axes, values: Tensor, limit: float) -> Any:
-    """A map (h, w) of values in [-limit, limit]: blue below zero, white at zero, red above; returns the image."""
+    """Draw a map (h, w) of values in [-limit, limit]: blue below zero, white at zero, red above; return the image."""
     image = ax.imshow(values.numpy(), cmap="RdBu_r", vmin=-limit, vmax=limit)
     ax.set(xticks=[], yticks=[])
     return image
 
 
 def signed_rows(rows: Mapping[str, Tensor]) -> Figure:
-    """Maps over frames: one row a name, one column a frame, one colour scale for all. Each value: (T, h, w)."""
+    """Draw maps over frames: one row per name, one column per frame, one colour scale for all. Each value: (T, h, w)."""
     T = len(next(iter(rows.values())))
     limit = max(float(maps.abs().max()) for maps in rows.values())
     figure, axes = new_figure((WIDTH / (T + 1.2)) * len(rows), len(rows), T, squeeze=False)
@@ -164,7 +164,7 @@ def signed_rows(rows: Mapping[str, Tensor]) -> Figure:
 
 
 def draw_attention(ax: Axes, weights: Tensor, t: Tensor, title: str = "") -> None:
-    """One head's weights, or their mean over heads, (T, T) in 0..1; row: the frame that asks, column: the frame it reads; t (T,)."""
+    """Draw one head's weights, or their mean over heads, (T, T) in 0..1; row: the frame that asks, column: the frame it reads; t (T,)."""
     names = [f"{value:g}" for value in t.tolist()]
     ax.imshow(weights.numpy(), vmin=0, vmax=1, cmap="Blues")
     ax.set_xticks(range(len(names)), names, fontsize=7)
@@ -174,10 +174,10 @@ def draw_attention(ax: Axes, weights: Tensor, t: Tensor, title: str = "") -> Non
 
 
 def query_figure(frames: Tensor, weights: Tensor, t: Tensor, query: int, title: str = "") -> Figure:
-    """What one frame reads: the clip's frames, the asking one in a coloured box, above a bar a frame for its weight.
+    """Draw what one frame reads: the clip's frames, the asking one in a coloured box, and below each frame a bar for its weight.
 
     frames: (T, H, W) or (T, 3, H, W), uint8 or 0..1. weights: (T, T), rows sum to 1. t: (T,) in reference strides.
-    Raises ConfigError where `query` is not a frame of the clip, or the numbers of frames differ.
+    Raises ConfigError if `query` is not a frame of the clip, or the numbers of frames differ.
     """
     T = len(frames)
     if weights.shape != (T, T) or len(t) != T:

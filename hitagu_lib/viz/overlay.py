@@ -1,15 +1,15 @@
-"""A video with what a network makes of it drawn in: where it looks, which frames it reads, what it would say now.
+"""Draw a network's view into a video: where it looks, which frames it reads, what it predicts now.
 
     +--------------------+
-    |  the video, with   |   orange: SCA's spatial gate, in the square that the network sees
+    |  the video, with   |   orange: SCA's spatial gate, within the square that the network sees
     |  the square        |
     +--------------------+
-    |  | |  |   ||       |   the clip's frames along the video's length, as high as the weight with which this frame reads them (TSA)
-    |  three labels      |   the most probable now, a bar each
+    |  | |  |   ||       |   the clip's frames along the video's length; height: the weight with which this frame reads them (TSA)
+    |  three labels      |   the most probable now, one bar each
     +--------------------+
 
-What "now" is stands in hitagu_lib/inference/streaming.py. A network without these gates and weights (TSN, TSM, GRU, an ablation)
-has its prediction drawn alone.
+hitagu_lib/inference/streaming.py defines "now". For a network without these gates and weights (TSN, TSM, GRU, an ablation), only the
+prediction is drawn.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from hitagu_lib.media.ffmpeg import frame_rate
 from hitagu_lib.models import ClipModel
 
 SMALLEST, LARGEST = 320, 480
-"""The picture's shorter side: a smaller video is enlarged, so that the words can be read, a larger one scaled down."""
+"""Limits of the picture's shorter side: a smaller video is enlarged, so that the text is legible; a larger one is scaled down."""
 FOLDER_FPS = 25.0
-"""A folder of frames tells no rate."""
+"""The frame rate for a folder of frames, which has none of its own."""
 SHOWN = 3  # labels
 _LOOKS, _READS = (222, 143, 5), (213, 94, 0)  # seaborn's colorblind palette, as in the book's figures
 _BAR, _GROUND, _WORDS, _FAINT = (1, 115, 178), (24, 24, 28), (255, 255, 255), (150, 150, 155)
@@ -52,8 +52,8 @@ def overlay_video(
 ) -> Running:
     """Write a video file or frame folder with the network's attention and running prediction drawn in, as H.264 MP4 without sound.
 
-    At the video's own rate (a folder's: FOLDER_FPS, or `fps`) and for its whole length; out is there whole or not at all. window and
-    frames_at_once are predict_along's. Raises ExtractError or ClipError for what cannot be read or written.
+    fps: default the video's own rate, or FOLDER_FPS for a folder. window, frames_at_once: see `predict_along`. `out` is written
+    atomically. Raises ExtractError or ClipError for what cannot be read or written.
     """
     source = Path(source)
     if fps is None:
@@ -75,7 +75,7 @@ def overlay_video(
 
 
 class Overlay:
-    """Draws onto the frames of one video, which are `size` = (width, height) as they come."""
+    """Draw onto the frames of one video; size: (width, height) of its frames."""
 
     def __init__(self, running: Running, cfg: DataConfig, classes: list[str], size: tuple[int, int]) -> None:
         self.running, self.classes = running, classes
@@ -85,15 +85,15 @@ class Overlay:
         self.row = round(14 + short / 50)
         self.width, self.height = self.picture[0], _even(self.picture[1] + (SHOWN + 2.5) * self.row)
         self.font = ImageFont.load_default(round(0.65 * self.row))
-        # The central square of the frame that the network sees: (left, top, side) in the picture's pixels.
+        # The central square that the network sees: (left, top, side) in the picture's pixels.
         side = min(round(short * cfg.image_size / cfg.short_side), *self.picture)
         self.square = (self.picture[0] - side) // 2, (self.picture[1] - side) // 2, side
         gate = running.spatial_map
-        # One scale for the whole video, so that a frame that is looked at less looks so.
+        # One scale for the whole video, so that frames with a lower gate look paler.
         self.scale = None if gate is None else (float(gate.min()), float(gate.max()))
 
     def draw(self, n: int, frame: Image.Image) -> NDArray[np.uint8]:
-        """Frame n of the video, from 0, with everything drawn in: uint8 (height, width, 3)."""
+        """Return frame n of the video, from 0, with everything drawn in: uint8 (height, width, 3)."""
         picture = frame.convert("RGB").resize(self.picture, Image.Resampling.BICUBIC)
         canvas = Image.new("RGB", (self.width, self.height), _GROUND)
         canvas.paste(self._with_gate(n, picture))
@@ -123,7 +123,7 @@ class Overlay:
         return picture
 
     def _draw_reads(self, draw: ImageDraw.ImageDraw, n: int, y: int) -> None:
-        """The video's length from left to right; how far it has come; a stroke for each frame of the clip."""
+        """Draw the video's length from left to right, its progress, and a stroke for each frame of the clip."""
         N = len(self.running.probabilities)
         foot, tall, margin = y + self.row - 5, self.row - 6, 4
 
@@ -134,7 +134,7 @@ class Overlay:
         draw.line((place(0), foot, place(n), foot), fill=_WORDS)
         frames = self.running.clips[n].tolist()
         weights = torch.ones(len(frames)) if self.running.reads is None else self.running.reads[n]
-        summed: dict[int, float] = {}  # at first a clip holds some frames several times
+        summed: dict[int, float] = {}  # early clips hold some frames several times
         for frame, weight in zip(frames, weights.tolist(), strict=True):
             summed[frame] = summed.get(frame, 0.0) + weight
         most = max(summed.values())
@@ -152,7 +152,7 @@ class Overlay:
     def _write(
         self, draw: ImageDraw.ImageDraw, x: int, y: int, words: str, room: float, colour: tuple[int, int, int]
     ) -> None:
-        """One line, cut off with dots where there is no more room."""
+        """Write one line, shortened with an ellipsis to fit into `room` pixels."""
         words = " ".join(words.split())
         if draw.textlength(words, self.font) > room:
             while words and draw.textlength(words + "…", self.font) > room:

@@ -1,6 +1,6 @@
-"""Players for the built pages: pre-rendered pictures behind a slider, in plain HTML that needs no network and no kernel.
+"""Players for the built pages: pre-rendered pictures behind a slider, in plain HTML (player.html) that needs no network and no kernel.
 
-Where scripts do not run, the start picture and its caption stand there by themselves; where HTML does not either, a line of text.
+Without scripts, the start picture and its caption remain; without HTML, a line of text.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from importlib.resources import files
 from string import Template
 from typing import Any
 
@@ -21,13 +22,13 @@ from PIL import Image
 
 from hitagu_lib.errors import ConfigError
 
-DPI = 90  # a figure of style.WIDTH then fills the text column of the built page
-STEP_MS = 800  # how long a picture stays while the player plays
+DPI = 90  # makes a figure of style.WIDTH fill the text column of the built page
+STEP_MS = 800  # how long each picture stays while the player plays
 
 
 @dataclass(frozen=True)
 class Player:
-    """What `player` returns; a notebook shows it as HTML. `repr` is what is shown where only text is."""
+    """The result of `player`. A notebook shows it as HTML; `repr` is the fallback for plain text."""
 
     html: str
     text: str
@@ -47,11 +48,11 @@ def player(
     alt: str,
     start: int = 0,
 ) -> Player:
-    """A slider with buttons over pictures that are drawn already; the same content gives the same HTML.
+    """Return a slider with buttons over finished pictures; equal content gives equal HTML.
 
-    figures: matplotlib Figures, which are closed, or uint8 (H, W, 3) RGB arrays. captions: one a picture. label: what the slider
-    moves along. alt: what the pictures show, in words. start: the picture shown first, and the only one where scripts do not run.
-    Raises ConfigError on no figures, another number of captions, a start beyond them, or an array that is no picture.
+    figures: matplotlib Figures, which are closed, or uint8 (H, W, 3) RGB arrays. captions: one per picture. label: what the slider
+    moves along. alt: the pictures' content, in words. start: the picture shown first, and the only one if scripts do not run.
+    Raises ConfigError for no figures, another number of captions, a start out of range, or an array that is no picture.
     """
     figures, captions = list(figures), list(captions)
     if not figures or len(figures) != len(captions):
@@ -69,7 +70,7 @@ def player(
         LAST=len(pictures) - 1,
         START=start,
         STEP=STEP_MS,
-        # "<" can begin what ends or hides a script, wherever it stands in it.
+        # A "<" anywhere in a script can start a sequence that ends or hides it.
         DATA=json.dumps({"pictures": pictures, "captions": captions}).replace("<", "\\u003c"),
     )
     text = f"[player over {label}, {len(pictures)} pictures: {alt}; shown first: {captions[start]}]"
@@ -96,66 +97,7 @@ def _data_uri(picture: Image.Image) -> str:
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-# The pictures stay white in a dark theme; all else takes the page's colours and letters, the caption too, which themes make pale. The
-# controls are hidden until the script has taken hold of them. No ids: each script finds its own player as its parent, so that any number
-# fit on a page, even of the same content. `data-lm-suppress-shortcuts` keeps JupyterLab from taking keys away from what has the focus.
-_PAGE = Template("""\
-<div class="hitagu-player" role="group" aria-label="Player: $LABEL" style="max-width: 728px; padding: 4px">
-<figure style="margin: 0">
-<img src="$PICTURE" alt="$ALT" style="display: block; max-width: 100%; height: auto; background: white">
-<figcaption aria-live="polite"
- style="margin: 0.4em 0; min-height: 1.5em; font: inherit; color: inherit; text-align: left">$CAPTION</figcaption>
-</figure>
-<div class="hitagu-player-controls" hidden>
-<div style="display: flex; flex-wrap: wrap; align-items: center; gap: 0.6em">
-<button type="button" data-lm-suppress-shortcuts="true" aria-label="previous picture" style="min-width: 2.6em">&larr;</button>
-<button type="button" data-lm-suppress-shortcuts="true" aria-label="play" style="min-width: 4.2em">play</button>
-<button type="button" data-lm-suppress-shortcuts="true" aria-label="next picture" style="min-width: 2.6em">&rarr;</button>
-<label style="display: flex; flex: 1 1 16em; align-items: center; gap: 0.6em; margin: 0"><span>$LABEL</span>
-<input type="range" data-lm-suppress-shortcuts="true" min="0" max="$LAST" value="$START" step="1" style="flex: 1; min-width: 8em"></label>
-</div>
-</div>
-<script>
-(function () {
-  const data = $DATA;
-  const root = document.currentScript.parentElement;
-  const picture = root.querySelector("img");
-  const caption = root.querySelector("figcaption");
-  const slider = root.querySelector("input");
-  const [previous, play, next] = root.querySelectorAll("button");
-  const last = data.pictures.length - 1;
-  let timer = null;
-  function show(i) {
-    i = Math.min(Math.max(i, 0), last);
-    slider.value = i;
-    picture.src = data.pictures[i];
-    caption.textContent = data.captions[i];
-    slider.setAttribute("aria-valuetext", data.captions[i]);
-  }
-  function stop() {
-    clearInterval(timer);
-    timer = null;
-    play.textContent = "play";
-    play.setAttribute("aria-label", "play");
-    caption.setAttribute("aria-live", "polite");
-  }
-  function step() {
-    show(Number(slider.value) + 1);
-    if (Number(slider.value) === last) stop();
-  }
-  slider.addEventListener("input", function () { stop(); show(Number(slider.value)); });
-  previous.addEventListener("click", function () { stop(); show(Number(slider.value) - 1); });
-  next.addEventListener("click", function () { stop(); show(Number(slider.value) + 1); });
-  play.addEventListener("click", function () {
-    if (timer !== null) return stop();
-    if (Number(slider.value) === last) show(0);
-    caption.setAttribute("aria-live", "off");
-    play.textContent = "pause";
-    play.setAttribute("aria-label", "pause");
-    timer = setInterval(step, $STEP);
-  });
-  show(Number(slider.value));
-  root.querySelector(".hitagu-player-controls").hidden = false;
-})();
-</script>
-</div>""")
+# The pictures stay white in a dark theme; everything else, captions included, takes the page's colours and fonts. The controls stay hidden
+# until the script runs. There are no ids: each script finds its own player as its parent, so any number of players fit on a page, even with
+# equal content. `data-lm-suppress-shortcuts` keeps JupyterLab from taking keys away from the control that has the focus.
+_PAGE = Template(files(__package__).joinpath("player.html").read_text(encoding="utf-8").rstrip("\n"))

@@ -1,4 +1,4 @@
-"""Pictures of a comparison: every seed a dot, never a bar that hides them."""
+"""Figures of a comparison: every seed is a dot; no bar hides the spread."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from hitagu_lib.runs.run_dir import read_metrics
 from hitagu_lib.viz.style import PALETTE
 
 COLOURS = dict(zip(METHODS, (PALETTE[0], PALETTE[9], PALETTE[1], PALETTE[2], PALETTE[7]), strict=True))
-"""Method -> its colour in every figure."""
+"""Method -> its colour in all figures."""
 
 
 def draw_seeds(ax: Axes, values: Mapping[str, Sequence[float]], title: str = "", label: str = "top-1 (%)") -> None:
-    """A method a row: its seeds as dots, and below them the mean with one standard deviation to either side (of a sample, n - 1).
+    """Draw one row per method: its seeds as dots, and below them the mean with one sample standard deviation (n - 1) to either side.
 
     values: percent.
     """
@@ -33,7 +33,7 @@ def draw_seeds(ax: Axes, values: Mapping[str, Sequence[float]], title: str = "",
 
 
 def draw_training(ax: Axes, runs: Sequence[PublishedRun]) -> None:
-    """Top-1 on the augmented training clips over the processor seconds spent, a thin line a run, coloured by method."""
+    """Draw top-1 on the augmented training clips over processor seconds, one thin line per run, coloured by method."""
     named: set[str] = set()
     for run in runs:
         lines = read_metrics(run.folder)

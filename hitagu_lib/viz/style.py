@@ -1,4 +1,4 @@
-"""One look for every figure of the book."""
+"""The common look of the book's figures."""
 
 from __future__ import annotations
 
@@ -13,6 +13,6 @@ WIDTH = 8.0  # inches: the text column of the built page
 
 
 def new_figure(height: float, rows: int = 1, cols: int = 1, **kwargs: Any) -> tuple[Figure, Any]:
-    """A figure of the book's width and palette, `height` inches high: (figure, axes as plt.subplots gives them)."""
+    """Return (figure, axes as plt.subplots gives them) with the book's width and palette, `height` inches high."""
     sns.set_theme(style="whitegrid", palette="colorblind", font_scale=0.9)
     return plt.subplots(rows, cols, figsize=(WIDTH, height), layout="constrained", **kwargs)

@@ -1,4 +1,4 @@
-"""What an evaluation looks at: the frames of each clip, the crops of a frame, and what the network says of each view."""
+"""Figures of an evaluation's views: the frames of each clip, the crops of a frame, the prediction for each view."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _GAP = 3  # white pixels between the frames of a strip
 
 
 def frames_seen(clips: Mapping[str, Indices], num_frames: int) -> Figure:
-    """Which frames of a video of `num_frames` the clips (C, T) of each protocol take: a row a clip, a dot a frame."""
+    """Draw which frames of a video of `num_frames` the clips (C, T) of each protocol use: one row per clip, one dot per frame."""
     heights = [0.35 + 0.16 * len(indices) for indices in clips.values()]
     figure, axes = new_figure(sum(heights) + 0.5, len(clips), 1, sharex=True, height_ratios=heights, squeeze=False)
     for ax, (name, indices), colour in zip(axes[:, 0], clips.items(), PALETTE, strict=False):
@@ -36,7 +36,7 @@ def frames_seen(clips: Mapping[str, Indices], num_frames: int) -> Figure:
 
 
 def draw_crops(ax: Axes, frame: Tensor, corners: Sequence[tuple[int, int]], size: int) -> None:
-    """A frame, uint8 (3, H, W), with its crops: squares of side `size` whose (top, left) are `corners`."""
+    """Draw a frame, uint8 (3, H, W), with its crops: squares of side `size` at (top, left) `corners`."""
     ax.imshow(frame.permute(1, 2, 0).numpy())
     for (top, left), colour in zip(corners, PALETTE, strict=False):
         place = left - 0.5, top - 0.5
@@ -49,10 +49,10 @@ def draw_crops(ax: Axes, frame: Tensor, corners: Sequence[tuple[int, int]], size
 def views_figure(
     views: Views, plan: Protocol, probabilities: Tensor, average: Tensor, classes: Sequence[str], label: str
 ) -> Figure:
-    """One video under a protocol: a row a clip with its frames, its crops as boxes, and the views' probabilities beside it.
+    """Draw one video under a protocol: one row per clip with its frames, its crops as boxes, and the views' probabilities beside them.
 
-    probabilities: (V, K) of the views, clip by clip; average: (K,), the video's. The bars are those of the three classes that rank highest
-    in the average: a bar is the mean over the clip's crops, a tick each crop. The last row is the average.
+    probabilities: (V, K) of the views, clip by clip; average: (K,), the video's. The bars show the three classes that rank highest in the
+    average: a bar is the mean over the clip's crops, a tick is one crop. The last row is the average.
     """
     C, n = plan.clips, len(views.frames)
     frames = views.index.reshape(C, plan.crops, -1)[:, 0] % n  # (C, T)

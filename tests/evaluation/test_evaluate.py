@@ -1,4 +1,4 @@
-"""hitagu_lib/evaluation/evaluate.py and scoring.py: a list, and a video, scored by a protocol."""
+"""hitagu_lib/evaluation/evaluate.py and score_list.py: a list, and a video, scored by a protocol."""
 
 import csv
 import dataclasses
@@ -97,7 +97,7 @@ def test_single_scores_as_validation_does(untrained: Path, tiny_cfg: Config) -> 
 def test_a_model_is_evaluated_at_other_numbers_of_frames_and_strides(
     untrained: Path, tiny_cfg: Config, overrides: str, frames_of_30: list[int], stride: float
 ) -> None:
-    """Held to the network on those frames at their times, in the reference strides that it was trained with."""
+    """The reference is the network on those frames at their times, in the reference strides of training."""
     cfg = resolve(
         tiny_cfg.to_mapping(), f"{overrides} eval.protocol=multi eval.clips=1 eval.crops=1 eval.average=logits"
     )
@@ -177,7 +177,7 @@ def assert_same_files(folder: Path, other: Path) -> None:
         assert reports[0][key] == reports[1][key], key
 
 
-def test_the_report_tells_of_every_measure(untrained: Path, tiny_cfg: Config) -> None:
+def test_the_report_holds_every_measure(untrained: Path, tiny_cfg: Config) -> None:
     report = evaluate(config(tiny_cfg, protocol="multi"), untrained)
     found = read_results(Path(tiny_cfg.run) / "evaluate-multi")
     partner = swap_table(found.classes, tiny_cfg.data.reverse_swaps, "data.reverse_swaps")
@@ -237,11 +237,11 @@ def test_one_clip_in_another_order_scores_as_validation_does(untrained: Path, ti
 
 
 class Stopped(BaseException):
-    """What a keyboard interrupt is, without stopping pytest."""
+    """Like a keyboard interrupt, but without stopping pytest."""
 
 
 def stop_after(calls: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The network is stopped when it has scored so many groups of videos."""
+    """Stop the network after it has scored this many groups of videos."""
     score, left = scoring.score_views, iter(range(calls))
 
     def some(*args: Any) -> list[torch.Tensor]:
@@ -252,7 +252,7 @@ def stop_after(calls: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scoring, "score_views", some)
 
 
-def test_a_stopped_evaluation_goes_on_where_it_stopped(
+def test_a_stopped_evaluation_continues_where_it_stopped(
     untrained: Path, tiny_cfg: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cfg = config(tiny_cfg, protocol="multi", frames_at_once=60)  # 3 of 28 videos at a time
@@ -273,13 +273,13 @@ def test_a_stopped_evaluation_goes_on_where_it_stopped(
 
 
 def count_calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many videos go through the network together, call by call."""
+    """The number of videos that pass through the network together, call by call."""
     score, calls = scoring.score_views, []
     monkeypatch.setattr(scoring, "score_views", lambda *args: (calls.append(len(args[1])), score(*args))[1])
     return calls
 
 
-def test_what_was_scored_under_other_settings_is_not_taken_up(
+def test_scores_under_other_settings_are_not_reused(
     untrained: Path, tiny_cfg: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     cfg = config(tiny_cfg, frames_at_once=9)
@@ -290,7 +290,7 @@ def test_what_was_scored_under_other_settings_is_not_taken_up(
     state = torch.load(untrained)
     torch.save(state | {"epoch": 9}, untrained)
     assert evaluate(changed, untrained, tmp_path / "out")["videos_resumed"] == 0
-    assert f"{tmp_path / 'out' / 'partial'}: what is scored there is of another checkpoint, eval.average" in caplog.text
+    assert f"{tmp_path / 'out' / 'partial'}: its scores are of another checkpoint, eval.average" in caplog.text
     assert "starting anew" in caplog.text
     assert_same_files(tmp_path / "out", evaluate_to(changed, untrained, tmp_path / "whole"))
 
@@ -301,7 +301,7 @@ def evaluate_to(cfg: Config, checkpoint: Path, out: Path) -> Path:
 
 
 def listing(tiny: Config, tmp_path: Path, rows: list[str], root: Path | None = None) -> Config:
-    """`tiny` with another validation list."""
+    """Return `tiny` with another validation list."""
     file = tmp_path / f"list{len(rows)}.csv"
     file.write_text("\n".join([*rows, ""]))
     classes = Path(tiny.data.train_list).with_name("classes.txt")
@@ -309,7 +309,7 @@ def listing(tiny: Config, tmp_path: Path, rows: list[str], root: Path | None = N
     return dataclasses.replace(tiny, data=data)
 
 
-def test_going_on_tries_again_what_could_not_be_read(
+def test_a_resumed_evaluation_retries_unreadable_videos(
     untrained: Path, tiny_cfg: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = Path(tiny_cfg.data.val_list).read_text().splitlines()[:9]
@@ -335,7 +335,7 @@ def test_going_on_tries_again_what_could_not_be_read(
 
 @pytest.fixture
 def one_thread() -> Iterator[None]:
-    """As torchrun gives each process: with more, sums round otherwise."""
+    """One thread, as torchrun gives each process: with more, sums round differently."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -344,7 +344,7 @@ def one_thread() -> Iterator[None]:
 
 @pytest.mark.usefixtures("one_thread")
 def test_two_processes_write_what_one_writes(untrained: Path, tiny_cfg: Config, tmp_path: Path) -> None:
-    """Shares of 4 and 3 videos, of which one cannot be read; and fewer videos than processes."""
+    """Shares of 4 and 3 videos, one of them unreadable; and fewer videos than processes."""
     rows = Path(tiny_cfg.data.val_list).read_text().splitlines()
     lists = {"seven": [*rows[:3], "gone/v1,0,30", *rows[12:15]], "one": rows[5:6]}
     commands = []
@@ -405,7 +405,7 @@ def test_videos_of_every_shape_are_scored_as_each_alone(untrained: Path, tiny_cf
     assert (found["view_logits"][0] == np.tile(found["view_logits"][0, :3], (3, 1))).all(), "one frame: all clips alike"
 
 
-def test_large_frames_do_not_pile_up_in_memory(
+def test_large_frames_do_not_accumulate_in_memory(
     tiny_cfg: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "v").mkdir()
@@ -425,3 +425,28 @@ def test_large_frames_do_not_pile_up_in_memory(
     plan = protocol(tiny_cfg.data, config(tiny_cfg, protocol="multi", clips=5).eval)
     assert read_views(tmp_path / "v", 12, plan).frames.shape == (12, 3, 36, 64)
     assert len(decoded) == 12 and most <= 2, "the one that is read, and the one before"
+
+
+@pytest.mark.parametrize("content", [b"", bytes(100), b"PK\x03\x04 half"], ids=["empty", "NULs", "half"])
+def test_videos_whose_scores_a_power_cut_damaged_are_scored_again(
+    content: bytes, untrained: Path, tiny_cfg: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    cfg = config(tiny_cfg, frames_at_once=9)
+    for damaged in ("settings.json", "*-0.npz"):
+        out = tmp_path / damaged[0].replace("*", "scores")
+        with monkeypatch.context() as stopping, pytest.raises(Stopped):
+            stop_after(4, stopping)
+            evaluate(cfg, untrained, out)
+        (file,) = (out / "partial").glob(damaged)
+        file.write_bytes(content)
+        caplog.clear()
+        assert evaluate(cfg, untrained, out)["videos_resumed"] == 0
+        assert f"{file}: cannot be read" in caplog.text
+        assert_same_files(out, evaluate_to(cfg, untrained, tmp_path / "whole"))
+
+
+def test_a_single_array_is_no_scores_file(tmp_path: Path) -> None:
+    np.save(tmp_path / "scores.npy", np.zeros(3))
+    with pytest.raises(ConfigError, match=r"scores\.npy: cannot be read as scores\.npz: found one array"):
+        read_results(tmp_path / "scores.npy")

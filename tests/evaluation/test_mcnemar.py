@@ -17,7 +17,7 @@ N = 40
 
 
 def results(folder: Path, right: np.ndarray, rows: np.ndarray | None = None, **other: Any) -> Path:
-    """The result folder of an evaluation of `rows` of a list of N videos, of which those that are `right` are named correctly."""
+    """Write the result folder of an evaluation of `rows` of a list of N videos; those that are `right` are classified correctly."""
     rows = np.arange(N) if rows is None else rows
     labels = np.arange(N)[rows] % 3
     scores = np.eye(3, dtype=np.float32)[(labels + ~right[rows]) % 3]
@@ -57,7 +57,7 @@ def test_two_evaluations_are_compared_video_by_video(tmp_path: Path) -> None:
     assert [found[name] for name in ("both_right", "only_a_right", "only_b_right", "both_wrong")] == [17, 3, 11, 9]
     assert (found["a"]["top1"], found["b"]["top1"], found["difference"]) == (0.5, 0.7, pytest.approx(0.2))
     assert found["p"] == mcnemar(3, 11) and found["videos"] == N
-    sd = np.sqrt((14 / N - 0.2**2) / N)  # of a mean of -1, 0 and 1
+    sd = np.sqrt((14 / N - 0.2**2) / N)  # standard deviation of a mean of -1, 0 and 1
     np.testing.assert_allclose(found["interval"], [0.2 - 1.96 * sd, 0.2 + 1.96 * sd], atol=0.03)
     back = compare_results(b, a)
     assert back["difference"] == pytest.approx(-0.2) and back["p"] == found["p"]
@@ -92,7 +92,7 @@ def test_results_of_another_list_are_refused(tmp_path: Path, other: dict[str, An
         compare_results(a, b)
 
 
-def test_what_is_no_result_is_refused(tmp_path: Path) -> None:
+def test_a_file_without_results_is_refused(tmp_path: Path) -> None:
     a = results(tmp_path / "a", of((True, N)))
     with pytest.raises(ConfigError, match=r"none/scores.npz|none: no such file; `hitagu evaluate` writes"):
         compare_results(a, tmp_path / "none")
@@ -104,7 +104,7 @@ def test_what_is_no_result_is_refused(tmp_path: Path) -> None:
         compare_results(a, tmp_path / "old.npz")
 
 
-def test_the_command_shows_it_to_people_and_programs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_prints_text_or_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     a = results(tmp_path / "a", of((True, 20), (False, 20)))
     b = results(tmp_path / "b", of((True, 17), (False, 3), (True, 11), (False, 9)), np.arange(N - 1))
     assert main(["report", "compare", str(a), str(b)]) == 0

@@ -1,4 +1,4 @@
-"""hitagu_lib/evaluation/metrics.py, held to plain loops."""
+"""hitagu_lib/evaluation/metrics.py against plain loops."""
 
 import itertools
 
@@ -23,7 +23,7 @@ PAIRS = np.array([1, 0, 2, 4, 3, 5])  # 0 and 1, 3 and 4
 
 
 def some_scores(n: int = 90, seed: int = 0) -> Scores:
-    """Of classes 0 to 4 of 6, named correctly about half the time."""
+    """Scores for classes 0 to 4 of 6, classified correctly about half the time."""
     generator = torch.Generator().manual_seed(seed)
     labels = torch.randint(0, 5, (n,), generator=generator)
     logits = torch.randn(n, 6, generator=generator)
@@ -31,7 +31,7 @@ def some_scores(n: int = 90, seed: int = 0) -> Scores:
     return Scores(torch.arange(n), labels, logits)
 
 
-def test_accuracies_and_confusion_are_what_counting_gives() -> None:
+def test_accuracies_and_confusion_equal_counts_by_hand() -> None:
     scores = some_scores()
     found = accuracies(scores, PAIRS)
     labels, best = scores.labels.tolist(), scores.logits.argsort(1, descending=True).tolist()
@@ -52,7 +52,7 @@ def test_accuracies_and_confusion_are_what_counting_gives() -> None:
         assert matrix[row, column] == sum(labels[i] == row and best[i][0] == column for i in range(n))
 
 
-def test_without_reversed_classes_nothing_is_said_of_them() -> None:
+def test_without_reversed_classes_they_are_not_reported() -> None:
     found = accuracies(some_scores(), NO_PAIRS)
     assert found["reversed_pairs"] is None and "called_partner" not in found["intervals"]
 
@@ -92,7 +92,7 @@ def test_one_video_alone() -> None:
 
 
 def test_calibration_is_the_gap_between_confidence_and_accuracy() -> None:
-    """Nine videos at 0.9 of which six are right, one at 0.5 that is wrong."""
+    """Nine videos at 0.9, six of them right; one at 0.5, wrong."""
     probabilities = torch.tensor([[0.9, 0.1]] * 9 + [[0.5, 0.5]])
     labels = torch.tensor([0] * 6 + [1] * 4)
     found = calibration(probabilities, labels, bins=10)
@@ -118,9 +118,9 @@ def test_subsets_are_evenly_spread_and_have_each_clip_as_often(n: int) -> None:
 
 @pytest.mark.parametrize("how", ["probabilities", "logits"])
 @pytest.mark.parametrize(("clips", "crops"), [(1, 1), (4, 3), (3, 1), (1, 3)])
-def test_accuracy_by_views_is_what_averaging_fewer_views_gives(clips: int, crops: int, how: str) -> None:
+def test_accuracy_by_views_equals_averaging_fewer_views(clips: int, crops: int, how: str) -> None:
     generator = torch.Generator().manual_seed(1)
-    labels = torch.randint(0, 4, (1100,), generator=generator)  # more than are looked at together
+    labels = torch.randint(0, 4, (1100,), generator=generator)  # more than are processed together
     logits = 3 * torch.randn(1100, clips * crops, 4, generator=generator)
     logits[torch.arange(1100), :, labels] += 1
     found = accuracy_by_views(logits, labels, clips, crops, how)

@@ -1,4 +1,4 @@
-"""Which views a protocol looks at, and that scoring them with shared frames gives what the plain loop over views gives."""
+"""Which views a protocol uses; scoring them with shared frames equals the plain loop over views."""
 
 import dataclasses
 import itertools
@@ -86,7 +86,7 @@ def test_crops_are_left_middle_right_or_when_upright_top_middle_bottom() -> None
     assert crop_corners(54, 54, 48, 2) == [(3, 0), (3, 6)]
 
 
-def test_the_protocols_are_what_their_names_say(tiny_cfg: Config) -> None:
+def test_the_protocols_have_their_published_clips_and_crops(tiny_cfg: Config) -> None:
     def shape(sampling: str, **evaluation: object) -> tuple[str, int, int, int]:
         cfg = config(tiny_cfg, **evaluation)
         found = protocol(dataclasses.replace(cfg.data, sampling=sampling), cfg.eval)
@@ -146,7 +146,7 @@ def test_single_sees_what_validation_sees(tiny_cfg: Config) -> None:
 
 @pytest.mark.parametrize(("height", "width"), [(45, 61), (61, 45), (37, 37), (20, 90)])
 def test_each_view_is_its_clip_under_its_crop(tiny_cfg: Config, tmp_path: Path, height: int, width: int) -> None:
-    """Held to a crop of the whole resized clip; odd sizes, upright, square, and smaller than asked for."""
+    """The reference is a crop of the whole resized clip; sizes are odd, upright, square, and smaller than asked for."""
     folder = folder_of(tmp_path / "v", 5, height, width)
     plan = protocol(tiny_cfg.data, config(tiny_cfg, protocol="multi", crop_size=32).eval)
     views = read_views(folder, 5, plan)
@@ -171,14 +171,14 @@ def test_crops_that_are_one_in_a_square_frame_are_kept_once(tiny_cfg: Config, tm
 
 def test_a_frame_of_another_size_is_named(tiny_cfg: Config, tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "v", 4, 40, 48)
-    write_jpeg(torch.zeros(3, 80, 96, dtype=torch.uint8), str(folder / "000003.jpg"))  # the same once it is resized
+    write_jpeg(torch.zeros(3, 80, 96, dtype=torch.uint8), str(folder / "000003.jpg"))  # equal once it is resized
     plan = protocol(tiny_cfg.data, config(tiny_cfg, protocol="multi", clips=4).eval)
     with pytest.raises(ClipError, match=r"000003\.jpg: found 96x80; expected 48x40 as frame 000001"):
         read_views(folder, 4, plan)
 
 
 def seeded(cfg: ModelConfig, temporal: str) -> ClipModel:
-    """Every part at work: what starts at zero is drawn at random."""
+    """A network whose zero-initialised layers are drawn at random, so that every part contributes."""
     torch.manual_seed(0)
     model = build_model(dataclasses.replace(cfg, temporal=temporal), 5).eval()
     for parameter in model.parameters():
@@ -188,7 +188,7 @@ def seeded(cfg: ModelConfig, temporal: str) -> ClipModel:
 
 
 def counting(model: ClipModel, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The number of frames of every call of `encode_frames`."""
+    """Record the number of frames in every call of `encode_frames`."""
     calls: list[int] = []
     encode: Callable[[Tensor], object] = model.encode_frames
     monkeypatch.setattr(model, "encode_frames", lambda x: (calls.append(len(x)), encode(x))[1])
@@ -196,7 +196,7 @@ def counting(model: ClipModel, monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def videos(tiny: Config, tmp_path: Path, lengths: list[int], **evaluation: object) -> list[Views]:
-    """Of several lengths and shapes."""
+    """Videos of several lengths and shapes."""
     plan = protocol(tiny.data, config(tiny, **evaluation).eval)
     shapes = [(40, 56), (56, 40), (41, 41)]
     return [read_views(folder_of(tmp_path / str(i), N, *shapes[i % 3]), N, plan) for i, N in enumerate(lengths)]
@@ -223,10 +223,10 @@ def test_shared_frames_give_the_logits_of_the_plain_loop(
 
 
 @pytest.mark.parametrize("temporal", ["hitagu", "gru", "tsm"])
-def test_other_orders_of_the_frames_cost_no_further_frame_and_score_as_clips_in_that_order(
+def test_other_frame_orders_encode_no_further_frame_and_score_as_clips_in_that_order(
     tiny_cfg: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, temporal: str
 ) -> None:
-    """Held to the whole network on frames that are put in order one by one; a video of one frame and a short one among them."""
+    """The reference is the whole network on frames ordered one by one; one video has a single frame, one is short."""
     some = videos(tiny_cfg, tmp_path, [13, 1, 2], protocol="multi", clips=3)
     model = seeded(tiny_cfg.model, temporal)
     expected = []

@@ -1,4 +1,4 @@
-"""Scores, and the order tests' reordering."""
+"""Scores, and the reordering of frames for order tests."""
 
 import numpy as np
 import pytest
@@ -50,7 +50,7 @@ def test_freezing_shows_the_middle_frame_alone_at_the_clips_times() -> None:
 
 @pytest.mark.parametrize("order", ORDERS)
 def test_views_are_reordered_as_their_frames_would_be(order: str) -> None:
-    """Held to `reorder` on the frames: the first clip of a video as a clip by itself, the crops of a clip alike."""
+    """The reference is `reorder` on the frames: a video's first clip as a clip by itself, all crops of a clip alike."""
     T, clips, crops, row = 32, 3, 2, 11
     index = np.arange(clips * T).reshape(clips, 1, T) + 1000 * np.arange(crops)[:, None]
     t = torch.rand(clips, 1, T).cumsum(2).expand(clips, crops, T).reshape(-1, T)
@@ -86,7 +86,7 @@ def test_scoring_goes_through_every_clip_once_whatever_the_batch_size(tiny_cfg: 
 
 
 def test_scoring_begins_the_loader_once(tiny_cfg: Config, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Begun twice, its workers would decode clips that nobody looks at."""
+    """If it started twice, its workers would decode clips that nobody uses."""
     begun = []
     begin = DataLoader.__iter__
     monkeypatch.setattr(DataLoader, "__iter__", lambda loader: begun.append(loader) or begin(loader))
@@ -97,6 +97,6 @@ def test_scoring_begins_the_loader_once(tiny_cfg: Config, monkeypatch: pytest.Mo
 
 
 def test_mean_class_accuracy_leaves_out_classes_without_videos() -> None:
-    """Class 2 has no video and is named once: that is a fault of class 1's, not a class of its own."""
+    """Class 2 has no video and is predicted once: that is an error of class 1, not a class of its own."""
     scores = torch.eye(3)[[0, 0, 0, 1, 2]]
     assert Scores(torch.arange(5), torch.tensor([0, 0, 0, 1, 1]), scores).mean_class_accuracy() == pytest.approx(3 / 4)

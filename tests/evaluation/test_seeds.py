@@ -1,4 +1,4 @@
-"""Comparisons: what is read from published runs, the numbers that tables and figures show, and the published files themselves."""
+"""Comparisons: reading published runs, the numbers in tables and figures, and the published files themselves."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ MOTION, SHOWING = "Moving something up", "Showing something red, then something 
 
 
 def publish(out: Path, method: str, seed: int, motion: int, showing: int | None = None, epochs: int = 8) -> Path:
-    """A run's files as experiments/compare.py copies them; of ten clips a class, how many were right."""
+    """Write a run's files as experiments/compare.py copies them; of ten clips per class, how many were right."""
     folder = out / folder_name(method, seed)
     folder.mkdir(parents=True)
     correct = [motion] if showing is None else [motion, showing]
@@ -56,7 +56,7 @@ def publish(out: Path, method: str, seed: int, motion: int, showing: int | None 
 
 @pytest.fixture
 def out(tmp_path: Path) -> Path:
-    """HiTAGU-Net under seeds 0, 1 and 10, TSM under 0 and 1, no other method."""
+    """Runs of HiTAGU-Net with seeds 0, 1 and 10, of TSM with 0 and 1, of no other method."""
     for seed, motion in ((10, 10), (1, 8), (0, 9)):
         publish(tmp_path, "HiTAGU-Net", seed, motion, 10)
     for seed, motion in ((1, 7), (0, 9)):
@@ -81,7 +81,7 @@ def test_a_published_run_is_not_made_again_and_other_parameters_are_refused(out:
     assert not is_published(folder, cfg), "its parameters and provenance are missing"
     (folder / "provenance.json").write_text("{}")
     older = cfg.to_mapping()
-    del older["eval"]["average"]  # as a run from before there was such a key
+    del older["eval"]["average"]  # like a run from before this key existed
     (folder / "params.yaml").write_text(json.dumps(older))
     assert is_published(folder, cfg), "keys newer than the run count as their defaults"
     other = load_config(ROOT / "params/mini.yaml", "model.temporal=tsm train.epochs=9")
@@ -126,21 +126,25 @@ def test_spread_is_that_of_a_sample() -> None:
     assert spread([80.0]) == "80.0"
 
 
+def cells(lines: list[str]) -> list[list[str]]:
+    """Return the cells of a Markdown table, without the padding."""
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
 def test_tables(out: Path) -> None:
     runs = read_runs(out)
-    assert methods_table(runs)[2:] == [
-        "| HiTAGU-Net | 3 | 95.0 ± 5.0 | 95.0, 90.0, 100.0 | 8 | 104 |",
-        "| TSM | 2 | 65.0 ± 7.1 | 70.0, 60.0 | 9 | 100 |",
+    assert cells(methods_table(runs))[2:] == [
+        ["HiTAGU-Net", "3", "95.0 ± 5.0", "95.0, 90.0, 100.0", "8", "104"],
+        ["TSM", "2", "65.0 ± 7.1", "70.0, 60.0", "9", "100"],
     ]
     assert kinds_table(runs) == [
-        "| top-1 (%) on | HiTAGU-Net | TSM |",
-        "|---|---:|---:|",
-        "| one motion | 90.0 ± 10.0 | 80.0 ± 14.1 |",
-        "| two events and a pause | 100.0 ± 0.0 | 50.0 ± 0.0 |",
+        "| top-1 (%) on           |   HiTAGU-Net |         TSM |",
+        "|:-----------------------|-------------:|------------:|",
+        "| one motion             |  90.0 ± 10.0 | 80.0 ± 14.1 |",
+        "| two events and a pause |  100.0 ± 0.0 |  50.0 ± 0.0 |",
     ]
-    rows = [line.split(" | ")[0] for line in classes_table(runs, [SHOWING, MOTION])[2:]]
-    assert rows == [f"| {SHOWING}", f"| {MOTION}"]
-    assert classes_table(runs)[2:][0] == f"| {MOTION} | 90.0 ± 10.0 | 80.0 ± 14.1 |"
+    assert [row[0] for row in cells(classes_table(runs, [SHOWING, MOTION]))[2:]] == [SHOWING, MOTION]
+    assert cells(classes_table(runs))[2:][0] == [MOTION, "90.0 ± 10.0", "80.0 ± 14.1"]
 
 
 def test_a_set_of_one_kind_has_no_table_of_kinds(tmp_path: Path) -> None:
@@ -199,7 +203,7 @@ def test_training_curves_are_a_line_a_run_named_once_a_method(out: Path) -> None
     assert empty.get_legend() is None
 
 
-# What is published
+# Published files
 
 
 @pytest.mark.parametrize("folder", PUBLISHED, ids=lambda folder: folder.name)

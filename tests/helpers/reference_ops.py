@@ -1,4 +1,4 @@
-"""What the equations are written out with in the tests, and how a shipped module is held to them.
+"""Reference operations as plain loops, and comparisons of a module with its equations.
 
 No torch.nn here: loops over a kernel's cells, and elementary operations.
 """
@@ -15,7 +15,7 @@ from hitagu_lib.models.backbone import TruncatedResNet
 
 
 def wake(module: nn.Module, seed: int = 1) -> nn.Module:
-    """The module in float64, in evaluation mode, its parameters and running statistics away from their initialisation."""
+    """Return the module in float64 and evaluation mode, its parameters and running statistics away from their initial values."""
     torch.manual_seed(seed)
     for parameter in module.double().parameters():
         if parameter.ndim > 1:
@@ -40,12 +40,12 @@ def conv(x: Tensor, weight: Tensor, stride: int = 1) -> Tensor:
 
 
 def depthwise(x: Tensor, weight: Tensor) -> Tensor:
-    """x (N, C, h, w), weight (C, k, k): each channel by itself."""
+    """x (N, C, h, w), weight (C, k, k): each channel on its own."""
     return sum(cells * weight[:, i, j][:, None, None] for i, j, cells in _cells(x, weight.shape[-1], 1))
 
 
 def max_pool(x: Tensor) -> Tensor:
-    """3x3 by 2; x is not negative, so the zeros beyond the edge never win."""
+    """3x3 max pooling with stride 2; x is not negative, so the zeros beyond the edge never win."""
     out = torch.zeros_like(x[:, :, ::2, ::2])
     for _, _, cells in _cells(x, 3, 2):
         out = torch.maximum(out, cells)
@@ -53,7 +53,7 @@ def max_pool(x: Tensor) -> Tensor:
 
 
 def _cells(x: Tensor, k: int, stride: int) -> Iterator[tuple[int, int, Tensor]]:
-    """For each cell (i, j) of a k x k kernel: what it sees of x at every position that it is put to."""
+    """Yield, for each cell (i, j) of a k x k kernel, the values of x under it at every position of the kernel."""
     N, C, h, w = x.shape
     padded = x.new_zeros(N, C, h + k - 1, w + k - 1)
     padded[:, :, k // 2 : k // 2 + h, k // 2 : k // 2 + w] = x
@@ -63,7 +63,7 @@ def _cells(x: Tensor, k: int, stride: int) -> Iterator[tuple[int, int, Tensor]]:
 
 
 def batch_norm(x: Tensor, bn: nn.BatchNorm2d) -> Tensor:
-    """x (N, C, h, w), by the batch's own statistics in training, by the running ones else."""
+    """Normalise x (N, C, h, w) by the batch's own statistics in training, else by the running ones."""
     mean, var = bn.running_mean, bn.running_var
     if bn.training:
         mean = x.mean((0, 2, 3))
@@ -77,7 +77,7 @@ def relu(x: Tensor) -> Tensor:
 
 
 def resnet(backbone: TruncatedResNet, frames: Tensor, shift: Callable[[Tensor], Tensor] = lambda x: x) -> list[Tensor]:
-    """The stem's and the stages' maps of ResNet-18 (He et al. 2016); `shift` acts on what each residual branch reads."""
+    """Return the maps of ResNet-18's stem and stages (He et al. 2016); `shift` acts on the input of each residual branch."""
 
     def weight(part: nn.Module) -> Tensor:
         (only,) = part.parameters()  # a convolution, alone or behind a TemporalShift
@@ -107,7 +107,7 @@ def softmax(scores: Sequence[Tensor]) -> list[Tensor]:
 
 
 def assert_same(shipped: Sequence[Tensor], written_out: Sequence[Tensor], variables: Sequence[Tensor]) -> None:
-    """Equal values, and equal gradients of a random combination of all outputs by each of `variables`."""
+    """Assert equal values, and equal gradients of a random combination of all outputs by each of `variables`."""
     for a, b in zip(shipped, written_out, strict=True):
         torch.testing.assert_close(a, b)
     generator = torch.Generator().manual_seed(7)
@@ -117,16 +117,16 @@ def assert_same(shipped: Sequence[Tensor], written_out: Sequence[Tensor], variab
 
 
 def gradients(ys: Sequence[Tensor], directions: Sequence[Tensor], variables: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """Of sum(y * direction), by each variable; zeros where nothing depends on it."""
+    """Return the gradients of sum(y * direction) by each variable; zeros if nothing depends on it."""
     total = sum((y * d).sum() for y, d in zip(ys, directions, strict=True))
-    total = total + sum(0 * v.sum() for v in variables)  # so that there is a graph where every output is constant
+    total = total + sum(0 * v.sum() for v in variables)  # gives a graph even if every output is constant
     return torch.autograd.grad(total, variables, retain_graph=True)
 
 
 def bf16_errors(
     module: nn.Module, call: Callable[..., Sequence[Tensor]], inputs: Sequence[Tensor]
 ) -> tuple[float, float, float]:
-    """How far bf16 autocast is from float64: |difference| / |float64| of outputs, gradients by inputs, gradients by parameters.
+    """Return how far bf16 autocast is from float64: |difference| / |float64| of outputs, gradients by inputs, gradients by parameters.
 
     `call(module, *inputs)` gives the outputs. Euclid's norm, over all numbers of a kind together.
     """

@@ -1,4 +1,4 @@
-"""A network as a file gives the module's logits; torch.compile takes each model whole."""
+"""An exported file reproduces the module's logits; torch.compile captures each model in one graph."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def small(temporal: str = "hitagu", **data: object) -> Config:
 
 
 def woken(cfg: Config, seed: int = 0) -> ClipModel:
-    """A model whose zero-initialised ends are random too, so that every module has a say; in evaluation mode."""
+    """A model in evaluation mode with its zero-initialised layers drawn at random, so that every module contributes."""
     torch.manual_seed(seed)
     model = build_model(cfg.model, len(CLASSES)).eval()
     with torch.no_grad():
@@ -59,7 +59,7 @@ def clips(batch: int, cfg: Config) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def run(file: Path, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-    """The file's logits, by what reads such a file elsewhere."""
+    """The file's logits, from the runtime that reads such a file elsewhere."""
     if file.suffix == ".pt2":
         return torch.export.load(file).module()(x, t)
     import onnxruntime
@@ -86,7 +86,7 @@ def test_a_file_gives_the_modules_logits_for_any_batch(temporal: str, ending: st
 
 @pytest.mark.parametrize("ending", ["pt2", "onnx"])
 def test_the_whole_network_of_the_recipes_can_be_exported(ending: str, tmp_path: Path) -> None:
-    """ResNet-50 on small frames; one tap stands for its three, whose graphs are alike and slow to write."""
+    """ResNet-50 on small frames, with one tap instead of three, whose graphs are alike and slow to write."""
     model_params = yaml.safe_load((ROOT / "params" / "ssv2.yaml").read_text())["model"]
     model_params["backbone"]["weights"] = None
     model_params["mde"] |= {"taps": ["layer4"], "shift_radius": 1}
@@ -169,7 +169,7 @@ def test_what_cannot_be_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_hitagu_export(tiny_cfg: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The command line, on a trained checkpoint: as it was trained, and for longer clips."""
+    """The command line on a trained checkpoint: for clips as in training, and for longer ones."""
     training.fit(dataclasses.replace(tiny_cfg, train=dataclasses.replace(tiny_cfg.train, epochs=1)))
     checkpoint = Path(tiny_cfg.run, "checkpoints", "last.pt")
     model, _, classes = load_model(checkpoint)
@@ -201,7 +201,7 @@ def compiled(request: pytest.FixtureRequest):
     torch._dynamo.reset()
     counter = CompileCounter()
     model = woken(small(request.param))
-    # Dynamo takes nn.GRU into a graph only on request; without it the graph is broken around that one call.
+    # Dynamo captures nn.GRU only on request; otherwise the graph breaks around that call.
     with torch._dynamo.config.patch(allow_rnn=request.param == "gru"):
         yield model, torch.compile(model, fullgraph=True, dynamic=False, backend=counter), counter
     torch._dynamo.reset()
@@ -232,7 +232,7 @@ def test_a_model_compiles_to_one_graph_with_its_maps(compiled) -> None:
 
 
 def test_a_training_step_compiles_whole(compiled) -> None:
-    """Forward in training mode, clips played backwards as well, and the gradients through the graph."""
+    """Forward in training mode, with clips played backwards, and the gradients through the graph."""
     model, fast, _ = compiled
     model.train()
     for module in model.modules():

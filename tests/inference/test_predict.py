@@ -1,6 +1,10 @@
-"""One video in, ranked labels out: from a video file and from a frame folder, with what validation would have seen."""
+"""Ranked labels for one video file or frame folder, from the frames that validation would use."""
 
 import dataclasses
+import errno
+import json
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,6 +15,7 @@ from hitagu_lib.config import Config
 from hitagu_lib.data.dataset import ClipDataset
 from hitagu_lib.data.source import open_lists
 from hitagu_lib.errors import ClipError, ExtractError
+from hitagu_lib.evaluation.evaluate import evaluate_video
 from hitagu_lib.inference.predict import load_model, predict
 from hitagu_lib.media.ffmpeg import ffmpeg_path
 from hitagu_lib.prepare.synthetic.make import MiniSpec, render_clip, write_videos
@@ -23,7 +28,7 @@ def checkpoint(tiny_cfg: Config) -> Path:
     return Path(tiny_cfg.run) / "checkpoints" / "last.pt"
 
 
-def test_a_frame_folder_is_seen_as_in_validation(checkpoint: Path, tiny_cfg: Config) -> None:
+def test_a_frame_folder_is_sampled_as_in_validation(checkpoint: Path, tiny_cfg: Config) -> None:
     model, cfg, classes = load_model(checkpoint)
     clips = open_lists(tiny_cfg.data)[1]
     frames, t, _, _ = ClipDataset(clips, tiny_cfg.data, train=False)[0, 5]
@@ -44,7 +49,7 @@ def test_a_video_file_gives_what_its_frames_give(
     assert main(["extract", str(video), str(tmp_path / "frames")]) == 0
     from_video = predict(video, model, cfg.data, classes)
     from_frames = predict(tmp_path / "frames", model, cfg.data, classes)
-    # Extracted at another size (36 instead of 72 pixels), so alike, not the same.
+    # Extracted at another size (36 instead of 72 pixels), so similar, not equal.
     assert from_video.frames.shape == from_frames.frames.shape
     assert (from_video.frames.float() - from_frames.frames.float()).abs().mean() < 8
     assert main(["predict", str(video), "--checkpoint", str(checkpoint), "--top", "2"]) == 0
@@ -54,7 +59,7 @@ def test_a_video_file_gives_what_its_frames_give(
     )
 
 
-def test_what_cannot_be_predicted_is_named_and_the_rest_goes_on(
+def test_unreadable_sources_are_named_and_the_others_are_predicted(
     checkpoint: Path, tiny_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     empty, broken = tmp_path / "empty", tmp_path / "broken.mp4"
@@ -76,9 +81,89 @@ def test_what_cannot_be_predicted_is_named_and_the_rest_goes_on(
 
 
 def test_a_checkpoint_brings_its_own_weights(checkpoint: Path) -> None:
-    """Nothing is downloaded even where the run began from ImageNet's weights."""
+    """Nothing is downloaded, even if the run started from ImageNet's weights."""
     state = torch.load(checkpoint, weights_only=True)
     state["params"]["model"]["backbone"]["weights"] = "IMAGENET1K_V1"
     torch.save(state, checkpoint)
     model, _, _ = load_model(checkpoint)
     assert torch.equal(model.head.linear.weight, state["model"]["head.linear.weight"])
+
+
+def test_a_checkpoints_path_is_enough(untrained: Path, tiny_cfg: Config) -> None:
+    folder = open_lists(tiny_cfg.data)[1].frames_dir(0)
+    model, cfg, classes = load_model(untrained)
+    one, other = predict(folder, untrained), predict(folder, model, cfg.data, classes)
+    assert one.labels == other.labels and one.probabilities == pytest.approx(other.probabilities)
+    assert predict(str(folder), str(untrained)).labels == one.labels
+    with pytest.raises(TypeError, match=r"also give cfg\.data and classes, as load_model returns them"):
+        predict(folder, model)  # type: ignore[call-overload]
+
+
+def unreadable_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that cannot be listed, even by root, whom permissions do not stop."""
+    folder = tmp_path / "locked"
+    folder.mkdir()
+    (folder / "000001.jpg").touch()
+    folder.chmod(0)
+    listed = os.scandir
+
+    def scandir(path: object = ".") -> object:
+        if os.fspath(path) == str(folder):
+            raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+        return listed(path)
+
+    real = os.listdir
+
+    def listdir(path: object = ".") -> object:
+        if os.fspath(path) == str(folder):
+            raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    monkeypatch.setattr(os, "listdir", listdir)
+    return folder
+
+
+def test_sources_that_the_system_refuses_are_named_and_the_others_are_predicted(
+    untrained: Path, tiny_cfg: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:  # fmt: skip
+    locked, whole = unreadable_folder(tmp_path, monkeypatch), open_lists(tiny_cfg.data)[1].frames_dir(0)
+    pipe, long = tmp_path / "pipe", tmp_path / ("x" * 300)
+    os.mkfifo(pipe)
+    refused = {
+        locked: "locked: cannot be read: Permission denied",
+        pipe: "pipe: found neither a file nor a folder; expected a video file or a frame folder",
+        long: "cannot be read: File name too long",
+        tmp_path / "none.mp4": r"none\.mp4: no such file or folder \(looked from ",
+    }
+    for source, message in refused.items():
+        with pytest.raises(ClipError, match=message):
+            predict(source, untrained)
+        with pytest.raises(ClipError, match=message):
+            evaluate_video(tiny_cfg, untrained, source)
+    assert main(["predict", *map(str, refused), str(whole), "--checkpoint", str(untrained)]) == 1
+    out, err = capsys.readouterr()
+    assert str(whole) in out and all(str(source) in err for source in refused)
+
+
+def test_an_error_while_a_frame_is_read_names_the_source(
+    untrained: Path, tiny_cfg: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stale(*args: object) -> None:
+        raise OSError(errno.ESTALE, "Stale file handle", "000002.jpg")
+
+    monkeypatch.setattr("hitagu_lib.inference.predict.read_clip", stale)
+    folder = open_lists(tiny_cfg.data)[1].frames_dir(0)
+    with pytest.raises(ClipError, match=rf"{folder}: cannot be read: Stale file handle \(000002\.jpg\)"):
+        predict(folder, untrained)
+
+
+def test_a_name_that_is_not_utf8_is_predicted_and_reported(untrained: Path, tiny_cfg: Config, tmp_path: Path) -> None:
+    try:
+        folder = tmp_path / os.fsdecode(b"caf\xe9")
+        shutil.copytree(open_lists(tiny_cfg.data)[1].frames_dir(0), folder)
+    except OSError:
+        pytest.skip("this file system takes no name that is not UTF-8")
+    assert len(predict(folder, untrained).labels) == 14
+    evaluate_video(tiny_cfg, untrained, folder, tmp_path / "out")
+    assert json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))["video"] == str(folder)

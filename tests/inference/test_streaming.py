@@ -1,4 +1,4 @@
-"""The running prediction: which frames a moment rests on, and that sharing features between moments changes nothing."""
+"""The running prediction: which frames it uses at each moment; sharing features between moments changes nothing."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -38,10 +38,10 @@ def test_a_clip_ends_in_its_frame_and_reaches_back_no_further_than_the_window(
 
 @pytest.mark.parametrize("temporal", ["hitagu", "tsm"])
 @pytest.mark.parametrize("window", [None, 6])
-def test_every_moment_is_what_its_clip_gives_alone(
+def test_every_moment_equals_its_clip_scored_alone(
     untrained: Path, tmp_path: Path, temporal: str, window: int | None
 ) -> None:
-    """In small blocks, so that features of several of them are asked for; TSM's frames are encoded clip by clip."""
+    """Blocks are small, so that clips need features of several; TSM's frames are encoded clip by clip."""
     model, cfg, classes = load_model(untrained)
     if temporal == "tsm":
         torch.manual_seed(1)
@@ -70,9 +70,7 @@ def test_each_frame_goes_through_the_backbone_once(untrained: Path, tmp_path: Pa
     assert sizes == [4, 4, 3]
 
 
-def test_what_is_kept_is_no_more_than_the_window(
-    untrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_more_than_the_window_is_kept(untrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept: list[int] = []
     joined = FrameFeatures.joined
 
@@ -88,7 +86,7 @@ def test_what_is_kept_is_no_more_than_the_window(
 
 
 def test_the_tiny_model_has_something_to_draw(tiny_cfg: Config, untrained: Path) -> None:
-    """So that the equalities above are not between constants."""
+    """Otherwise the equalities above would compare constants."""
     model, cfg, _ = load_model(untrained)
     folder = next((Path(tiny_cfg.data.root) / "val").glob("*/*"))
     running = predict_along(folder, 20, model, cfg.data)

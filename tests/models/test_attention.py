@@ -21,7 +21,7 @@ def random_maps(N: int, C: int = 5, h: int = 3, w: int = 5) -> Tensor:
 
 
 def gated(sca: SpatialChannelAttention, y: Tensor) -> list[Tensor]:
-    """2d.1 to 2d.3, frame by frame: the gated maps, then the gates that there are."""
+    """2d.1 to 2d.3, frame by frame: the gated maps, then the gates that are switched on."""
     outs: list[list[Tensor]] = []
     for frame in y:
         C, h, w = frame.shape
@@ -68,7 +68,7 @@ def test_gates_lie_between_0_and_1() -> None:
 @pytest.mark.equation("2d.4")
 @pytest.mark.parametrize(("B", "T"), [(2, 1), (1, 2), (2, 8), (1, 33)])
 def test_tokens_are_the_mean_of_the_gated_maps_over_positions(B: int, T: int) -> None:
-    """What the network hands to TSA; without TSA, its frame embeddings."""
+    """The tokens are the input of TSA; without TSA they are the frame embeddings."""
     off = {"mde": {"enabled": False}, "stu": {"enabled": False}, "attention": {"tsa": False, "sca_kernel": 3}}
     net = wake(build_model(resolve({"model": {"backbone": {"name": "resnet18", "cut": "layer1"}} | off}).model, 3))
     top = random_maps(B * T, 64)

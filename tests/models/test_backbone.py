@@ -1,4 +1,4 @@
-"""Where the backbone's weights come from, what of them is used, and what is said where they cannot be had or do not fit."""
+"""Where the backbone's weights come from, which of them are used, and the errors if they are missing or do not fit."""
 
 import dataclasses
 import hashlib
@@ -28,7 +28,7 @@ def backbone(weights: object = None, name: str = "resnet18", cut: str = "layer2"
 
 
 def trained_resnet18() -> torch.nn.Module:
-    """A ResNet-18 unlike a fresh one in its BatchNorm statistics too."""
+    """A ResNet-18 that differs from a fresh one in its BatchNorm statistics too."""
     torch.manual_seed(7)
     resnet = resnet18().train()
     resnet(torch.rand(4, 3, 64, 64))
@@ -56,7 +56,7 @@ def same_weights(part: torch.nn.Module, other: torch.nn.Module) -> bool:
 
 @pytest.mark.parametrize("cut", ["layer1", "layer2", "layer3", "layer4"])
 def test_a_whole_resnet_loads_into_a_cut_one(cut: str, file: Path, trained: torch.nn.Module) -> None:
-    """The cut backbone then computes what torchvision's network computes up to that stage."""
+    """The cut backbone computes what torchvision's network computes up to that stage."""
     model = backbone(file, cut=cut)
     with torch.inference_mode():
         x = trained.maxpool(trained.relu(trained.bn1(trained.conv1(FRAMES))))
@@ -79,7 +79,9 @@ def test_a_network_cut_earlier_initialises_what_is_there(tmp_path: Path, trained
         str(tmp_path / "cut.pth"), ("stem", "layer1", "layer2"), (), ("layer3", "layer4")
     )
     assert same_weights(model.stages["layer2"], trained.layer2)
-    assert same_weights(model.stages["layer3"], fresh.stages["layer3"]), "what is not in the file is as without it"
+    assert same_weights(model.stages["layer3"], fresh.stages["layer3"]), (
+        "a stage that is not in the file stays as initialised"
+    )
 
 
 def test_a_resnet50_of_random_weights_loads_into_a_cut_one(tmp_path: Path) -> None:
@@ -90,7 +92,7 @@ def test_a_resnet50_of_random_weights_loads_into_a_cut_one(tmp_path: Path) -> No
 
 
 def test_half_precision_and_files_without_batch_counts_load(tmp_path: Path, trained: torch.nn.Module) -> None:
-    """torchvision's oldest files know no num_batches_tracked."""
+    """torchvision's oldest files lack num_batches_tracked."""
     state = {k: v.half() for k, v in trained.state_dict().items() if not k.endswith("num_batches_tracked")}
     torch.save(state, tmp_path / "old.pt")
     model = backbone(tmp_path / "old.pt")
@@ -113,7 +115,7 @@ def test_frozen_parts_stay_as_they_are_in_training() -> None:
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
-def test_what_was_loaded_is_logged_louder_where_parts_stay_random(
+def test_loaded_weights_are_logged_and_parts_left_random_raise_a_warning(
     file: Path,
     tmp_path: Path,
     trained: torch.nn.Module,
@@ -137,14 +139,14 @@ def test_what_was_loaded_is_logged_louder_where_parts_stay_random(
     assert capsys.readouterr() == ("", ""), "constructors print nothing"
 
 
-# Our own checkpoints
+# Checkpoints of this library
 
 
 @pytest.mark.parametrize("temporal", ["hitagu", "tsm"])
 def test_a_checkpoint_of_a_run_initialises_a_deeper_one(
     temporal: str, tiny_cfg: Config, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Train, then begin another run from it; its provenance says what was loaded."""
+    """Train, then start another run from the checkpoint; the provenance records what was loaded."""
     first = dataclasses.replace(
         tiny_cfg,
         model=dataclasses.replace(tiny_cfg.model, temporal=temporal),
@@ -222,14 +224,15 @@ def test_weights_that_do_not_fit_leave_the_backbone_as_it_was(trained: torch.nn.
     ("content", "message"),
     [
         (None, r"no such file \(looked from "),
-        (b"", "cannot be read as weights"),
-        (b"<html>404</html>", "cannot be read as weights"),
+        (b"", "cannot be read as weights: it is empty"),
+        (b"<html>404</html>", "cannot be read as weights: it is a web page"),
         ([1, 2], "found list; expected a ResNet's state dict"),
         ({"state_dict": {}}, "found a mapping of state_dict; expected a ResNet's state dict"),
         (
-            {"module.conv1.weight": torch.zeros(1)},
-            r"found module\.conv1\.weight, \.\.\.; expected the names of a torchvision",
+            {"encoder.conv1.weight": torch.zeros(1)},
+            r"found encoder\.conv1\.weight, \.\.\.; expected the names of a torchvision",
         ),
+        ({"module.conv1.weight": torch.zeros(1)}, r"conv1\.weight: found shape \(1,\); expected \(64, 3, 7, 7\)"),
         ({}, r"found no key, \.\.\.; expected the names of a torchvision"),
     ],
     ids=str,
@@ -246,7 +249,7 @@ def test_files_that_hold_no_weights(content: object, message: str, tmp_path: Pat
 
 def test_a_truncated_file(file: Path) -> None:
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-    with pytest.raises(WeightsError, match=r"r18\.pt: cannot be read as weights: .*zip archive"):
+    with pytest.raises(WeightsError, match=r"r18\.pt: cannot be read as weights: .*zip archive cut short"):
         backbone(file)
 
 
@@ -266,7 +269,7 @@ def test_a_file_that_carries_a_program_is_refused(tmp_path: Path, monkeypatch: p
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trained: torch.nn.Module) -> Path:
-    """An empty cache, and where in it torchvision looks for ResNet-18's weights; their published digest is made that of `trained`."""
+    """An empty cache, and the file in it where torchvision looks for ResNet-18's weights; their published digest is set to `trained`'s."""
     monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path / "hub"))
     torch.save(trained.state_dict(), tmp_path / "published.pth")
     digest = hashlib.sha256((tmp_path / "published.pth").read_bytes()).hexdigest()[:8]
@@ -283,7 +286,7 @@ def test_a_cached_file_is_used_without_a_network(cache: Path, tmp_path: Path, tr
     assert model.loaded.unused == ("layer3", "layer4", "fc")
 
 
-def test_what_the_network_gives_is_cached(
+def test_downloaded_weights_are_cached(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trained: torch.nn.Module
 ) -> None:
     published = tmp_path / "published.pth"
@@ -296,7 +299,7 @@ def test_what_the_network_gives_is_cached(
 @pytest.mark.parametrize("damage", ["truncated", "one byte", "empty"])
 def test_a_damaged_cached_file_is_named(damage: str, cache: Path, tmp_path: Path) -> None:
     content = bytearray((tmp_path / "published.pth").read_bytes())
-    if damage == "one byte":  # which torch.load does not notice
+    if damage == "one byte":  # torch.load does not notice
         content[len(content) // 2] ^= 0xFF
     cache.write_bytes(content[: {"truncated": 1000, "one byte": len(content), "empty": 0}[damage]])
     with pytest.raises(
@@ -316,7 +319,7 @@ def test_without_network_and_file_the_error_says_what_to_download_and_where_to_p
     assert not cache.exists()
 
 
-def test_unknown_weights_are_answered_with_the_known_names() -> None:
+def test_unknown_weights_are_refused_with_the_known_names() -> None:
     with pytest.raises(
         WeightsError,
         match=r"found 'IMAGENET21K'; resnet18 has IMAGENET1K_V1, DEFAULT; else expected the path of a \.pt",

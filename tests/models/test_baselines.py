@@ -1,4 +1,4 @@
-"""The peers against their published definitions, in float64, and what they share with the network that they are compared with."""
+"""The baselines against their published definitions, in float64; what they share with the network they are compared with."""
 
 import pytest
 import torch
@@ -61,7 +61,7 @@ def test_tsn_is_the_mean_of_the_frames_logits(B: int, T: int) -> None:
 
 
 def shifted(x: Tensor) -> Tensor:
-    """x (T, C, h, w), channel by channel: the first eighth from the frame after, the second from the frame before, zeros beyond."""
+    """x (T, C, h, w), channel by channel: the first eighth from the next frame, the second from the previous one, zeros beyond."""
     T, C = x.shape[:2]
     zero = torch.zeros_like(x[0, 0])
     frames = []
@@ -106,7 +106,7 @@ def test_tsm_shifts_what_each_residual_branch_reads_and_nothing_else(B: int, T: 
     [("resnet18", 8, 8), ("resnet34", 16, 16), ("resnet50", 16, 16), ("resnet101", 33, 18)],
 )
 def test_tsm_shifts_before_every_blocks_first_convolution(name: str, blocks: int, shifts: int) -> None:
-    """In ResNet-101 before every second one, as in the authors' code."""
+    """ResNet-101 shifts before every second one, as in the authors' code."""
     with torch.device("meta"):
         net = build_model(config("tsm", name, "layer4"), 3)
     parts = [part for part in net.modules() if isinstance(part, TemporalShift)]
@@ -138,12 +138,12 @@ def test_the_gru_equals_its_equations(B: int, T: int) -> None:
     assert_same([net(x)], [torch.stack(logits)], [x, *net.parameters()])
 
 
-# All of them
+# All baselines
 
 
 @pytest.mark.parametrize("temporal", ["tsn", "tsm", "gru"])
-def test_all_but_the_temporal_part_is_the_networks(temporal: str) -> None:
-    """Under one seed the same backbone, number for number, and a head of the same form."""
+def test_everything_but_the_temporal_part_equals_the_networks(temporal: str) -> None:
+    """With the same seed the backbone is equal, number for number, and the head has the same form."""
     nets = {}
     for name in ("hitagu", temporal):
         torch.manual_seed(3)

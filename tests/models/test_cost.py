@@ -1,4 +1,4 @@
-"""hitagu_lib/models/cost.py and hitagu_lib/models/report.py: counts against hand-made ones, published ones and the book's budget."""
+"""hitagu_lib/models/cost.py: counts against counts by hand, published counts and the book's budget."""
 
 import dataclasses
 from pathlib import Path
@@ -48,12 +48,12 @@ def test_the_recipe_is_within_the_books_budget(ssv2: Config) -> None:
 
 
 def test_tsn_costs_what_torchvision_says_of_its_resnet50(ssv2: Config) -> None:
-    """Torchvision publishes 10^9 multiply-adds for one frame, and parameters, with its own layer of 1,000 classes."""
+    """torchvision publishes multiply-adds (10^9) and parameters for one frame, with its own layer of 1,000 classes."""
     meta = ResNet50_Weights.IMAGENET1K_V2.meta
     costs = budget(ssv2, 1000)
     assert costs["TSN"].params_millions == meta["num_params"] / 1e6
     per_frame = costs["backbone"].gflops / 8 + 2048 * 1000 / 1e9
-    assert per_frame == pytest.approx(meta["_ops"], abs=5e-4)  # it is given with three decimals
+    assert per_frame == pytest.approx(meta["_ops"], abs=5e-4)  # published with three decimals
 
 
 def test_the_baselines_differ_by_what_they_add(ssv2: Config) -> None:
@@ -74,7 +74,7 @@ def test_attention_is_counted_by_hand() -> None:
 
 
 def test_shift_matching_is_counted_once() -> None:
-    """A row of the map against 2 radius + 1 rows, each wider by 2 radius, and what the trunk's first block does with the extra channels."""
+    """One row of the map against 2 radius + 1 rows, each wider by 2 radius, plus the extra channels in the trunk's first block."""
     R, T, grid, top, width = 8, 4, 12, 6, 16
     costs = [
         recipe_cost(small(mde={"taps": ["layer1"], "reduced": R, "width": width, "shift_radius": radius}), 5)["mde"]
@@ -107,7 +107,7 @@ def test_a_real_model_costs_what_its_shapes_do_and_is_left_as_it_was() -> None:
     assert not any(module._forward_hooks for module in model.modules())
 
 
-def test_counting_takes_no_values_and_no_pretrained_weights(ssv2: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_counting_needs_no_values_and_no_pretrained_weights(ssv2: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_network(*args: object, **kwargs: object) -> None:
         raise AssertionError("weights were asked for")
 
@@ -123,10 +123,12 @@ def test_the_budget_table_has_modules_then_models() -> None:
     lines = markdown_table(costs).splitlines()
     assert len(lines) == 12 and {line.count("|") for line in lines} == {4}
     tsn = costs["TSN"]
-    assert lines[9] == f"| TSN | {tsn.gflops:.4f} | {tsn.params_millions:.3f} |"
+    cells = [cell.strip() for cell in lines[9].strip("|").split("|")]
+    assert cells == ["TSN", f"{tsn.gflops:.4f}", f"{tsn.params_millions:.3f}"]
+    assert lines[1].endswith(":|") and lines[1].count(":") == 3, "names to the left, numbers to the right"
 
 
-def test_classes_are_as_given_or_counted_or_openly_assumed(tmp_path: Path) -> None:
+def test_the_number_of_classes_is_given_counted_or_declared_an_assumption(tmp_path: Path) -> None:
     cfg = resolve({"data": {"train_list": str(tmp_path / "train.csv")}})
     number, source = count_classes(cfg)
     assert number == 174 and f"assumed, Something-Something V2's number; {tmp_path / 'classes.txt'} is not" in source
@@ -141,7 +143,7 @@ def test_classes_are_as_given_or_counted_or_openly_assumed(tmp_path: Path) -> No
         count_classes(cfg)
 
 
-def test_the_report_says_what_it_is_of() -> None:
+def test_the_report_names_the_model_and_the_clip() -> None:
     report = model_report(small(), 5)
     assert {"gflops", "params_millions", "modules"} <= report.keys()
     assert all(cost.keys() == {"gflops", "params_millions"} for cost in report["modules"].values())

@@ -23,7 +23,7 @@ def test_the_head_equals_the_loops(B: int, T: int) -> None:
 
 
 def test_dropout_acts_in_training_on_what_is_classified_alone() -> None:
-    """Half of the numbers at 0, the others doubled, so that the mean stays; the clip embedding is whole."""
+    """Half of the values are 0 and the others doubled, so that the mean stays; the clip embedding is untouched."""
     head, frames = wake(ClassifierHead(400, 400, dropout=0.5)).train(), torch.ones(1, 2, 400, dtype=torch.float64)
     with torch.no_grad():
         head.linear.weight.copy_(torch.eye(400))

@@ -1,4 +1,4 @@
-"""The network as a whole: halves, switches, shapes, maps, and what each baseline can and cannot see."""
+"""The whole network: halves, switches, shapes, maps, and which models see order and time."""
 
 import dataclasses
 
@@ -23,7 +23,7 @@ def small(**changes: object) -> ModelConfig:
 
 
 def woken(cfg: ModelConfig, num_classes: int = 5) -> ClipModel:
-    """A model whose zero-initialised ends are random too, so that every module has a say; in evaluation mode."""
+    """A model in evaluation mode with its zero-initialised layers drawn at random, so that every module contributes."""
     torch.manual_seed(0)
     model = build_model(cfg, num_classes).eval()
     with torch.no_grad():
@@ -112,7 +112,7 @@ def test_times_matter_where_elapsed_time_is_on() -> None:
 
 
 def test_the_new_modules_start_as_the_identity() -> None:
-    """MDE, 3STU and TSA add nothing at first, so pretrained features reach the head as they are."""
+    """MDE, 3STU and TSA add nothing at first, so pretrained features reach the head unchanged."""
     torch.manual_seed(0)
     model, x = build_model(small(attention=SMALL["attention"] | {"sca": False}), 5).eval(), clips()
     _, maps = model(x, return_maps=True)
@@ -130,8 +130,8 @@ def test_the_same_seed_gives_the_same_parameters() -> None:
 
 
 @pytest.mark.parametrize("temporal", ["hitagu", "tsn", "tsm", "gru"])
-def test_clips_played_backwards_as_well_give_what_reversed_clips_give(temporal: str) -> None:
-    """The frames' encodings are used twice; values and gradients are those of the reversed clips themselves."""
+def test_also_backwards_equals_reversed_clips(temporal: str) -> None:
+    """The frames' features are used twice; values and gradients equal those of the reversed clips themselves."""
     model, x = woken(small(temporal=temporal)), clips(3)
     t = torch.tensor([[0.0, 1, 3, 4, 4.5], [0, 2, 3, 5, 6], [1, 2, 3, 4, 5]])
     again = torch.tensor([0, 2])
@@ -155,7 +155,7 @@ def test_channels_last_gives_the_same_values_and_gradients() -> None:
 
 
 def test_bf16_stays_close() -> None:
-    """The pixels' gradients are as far off behind the bare backbone: each ReLU that flips by rounding costs a whole gradient."""
+    """The pixels' gradients are as far off with the bare backbone: each ReLU that flips by rounding changes a whole gradient."""
     model, t = woken(small()).double(), unequal_times(2, 8)
     values, by_pixels, by_parameters = bf16_errors(model, lambda net, x: [net(x, t.to(x.dtype))], [clips(2, 8, 37, 29)])
     assert values < 0.02 and by_pixels < 0.25 and by_parameters < 0.05

@@ -19,7 +19,7 @@ def labels_of(B: int, num_classes: int = 4) -> Tensor:
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
-    """2e.2: the label counts 1 - smoothing, and each class its share of the smoothing."""
+    """2e.2: the label has weight 1 - smoothing, and each class its share of the smoothing."""
     B, K = logits.shape
     total = torch.zeros((), dtype=logits.dtype)
     for b in range(B):
@@ -90,7 +90,7 @@ def test_temporal_consistency_of_equal_frames_and_of_one_frame_is_zero() -> None
 @pytest.mark.equation("2e.5")
 @pytest.mark.parametrize("with_center", [False, True])
 @pytest.mark.parametrize("with_temporal", [False, True])
-def test_the_total_is_the_weighted_sum_of_what_is_switched_on(with_center: bool, with_temporal: bool) -> None:
+def test_the_total_is_the_weighted_sum_of_the_enabled_terms(with_center: bool, with_temporal: bool) -> None:
     loss = criterion(center_loss=with_center, temporal_loss=with_temporal)
     assert len(list(loss.parameters())) == with_center
     logits, frames, clip, labels = random(3, 4), random(3, 5, 6, seed=1), random(3, 6, seed=2), labels_of(3)
@@ -104,7 +104,7 @@ def test_the_total_is_the_weighted_sum_of_what_is_switched_on(with_center: bool,
     assert list(terms) == ["cross_entropy"] + ["center"] * with_center + ["temporal"] * with_temporal
 
 
-def test_under_bf16_autocast_the_losses_are_reckoned_in_float32() -> None:
+def test_under_bf16_autocast_the_losses_are_computed_in_float32() -> None:
     labels = labels_of(3)
 
     def call(loss: TotalLoss, logits: Tensor, frames: Tensor, clip: Tensor) -> list[Tensor]:

@@ -1,4 +1,4 @@
-"""MDE against its equations written as loops, in float64, and what it promises of still, reversed and moving clips."""
+"""MDE against its equations written as loops, in float64, and its guarantees for still, reversed and moving clips."""
 
 import pytest
 import torch
@@ -182,7 +182,9 @@ def test_the_whole_equals_the_equations(B: int, T: int) -> None:
 
 @pytest.mark.equation("2b.1", "2b.2", "2b.3", "2b.4", "2b.5", "2b.6", "2b.7", "2b.8")
 @pytest.mark.parametrize("memory_format", [None, torch.channels_last])
-def test_so_it_does_in_training_and_channels_last(memory_format: torch.memory_format | None) -> None:
+def test_the_whole_equals_the_equations_in_training_and_channels_last(
+    memory_format: torch.memory_format | None,
+) -> None:
     assert_equals_the_equations(config(shift_radius=2), 2, 3, training=True, memory_format=memory_format)
 
 
@@ -225,11 +227,11 @@ def test_bf16_stays_close() -> None:
     maps = stage_maps(8)
     values, by_inputs, by_parameters = bf16_errors(wake(small(config())), call, [maps["layer2"], maps["layer1"]])
     assert values < 0.01
-    # A ReLU that flips by rounding costs a whole gradient; so does another neighbour that has become the largest.
+    # A ReLU that flips by rounding changes a whole gradient; so does another neighbour that becomes the largest.
     assert max(by_inputs, by_parameters) < 0.1
 
 
-# What it promises
+# Guarantees
 
 
 @pytest.mark.parametrize("still", [False, True])
@@ -244,7 +246,7 @@ def test_it_starts_as_the_identity_with_its_gate_at_zero(still: bool) -> None:
 @pytest.mark.equation("2b.6")
 @pytest.mark.parametrize("training", [False, True])
 def test_the_gate_is_zero_on_a_still_clip_whatever_the_weights(training: bool) -> None:
-    """And only there: with one position of one frame changed, gates open beside it in that frame and its neighbours, nowhere else."""
+    """And only there: if one position of one frame changes, gates open beside it in that frame and its neighbours, nowhere else."""
     mde = wake(small(config(taps=("layer2",)))).train(training)
     still = torch.randn(1, 7, 5, 6, dtype=torch.float64).expand(6, -1, -1, -1).clone()
     _, gate = mde(still, mde.reduce({"layer2": still}), 6)
@@ -294,8 +296,8 @@ def test_the_grid_of_a_tap_comes_down_to_the_top_maps(trunk_blocks: int) -> None
 
 @pytest.mark.equation("2b.4")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_on_even_ground_all_shifts_weigh_the_same(dtype: torch.dtype) -> None:
-    """Whatever its level: what a rounded mean leaves of it is no direction."""
+def test_on_a_uniform_area_all_shifts_weigh_the_same(dtype: torch.dtype) -> None:
+    """At any level of brightness: the residue of a rounded mean is no direction."""
     r = torch.full((1, 3, 4, 6, 6), 5.3, dtype=dtype)
     r[:, :, :, 2, 3] += torch.tensor([1.0, -1, 2, 0.5], dtype=dtype)  # one mark, so that the mean is not the ground
     r[:, :, :, 5, 5] -= torch.tensor([1.0, -1, 2, 0.5], dtype=dtype)  # and its opposite, so that it is

@@ -43,7 +43,7 @@ def test_a_seed_gives_the_same_parameters_on_any_machine(temporal: str) -> None:
 
 
 def test_another_seed_gives_other_parameters() -> None:
-    """What the comparison above would notice."""
+    """The comparison above would notice another seed."""
     drawn = json.loads(DRAWN.read_text())["hitagu"]
     torch.manual_seed(1)
     model = build_model(small(), 5)

@@ -15,7 +15,7 @@ LENGTHS = [1, 2, 8, 33, 64]
 
 
 def unit(channels: int = 3, width: int = 3, **changes: object) -> ThreeStateTemporalUnit:
-    """A small unit in float64 with nothing left at zero, normalising by its running statistics."""
+    """A small unit in float64 with no parameter at zero, normalising by its running statistics."""
     torch.manual_seed(0)
     stu = ThreeStateTemporalUnit(STUConfig(width=width, **changes), channels).double().eval()
     with torch.no_grad():
@@ -35,7 +35,7 @@ def mean(cells: list[Tensor]) -> Tensor:
 
 
 def reference(stu: ThreeStateTemporalUnit, u: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-    """One clip of P positions, u (T, P, C), t (T,) -> y (T, P, C), s (T, P, K, D): the chapter's equations as they stand."""
+    """One clip of P positions, u (T, P, C), t (T,) -> y (T, P, C), s (T, P, K, D): the chapter's equations as written."""
     weight = {name: p.flatten(1) if p.ndim == 4 else p for name, p in stu.named_parameters()}
     K, D, P = stu.states, len(stu.bn.weight), u.shape[1]
     cells = [1 if k > 0 and stu.whole_frame else P for k in range(K)]  # how many memories level k has
@@ -90,7 +90,7 @@ def clips(B: int, T: int, h: int, w: int) -> tuple[Tensor, Tensor]:
 
 
 def gradients(y: Tensor, variables: list[Tensor]) -> list[Tensor]:
-    """Those of a fixed random sum of y; zeros where y does not depend on a variable."""
+    """The gradients of a fixed random sum of y; zeros where y does not depend on a variable."""
     direction = torch.randn(y.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     found = torch.autograd.grad((y * direction.float().to(y.dtype)).sum(), variables, allow_unused=True)
     return [torch.zeros_like(v) if g is None else g for g, v in zip(found, variables, strict=True)]
@@ -145,8 +145,8 @@ def test_channels_last_features_give_the_same() -> None:
 
 @pytest.mark.parametrize("sees", [False, True], ids=["input gates", "state gates"])
 def test_bfloat16_stays_near_float32(sees: bool) -> None:
-    """Autocast's error, relative to the whole: 2 % of y - u and 5 % of each gradient, 8 % where gates see the state and errors come
-    round (bfloat16 rounds at 0.4 %); states are float32."""
+    """Autocast's error, relative to the whole: 2 % of y - u and 5 % of each gradient, 8 % where gates see the state and errors feed
+    back (bfloat16 rounds at 0.4 %); states are float32."""
     stu = unit(width=16, gates_see_state=sees).float()
     with torch.no_grad():  # weights of the size that training gives, so that gates are not all saturated
         for p in stu.parameters():
@@ -194,7 +194,7 @@ def values_and_gradients(form: Callable[[Tensor, Tensor], Tensor], f: Tensor) ->
 @pytest.mark.parametrize("dtype, bound", [(torch.float32, 1e-5), (torch.float64, 1e-10)], ids=["float32", "float64"])
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
 def test_the_three_forms_are_one(form: Callable, T: int, dtype: torch.dtype, bound: float) -> None:
-    """Each within the bound of a loop in float64, relative to the largest value, or to 1: a sum that cancels keeps its parts' rounding."""
+    """Each is within the bound of a float64 loop, relative to the largest value or to 1: a sum that cancels keeps its parts' rounding."""
     for kind, f in gates_of_all_kinds(T, dtype).items():
 
         def scalars(f: Tensor, x: Tensor) -> Tensor:
@@ -220,7 +220,7 @@ def test_no_form_overflows_on_long_clips_and_extreme_gates(form: Callable, T: in
 
 @pytest.mark.equation("2c.11")
 def test_the_operator_of_the_scan_is_associative() -> None:
-    """So that pairs may be joined in any order: ((a o b) o c) = (a o (b o c)), and both are three steps of the recurrence."""
+    """Pairs may be joined in any order: ((a o b) o c) = (a o (b o c)), and both equal three steps of the recurrence."""
     f, x = torch.rand(1, 3, dtype=torch.float64), torch.randn(1, 3, dtype=torch.float64)
 
     def join(a: tuple, b: tuple) -> tuple:
@@ -233,7 +233,7 @@ def test_the_operator_of_the_scan_is_associative() -> None:
 
 
 @pytest.mark.equation("2c.9")
-def test_half_life_is_the_time_after_which_half_is_left() -> None:
+def test_half_of_a_state_is_left_after_its_half_life() -> None:
     f = torch.tensor([0.1, 0.5, 0.84, 0.99, 0.9999], dtype=torch.float64)
     torch.testing.assert_close(f ** half_life(f), torch.full_like(f, 0.5))
     assert half_life(torch.tensor(0.5)) == 1
@@ -244,7 +244,7 @@ def test_half_life_is_the_time_after_which_half_is_left() -> None:
 @pytest.mark.parametrize("scale", [1, 30, 1000])
 @pytest.mark.parametrize("aware", [False, True], ids=["plain", "elapsed time"])
 def test_forget_gates_are_strictly_ordered(dtype: torch.dtype, scale: float, aware: bool) -> None:
-    """Also where softmax(gamma) has rounded to a band of no width, and sigmoids to 0 and 1."""
+    """This holds even if softmax(gamma) rounds to a band of no width, and sigmoids to 0 and 1."""
     stu = unit(width=64, elapsed_time=aware).to(dtype)
     with torch.no_grad():
         stu.gamma.mul_(scale)
@@ -276,8 +276,8 @@ def test_steps_of_one_are_the_form_without_elapsed_time() -> None:
 
 
 @pytest.mark.equation("2c.4", "2c.6")
-def test_a_clip_sampled_twice_as_sparsely_decays_as_if_the_steps_between_had_been_there() -> None:
-    """Gates held constant: what is left of the first frame after two steps of 2 is what is left after four steps of 1."""
+def test_a_clip_sampled_half_as_densely_decays_as_the_dense_one() -> None:
+    """With constant gates, two steps of length 2 leave as much of the first frame as four steps of length 1."""
     stu = unit()
     with torch.no_grad():
         stu.W_f.weight.zero_()
@@ -293,7 +293,7 @@ def test_a_clip_sampled_twice_as_sparsely_decays_as_if_the_steps_between_had_bee
 
 @pytest.mark.equation("2c.4", "2c.6")
 def test_a_still_clip_sampled_twice_as_sparsely_reaches_the_same_first_state() -> None:
-    """Nothing changes, so leaving frames out changes nothing that is seen at the frames that stay: exact for one level."""
+    """Nothing changes in the clip, so leaving frames out changes nothing at the frames that stay: exact for one level."""
     stu = unit(states=1)
     u = clips(1, 1, 2, 2)[0].expand(1, 9, 3, 2, 2)
     t = torch.arange(9, dtype=torch.float64)[None]
@@ -304,8 +304,8 @@ def test_a_still_clip_sampled_twice_as_sparsely_reaches_the_same_first_state() -
 
 @pytest.mark.equation("2c.4")
 @pytest.mark.parametrize("sees", [False, True], ids=["input gates", "state gates"])
-def test_no_time_passed_means_nothing_forgotten_and_nothing_learned(sees: bool) -> None:
-    """A repeated frame (t does not move) leaves every state as it is, so y repeats."""
+def test_if_no_time_passes_nothing_is_forgotten_and_nothing_stored(sees: bool) -> None:
+    """A repeated frame (t does not advance) leaves every state unchanged, so y repeats."""
     stu = unit(gates_see_state=sees)
     u, _ = clips(1, 3, 1, 1)
     u = torch.cat([u, u[:, -1:]], dim=1)
@@ -378,7 +378,7 @@ def test_gates_that_see_the_state_are_refused_with_a_parallel_form(form: str) ->
 
 
 def test_forms_and_switches_share_one_state_dict() -> None:
-    """A checkpoint trained with one form loads into another; only gates that see the state have weights of their own."""
+    """A checkpoint trained with one form loads into another; only gates that see the state have extra weights."""
     keys = {form: set(unit(form=form).state_dict()) for form in ("auto", *FORMS)}
     assert len({frozenset(names) for names in keys.values()}) == 1
     assert set(unit(gates_see_state=True).state_dict()) - keys["auto"] == {f"U.{k}.weight" for k in range(3)}
@@ -393,5 +393,5 @@ def test_only_a_memory_of_the_whole_frame_knows_at_one_position_what_was_at_anot
         u.requires_grad_()
         y, _ = stu(u, t)
         (there,) = torch.autograd.grad(y[0, 5, :, 0, 0].sum(), u)
-        assert there[0, 1, :, 0, 0].any()  # its own past it always knows
+        assert there[0, 1, :, 0, 0].any()  # a position always knows its own past
         assert bool(there[0, 1, :, 0, 3].any()) is known

@@ -1,4 +1,4 @@
-"""Pictures of attention show the weights they are given, in the row they are asked for."""
+"""Figures of attention show the given weights, in the requested row."""
 
 import matplotlib.pyplot as plt
 import pytest

@@ -1,4 +1,4 @@
-"""Explorers on both paths: live controls where somebody watches, a player elsewhere."""
+"""Explorers in both modes: live controls in a live session, a player elsewhere."""
 
 from typing import Any
 
@@ -28,7 +28,7 @@ def drawn() -> list[dict[str, Any]]:
 
 @pytest.fixture
 def shown(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """What was displayed."""
+    """Collect what is displayed."""
     shown: list[Any] = []
     monkeypatch.setattr(widgets, "display", shown.append)
     return shown
@@ -64,7 +64,7 @@ def test_watched_each_control_redraws(
 ) -> None:
     monkeypatch.setenv("JPY_SESSION_NAME", "book/02b_mde.ipynb")
     explore(drawn, start={"dot_speed": 0.5})
-    first, box = shown  # the first picture goes to the box's output, where there is a kernel
+    first, box = shown  # with a kernel, the first picture would go to the box's output
     assert isinstance(first, Figure)
     speed, direction, camera, _ = box.children
     assert [type(w) for w in box.children] == [

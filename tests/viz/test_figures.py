@@ -1,4 +1,4 @@
-"""What figures and live displays say: the numbers they were given."""
+"""Figures and live displays show the numbers they were given."""
 
 import matplotlib as mpl
 import pytest
@@ -77,7 +77,7 @@ def test_unwatched_training_prints_a_line_an_epoch(
     ]
 
 
-def test_a_run_that_goes_on_shows_its_earlier_epochs_as_well(
+def test_a_resumed_run_also_shows_its_earlier_epochs(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("JPY_SESSION_NAME", raising=False)

@@ -1,4 +1,4 @@
-"""The 3STU's memory in pictures: what is drawn and read is what the equations say."""
+"""Figures of the 3STU's memory: what is drawn and read agrees with the equations."""
 
 import math
 
@@ -38,7 +38,7 @@ def test_the_probe_reads_each_state_alone(gate: float, forget: list[float], elap
 
 @torch.no_grad()
 def test_the_probes_longer_states_are_of_the_whole_frame() -> None:
-    """On two positions: h1 stays where it is, h2 and h3 are what the mean of both h1 makes of them, at both."""
+    """On two positions: each has its own h1; h2 and h3 follow from the mean of both h1 and are equal at both."""
     unit, forget = probe_unit(EDGES), EDGES
     u = torch.zeros(1, 2, 1, 1, 2, dtype=torch.float64)
     u[0, 0, 0, 0, 0] = 1

@@ -1,4 +1,4 @@
-"""What the pictures of motion say: the numbers they were given, in the place where they belong."""
+"""Figures of motion show the given numbers, each in its place."""
 
 import matplotlib as mpl
 import pytest
@@ -13,7 +13,7 @@ from hitagu_lib.viz.style import new_figure
 
 @pytest.mark.parametrize("radius", [1, 2, 3])
 def test_the_winner_is_the_shift_that_the_module_was_shown(radius: int) -> None:
-    """Against ShiftMatch itself, so that its order of shifts and the pictures' cannot drift apart."""
+    """The reference is ShiftMatch itself, so that its order of shifts and the figures' cannot diverge."""
     feature = torch.tensor([1.0, -2.0, 0.5])
     for down, right in ((0, 0), (0, 1), (-1, 0), (radius, -radius)):
         frames = torch.zeros(1, 2, 3, 9, 9)

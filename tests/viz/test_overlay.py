@@ -1,4 +1,4 @@
-"""The overlay: the whole video, at its rate and about its size, with the words, bars and maps of each moment in their places."""
+"""The overlay: the whole video, at its rate and about its size, with text, bars and maps in their places at each moment."""
 
 import dataclasses
 import re
@@ -77,7 +77,7 @@ def test_strokes_stand_at_the_clip_s_frames_as_high_as_their_weights() -> None:
     assert overlay.running.clips[19].tolist() == [4, 9, 14, 19]
     places = [4 + round(frame / 19 * 311) for frame in (4, 9, 14, 19)]
     assert columns.tolist() == sorted(x + d for x in places for d in (0, 1))
-    heights = [int(drawn[:, x].sum()) - 1 for x in places]  # above the line on which they stand
+    heights = [int(drawn[:, x].sum()) - 1 for x in places]  # above their base line
     tall = heights[-1]
     assert heights == pytest.approx([tall * w / 4 for w in (1, 2, 3, 4)], abs=1) and tall > 8
 
@@ -156,7 +156,7 @@ def test_a_network_without_attention_has_its_prediction_drawn_alone(
         (["a.mp4", "--overlay", "out", "--window", "0"], "'--window': 0 is not in the range x>=1"),
     ],
 )
-def test_where_overlays_cannot_go_is_said_before_anything_is_done(
+def test_impossible_overlay_names_are_refused_before_any_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -169,7 +169,7 @@ def test_where_overlays_cannot_go_is_said_before_anything_is_done(
     assert (tmp_path / "a.mp4").read_text() == "a video"
 
 
-def test_what_is_no_whole_video_is_named_and_leaves_no_overlay(
+def test_a_damaged_video_is_named_and_leaves_no_overlay(
     untrained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     whole = make_video(tmp_path / "whole.mkv", frames=30)

@@ -1,4 +1,4 @@
-"""Players: what stands in the page without a script, and what the script is given."""
+"""Players: the page's content without scripts, and the data for the script."""
 
 import base64
 import io
@@ -34,7 +34,7 @@ def make(**kwargs: Any) -> Player:
 
 
 class Page(HTMLParser):
-    """The elements of a player's HTML with their attributes, and the text in each kind of element."""
+    """Parse a player's HTML: its elements with their attributes, and the text in each kind of element."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -74,7 +74,7 @@ def decode(uri: str | None) -> Image.Image:
 
 
 @pytest.mark.parametrize("start", [0, 2])
-def test_without_a_script_the_start_picture_its_caption_and_the_alt_text_stand_there(start: int) -> None:
+def test_without_scripts_the_start_picture_its_caption_and_the_alt_text_remain(start: int) -> None:
     page = Page(make(start=start)._repr_html_())
     assert page.one("img")["alt"] == "one flat colour"
     middle = decode(page.one("img")["src"]).getpixel((15, 10))
@@ -156,6 +156,6 @@ def test_the_text_names_what_is_shown() -> None:
         (["picture.png"], ["a"], 0, "found str"),
     ],
 )
-def test_what_cannot_be_played_is_named(figures: list[Any], captions: list[str], start: int, said: str) -> None:
+def test_input_that_cannot_be_played_is_named(figures: list[Any], captions: list[str], start: int, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         player(figures, captions, label="l", alt="a", start=start)

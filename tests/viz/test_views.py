@@ -1,4 +1,4 @@
-"""hitagu_lib/viz/views.py"""
+"""hitagu_lib/viz/views.py: the frames, crops and classes that the figures show."""
 
 import dataclasses
 
