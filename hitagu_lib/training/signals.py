@@ -1,4 +1,4 @@
-"""Signals that end a training: between two steps, with a checkpoint, so that nothing is lost."""
+"""Stop training on a signal: between two steps, with a checkpoint, so that no step is lost."""
 
 from __future__ import annotations
 
@@ -12,15 +12,14 @@ from typing import Any
 
 from hitagu_lib.data.loader import SIGNALS
 
-_SAME = (
-    1.0  # seconds in which a signal is the one before once more: SLURM and torchrun both pass it on to every process
-)
+_SAME_SECONDS = 1.0
+"""A signal that follows the first one within this time is the same one: SLURM and torchrun both send it to every process."""
 
 
 class Stopped(KeyboardInterrupt):
-    """A training that was stopped by a signal, and goes on from its checkpoint when started again. `str` says where it stands.
+    """Training was stopped by a signal; the same command resumes it from its checkpoint. `str` says where it stands.
 
-    A KeyboardInterrupt, as which notebooks show it: no failure.
+    It is a KeyboardInterrupt, which notebooks show as an interruption rather than as a failure.
     """
 
     def __init__(self, number: int, message: str = "") -> None:
@@ -29,20 +28,20 @@ class Stopped(KeyboardInterrupt):
 
     @property
     def exit_code(self) -> int:
-        """As shells have it: 130 for SIGINT, 143 for SIGTERM."""
+        """The shells' convention, 128 + signal: 130 for SIGINT, 143 for SIGTERM."""
         return 128 + self.signal
 
 
 class StopSignals:
-    """A context in which SIGNALS raise Stopped at once, or within `deferred` are noted in `received`. A second one, a second later,
-    never waits.
+    """A context in which SIGNALS raise Stopped at once, or, within `deferred`, are noted in `received`.
 
-    Handlers belong to the main thread; in any other this context changes nothing. Signals that were ignored stay so (nohup).
+    A second signal, more than a second after the first, raises Stopped even within `deferred`. Only the main thread may set handlers;
+    in any other thread this context does nothing. Signals that were ignored stay ignored (nohup).
     """
 
     def __init__(self) -> None:
         self.received: int | None = None
-        self._first = 0.0  # when it came
+        self._first = 0.0  # when the first signal came
         self._defers = False
         self._before: dict[signal.Signals, Any] = {}
 
@@ -62,14 +61,14 @@ class StopSignals:
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if self.received is None:
             self.received, self._first = number, time.monotonic()
-        if self._defers and time.monotonic() < self._first + _SAME:
+        if self._defers and time.monotonic() < self._first + _SAME_SECONDS:
             return
         self.received = number
         raise Stopped(number)
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """What is done here is not torn in two: after it, or between its steps, look at `received`."""
+        """Keep a signal from interrupting the block; the caller checks `received` after it, or between its steps."""
         self._defers = True
         try:
             yield

@@ -26,7 +26,7 @@ from hitagu_lib.inference.accelerator import make_accelerator
 from hitagu_lib.models.diagnostics import gate_statistics, probe_batch
 from hitagu_lib.prepare.synthetic.make import prepare_data
 from hitagu_lib.runs.run_dir import Run
-from hitagu_lib.training.distributed import explained_when_alone, launched
+from hitagu_lib.training.distributed import agreed_signal, failure_reported, launched
 from hitagu_lib.training.launch import OnEpoch, train_in_processes
 from hitagu_lib.training.learner import Learner, NotANumber
 from hitagu_lib.training.meters import EpochTally, Speed, Stopwatch
@@ -44,10 +44,10 @@ def train(cfg: Config, on_epoch: OnEpoch | None = None, progress: bool = False) 
     A finished run is not repeated; one that was killed goes on from its last checkpoint. With train.processes several processes are
     started to do it, unless this is one of several already.
     """
-    check_paths(cfg.data)
-    if cfg.train.processes > 1 and not launched() and not _is_finished(cfg):
-        return train_in_processes(cfg, on_epoch, progress)
-    with explained_when_alone():
+    with failure_reported():
+        check_paths(cfg.data)
+        if cfg.train.processes > 1 and not launched() and not _is_finished(cfg):
+            return train_in_processes(cfg, on_epoch, progress)
         return _train(cfg, on_epoch, progress)
 
 
@@ -230,13 +230,7 @@ class Trainer:
         return f"{self.train_clips.file}:{','.join(map(str, lines))}"
 
     def _stop_asked(self) -> int:
-        """The signal that any process has received, 0 for none. Processes that did not agree would wait for each other for ever."""
-        received = self.stop.received or 0
-        if self.accelerator.num_processes == 1:
-            return received
-        largest = torch.tensor(received, device=self.accelerator.device)
-        torch.distributed.all_reduce(largest, torch.distributed.ReduceOp.MAX)
-        return int(largest)
+        return agreed_signal(self.stop.received, self.accelerator)
 
     def _stop_if_asked(self) -> None:
         if stop := self._stop_asked():

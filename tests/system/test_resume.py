@@ -252,7 +252,7 @@ def test_a_signal_that_comes_twice_at_once_is_one(cfg: Config, monkeypatch: pyte
 
 def test_a_second_signal_does_not_wait_for_the_step(cfg: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("hitagu_lib.training.signals._SAME", 0.0)
+        patch.setattr("hitagu_lib.training.signals._SAME_SECONDS", 0.0)
         at_step(patch, 2, lambda: [signal_self(signal.SIGTERM)(), signal_self(signal.SIGTERM)()])
         with pytest.raises(KeyboardInterrupt, match=r"stopped by SIGTERM at step 2, .*no checkpoint yet"):
             training.fit(cfg)

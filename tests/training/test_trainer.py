@@ -221,7 +221,7 @@ def test_two_processes_train_and_evaluate_together(tiny_cfg: Config, tmp_path: P
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [*command, "hitagu_lib.training.trainer", "--params", str(params)],
+        [*command, "hitagu_lib", "train", "--params", str(params)],
         capture_output=True,
         text=True,
         env=environment,
