@@ -30,7 +30,7 @@ def launched() -> bool:
 def failure_reported() -> Iterator[None]:
     """Convert a lost-peer error into TrainingError, and leave the cause of a failure or stop to the launcher, if there is one.
 
-    The first process to fail writes FAILURE_FILE. It then ends without another word, because the launcher prints the message.
+    The first process to fail writes FAILURE_FILE. All end without another word, because the launcher prints the message.
     """
     try:
         with _lost_peers_named():
@@ -39,7 +39,7 @@ def failure_reported() -> Iterator[None]:
         if (file := os.environ.get(FAILURE_FILE)) is None:
             raise
         if (words := _cause(error)) and not words.startswith(LOST):
-            with suppress(FileExistsError), open(file, "x", encoding="utf-8", errors="backslashreplace") as stream:
+            with suppress(OSError), open(file, "x", encoding="utf-8", errors="backslashreplace") as stream:
                 stream.write(words)
         if isinstance(error, Stopped):
             raise Stopped(error.signal) from None

@@ -2,7 +2,7 @@
 
 train_in_processes(cfg)
   |-> torchrun --nproc_per_node <train.processes> -m hitagu_lib train --params <scratch>/params.yaml
-  |     stdin   a pipe that closes when this process ends, however it ends: see end_with_launcher
+  |     stdin   a pipe that closes when this process ends, however it ends: see signals.end_with_launcher
   |     stdout  what the training processes say, shown here with `progress`; stderr: torchrun's own report, kept in scratch
   '-- <run>/metrics.jsonl, read as it grows; <scratch>/failure.txt, what failed first; <run>/summary.json, at the end
 """
@@ -15,12 +15,10 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 
@@ -31,6 +29,7 @@ from hitagu_lib.runs.provenance import STARTED_BY, command
 from hitagu_lib.runs.run_dir import Run, read_metrics
 from hitagu_lib.training.distributed import FAILURE_FILE
 from hitagu_lib.training.signals import Stopped, StopSignals
+from hitagu_lib.training.signals import end_with_launcher as end_with_launcher  # the command line imports it from here
 
 OnEpoch = Callable[[list[dict[str, Any]]], None]
 POLL_SECONDS = 0.5
@@ -52,51 +51,44 @@ def train_in_processes(cfg: Config, on_epoch: OnEpoch | None = None, progress: b
     with tempfile.TemporaryDirectory(prefix="hitagu-") as scratch:
         params, failure, report = (Path(scratch) / name for name in ("params.yaml", "failure.txt", "torchrun.log"))
         params.write_text(cfg.to_yaml(), encoding="utf-8")
-        torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
-        settings = {
-            "OMP_NUM_THREADS": str(max(1, torch.get_num_threads() // processes)),  # torchrun would choose 1
-            "TORCHELASTIC_SIGNALS_TO_HANDLE": ",".join(number.name for number in SIGNALS),
-            **os.environ,
-            STARTED_BY: json.dumps(command()),
-            FAILURE_FILE: str(failure),
-        }
         try:
-            arguments = [*torchrun, "-m", "hitagu_lib", "train", "--params", str(params)]
-            with StopSignals(), report.open("wb") as log, _running(arguments, settings, log.fileno(), progress) as run:
-                ended = False
-                while not ended:
+            with StopSignals(), report.open("wb") as log, _torchrun(processes, params, failure, log, progress) as run:
+                while run.poll() is None:
                     with suppress(subprocess.TimeoutExpired):
-                        ended = run.wait(POLL_SECONDS) is not None
+                        run.wait(POLL_SECONDS)
                     before, known = known, read_metrics(cfg.run)
                     for n, line in enumerate(known, start=1):
                         if line not in before and on_epoch is not None:
-                            told = True
                             on_epoch(known[:n])
+                            told = True
         except Stopped as stopped:
             raise Stopped(stopped.signal, _text(failure)) from None
         summary = Run(cfg).summary()
         if run.returncode or summary is None:
             last = f"{processes} processes ended with exit code {run.returncode}; torchrun's report:\n{_text(report)}"
             raise TrainingError(_text(failure) or last)
-    if on_epoch is not None and not told:  # the run was finished but for its summary
+    if on_epoch is not None and not told:  # the run lacked nothing but its summary
         on_epoch(known)
     return summary
 
 
 @contextmanager
-def _running(
-    arguments: list[str], environment: dict[str, str], report: int, progress: bool
+def _torchrun(
+    processes: int, params: Path, failure: Path, log: IO[bytes], progress: bool
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Start torchrun in a session of its own, so that Ctrl-C reaches it through this process alone; end it with the context."""
+    """Start torchrun in a session of its own, so that Ctrl-C reaches it through this process only; end it with the context."""
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
+    threads = str(max(1, torch.get_num_threads() // processes))  # torchrun would choose 1
+    signals = ",".join(number.name for number in SIGNALS)
+    defaults = {"OMP_NUM_THREADS": threads, "TORCHELASTIC_SIGNALS_TO_HANDLE": signals}
     process = subprocess.Popen(
-        arguments,
+        [*torchrun, "-m", "hitagu_lib", "train", "--params", str(params)],
         stdin=subprocess.PIPE,
         stdout=2 if progress else subprocess.DEVNULL,
-        stderr=report,
-        env=environment,
+        stderr=log,
+        env={**defaults, **os.environ, STARTED_BY: json.dumps(command()), FAILURE_FILE: str(failure)},
         start_new_session=True,
     )
-    assert process.stdin is not None
     try:
         yield process
     except BaseException as error:  # a signal, or what on_epoch raised
@@ -104,33 +96,9 @@ def _running(
         process.wait()  # torchrun signals its processes, waits 30 seconds, and kills those that are left
         raise
     finally:
-        process.stdin.close()  # after a second signal, or if torchrun itself was killed, its processes end by this
+        assert process.stdin is not None
+        process.stdin.close()  # after a second signal, or if torchrun itself was killed, this ends its processes
 
 
 def _text(file: Path) -> str:
     return file.read_text(encoding="utf-8", errors="replace").strip() if file.exists() else ""
-
-
-def end_with_launcher() -> None:
-    """In a process that `train_in_processes` started, at its beginning: say all on torchrun's stdout, and end when the launcher has ended.
-
-    The lifeline is read by descriptor: a thread waiting in `sys.stdin` would hold that object's lock, and a loader's worker, forked
-    with the lock held and nobody to release it, would wait for ever to close its standard input.
-    """
-    if STARTED_BY not in os.environ:
-        return
-    os.dup2(1, 2)
-    with open(os.devnull, "wb") as nothing:  # the launcher reads the summary from its file
-        os.dup2(nothing.fileno(), 1)
-    torchrun = os.getppid()
-
-    def end() -> None:
-        while os.read(0, 1024):  # empty once nobody holds the other end of the pipe
-            pass
-        if os.environ.get("LOCAL_RANK") == "0" and os.getppid() == torchrun:
-            os.kill(torchrun, signal.SIGTERM)  # it signals each process once, and kills those that do not end
-        while os.getppid() == torchrun:
-            time.sleep(0.2)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=end, daemon=True).start()

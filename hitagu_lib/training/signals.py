@@ -1,7 +1,8 @@
-"""Stop training on a signal: between two steps, with a checkpoint, so that no step is lost."""
+"""Stop training on a signal: between two steps, with a checkpoint, so that no step is lost. The end of the launcher is one, too."""
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -11,6 +12,7 @@ from types import FrameType, TracebackType
 from typing import Any
 
 from hitagu_lib.data.loader import SIGNALS
+from hitagu_lib.runs.provenance import STARTED_BY
 
 _SAME_SECONDS = 1.0
 """A signal that follows the first one within this time is the same one: SLURM and torchrun both send it to every process."""
@@ -74,3 +76,28 @@ class StopSignals:
             yield
         finally:
             self._defers = False
+
+
+def end_with_launcher() -> None:
+    """Prepare a process that `train_in_processes` started: speak on torchrun's stdout, and stop when the launcher has ended.
+
+    The launcher holds the other end of this process's standard input. A thread waits for its end by descriptor: waiting in `sys.stdin`
+    would hold that object's lock, and a loader's worker, forked while it is held, would wait for ever to close its standard input.
+    """
+    if STARTED_BY not in os.environ:
+        return
+    os.dup2(1, 2)
+    with open(os.devnull, "wb") as nothing:  # the launcher reads the summary from its file
+        os.dup2(nothing.fileno(), 1)
+    torchrun = os.getppid()
+
+    def stop() -> None:
+        while os.read(0, 1024):  # empty once nobody holds the other end of the pipe
+            pass
+        if os.environ.get("LOCAL_RANK") == "0" and os.getppid() == torchrun:
+            os.kill(torchrun, signal.SIGTERM)  # it signals each process once, and kills those that do not end
+        while os.getppid() == torchrun:
+            time.sleep(0.2)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=stop, daemon=True).start()

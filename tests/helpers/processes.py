@@ -8,6 +8,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from hitagu_lib.config import Config
@@ -58,8 +59,6 @@ class Training:
     def kill(self) -> None:
         """End all that is left, for a test that fails."""
         for pid in self.processes():
-            try:
+            with suppress(ProcessLookupError):
                 os.kill(pid, 9)
-            except ProcessLookupError:
-                pass
         self.process.wait()
