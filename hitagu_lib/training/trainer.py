@@ -14,7 +14,6 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object, set_seed
 from torch.utils.tensorboard import SummaryWriter
-from tqdm.auto import tqdm
 
 from hitagu_lib.config import Config, ModelConfig
 from hitagu_lib.data.dataset import ClipDataset, swap_table
@@ -29,7 +28,7 @@ from hitagu_lib.runs.run_dir import Run
 from hitagu_lib.training.distributed import agreed_signal, failure_reported, launched
 from hitagu_lib.training.launch import OnEpoch, train_in_processes
 from hitagu_lib.training.learner import Learner, NotANumber
-from hitagu_lib.training.meters import EpochTally, Speed, Stopwatch
+from hitagu_lib.training.meters import Bar, EpochTally, Speed, Stopwatch
 from hitagu_lib.training.optim import step_in_words
 from hitagu_lib.training.signals import Stopped, StopSignals
 
@@ -37,9 +36,6 @@ _log = logging.getLogger(__name__)
 
 PROBE_CLIPS = 8
 """Validation clips whose gates are measured: enough for means and quantiles, in the time of one small batch."""
-
-# tqdm's monitor is a thread that holds a lock while it redraws a bar, and a loader may fork its workers at that moment.
-tqdm.monitor_interval = 0
 
 
 def train(cfg: Config, on_epoch: OnEpoch | None = None, progress: bool = False) -> dict[str, Any]:
@@ -205,7 +201,7 @@ class Trainer:
         speed = Speed(tally, self.board)
         shares = speed.waited_for(self.train_loader)
         title = f"epoch {learner.epoch + 1}/{cfg.epochs}"
-        with tqdm(desc=title, total=steps, initial=tally.steps, disable=not self.progress, leave=False) as bar:
+        with Bar(desc=title, total=steps, initial=tally.steps, disable=not self.progress, leave=False) as bar:
             while tally.steps < steps:
                 share = list(islice(shares, cfg.accumulate))  # empty if this process has no clips left
                 self._skipped += [message for batch in share for message in batch["bad"]]

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -258,10 +259,27 @@ def test_a_second_signal_does_not_wait_for_the_step(cfg: Config, monkeypatch: py
             training.fit(cfg)
 
 
+def test_a_progress_bar_that_nobody_reads_any_more_costs_no_step(cfg: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C in `hitagu train 2>&1 | tee log` ends tee as well, and the bar has no reader from then on."""
+    reader, writer = os.pipe()
+    with monkeypatch.context() as patch, suppress(BrokenPipeError), open(writer, "w", buffering=1) as stream:
+        patch.setattr(sys, "stderr", stream)
+
+        def stop() -> None:
+            time.sleep(0.2)  # so that the bar is due to be drawn again
+            os.close(reader)
+            signal_self(signal.SIGTERM)()
+
+        at_step(patch, 2, stop)
+        with pytest.raises(Stopped, match="stopped by SIGTERM at step 3"):
+            training.fit(cfg, progress=True)
+    assert load_checkpoint(Path(cfg.run) / "checkpoints" / "last.pt")["steps"] == 3
+
+
 def test_no_thread_can_hold_a_lock_while_the_loader_forks_its_workers(
     cfg: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """tqdm's monitor would: it locks standard error while it redraws a bar. TensorBoard's writer locks only its own queue."""
+    """tqdm's monitor would: it locks standard error while it redraws a bar. The writer's and the loader's queues lock only themselves."""
     before, seen, fork = set(threading.enumerate()), [], os.fork
 
     def watched() -> int:
@@ -271,7 +289,9 @@ def test_no_thread_can_hold_a_lock_while_the_loader_forks_its_workers(
     monkeypatch.setattr(os, "fork", watched)
     training.fit(with_workers(with_train(cfg, epochs=1), 1), progress=True)
     assert len(seen) == 2, "a worker to train, and one to validate"
-    assert {type(thread).__name__ for threads in seen for thread in threads} <= {"_AsyncWriterThread"}
+    threads = [thread for each in seen for thread in each]
+    kinds = {type(thread).__name__ if thread.name.startswith("Thread-") else thread.name for thread in threads}
+    assert kinds <= {"_AsyncWriterThread", "QueueFeederThread"}
 
 
 def test_outside_the_main_thread_signals_are_left_alone(cfg: Config) -> None:
