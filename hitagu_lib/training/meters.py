@@ -21,7 +21,7 @@ SPEED_EVERY = 20
 tqdm.monitor_interval = 0
 
 
-class Bar(tqdm):  # type: ignore[type-arg]
+class Bar(tqdm):
     """A progress bar that costs no step when nobody reads it any more: Ctrl-C in `hitagu train 2>&1 | tee log` ends tee first."""
 
     def display(self, *args: Any, **options: Any) -> Any:
