@@ -108,8 +108,9 @@ def make_loader(
     )
 
 
-SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)]
-"""Ctrl-C or a notebook's stop button; spot machines and SLURM; SLURM's --signal=USR1@60, which Windows does not know."""
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP") if hasattr(signal, name)]
+"""Ctrl-C or a notebook's stop button; spot machines and SLURM; SLURM's --signal=USR1@60; a closed terminal. Windows has the
+first two."""
 
 
 _WORKERS_GRACE = 10  # seconds that a loader's worker outlives a SIGTERM

@@ -1,21 +1,23 @@
-"""Checkpoint files: read, checked, written."""
+"""Read, check and write checkpoint files."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from hitagu_lib.errors import WeightsError
+from hitagu_lib.files import replacing, to_disk
 from hitagu_lib.models.weights import is_state_dict, unwrapped
 from hitagu_lib.models.weights_file import load_weights_file
 
 
 def load_checkpoint(file: str | Path) -> dict[str, Any]:
-    """A checkpoint's state, on the CPU; tensors and plain values only, never code.
+    """Return a checkpoint's state, on the CPU. Only tensors and plain values are loaded, never code.
 
-    Raises WeightsError where the file is missing, damaged or no checkpoint of this library.
+    Raises WeightsError if the file is missing, damaged or not a checkpoint of this library.
     """
     try:
         state = load_weights_file(file, "a checkpoint")
@@ -40,7 +42,23 @@ def _is_labels(classes: object) -> bool:
     return isinstance(classes, list | tuple) and all(isinstance(label, str) for label in classes)
 
 
+def save_checkpoint(file: Path, state: dict[str, Any], keep_as: Path | None = None) -> None:
+    """Write `state` to `file` atomically; it is on disk when this returns. `keep_as`: the name that the replaced file takes."""
+    with replacing(file) as aside:
+        with aside.open("wb") as stream:
+            try:
+                torch.save(state, stream)
+            except RuntimeError as error:
+                if isinstance(error.__context__, OSError):  # torch's own error hides the kind, such as a full disk
+                    raise error.__context__ from None
+                raise
+            to_disk(stream)
+        if keep_as is not None and file.exists():
+            os.replace(file, keep_as)
+
+
 def tensor_bytes(state: Any) -> int:
+    """Return the bytes of all tensors in nested dicts, lists and tuples."""
     if isinstance(state, torch.Tensor):
         return state.nbytes
     items = state.values() if isinstance(state, dict) else state if isinstance(state, list | tuple) else ()

@@ -1,4 +1,4 @@
-"""Where numbers come from: commit, versions, machine, data, what was started."""
+"""Where numbers come from: commit, versions, machine, data, command."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from typing import Any
 import torch
 
 from hitagu_lib import __version__
-from hitagu_lib.config import Config
+from hitagu_lib.config import Config, DataConfig
 
 STARTED_BY = "HITAGU_STARTED_BY"
-"""In the environment of processes that another one of ours has started: that one's command, as JSON."""
+"""Environment variable of the processes that a training starts: the command that the user gave, as JSON."""
 PACKAGES = ("torch", "torchvision", "accelerate", "torchmetrics", "numpy", "pillow")
 
 
 def surroundings(device: str) -> dict[str, Any]:
-    """What was started, when and where: commit, versions (None: not installed), machine, command."""
+    """Describe what was started, when and where: commit, versions (None: not installed), machine, command."""
     return {
         "hitagu_lib": __version__,
         "git_commit": _git("rev-parse", "HEAD"),
@@ -46,16 +46,45 @@ def _version(package: str) -> str | None:
         return None
 
 
-def data_fingerprint(cfg: Config) -> str:
-    """SHA-256 over both lists: the same rows, the same fingerprint."""
-    digest = hashlib.sha256()
-    for file in (cfg.data.train_list, cfg.data.val_list):
-        digest.update(Path(file).read_bytes())
-    return digest.hexdigest()
+def data_lists(cfg: DataConfig) -> dict[str, dict[str, Any]] | None:
+    """Return {"train_list": {"rows", "sha256"}, "val_list": ..., "classes": ...}; None if one of the files is missing.
+
+    Line endings, empty lines and a byte order mark do not count: a list that Windows or Git has rewritten is the same list. The order of
+    rows does: random choices are drawn by row.
+    """
+    lists = {}
+    for key, file in list_files(cfg).items():
+        if not file.is_file():
+            return None
+        rows = [row for row in _rows(file.read_bytes()) if row]
+        lists[key] = {"rows": len(rows), "sha256": hashlib.sha256(b"\n".join(rows)).hexdigest()}
+    return lists
+
+
+def list_files(cfg: DataConfig) -> dict[str, Path]:
+    """Return the files that say which clips and which labels a run has, by their parameter."""
+    return {"train_list": Path(cfg.train_list), "val_list": Path(cfg.val_list), "classes": cfg.classes_file}
+
+
+def _rows(content: bytes) -> list[bytes]:
+    return content.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").split(b"\n")
+
+
+def data_fingerprint(lists: dict[str, dict[str, Any]]) -> str:
+    """Return one SHA-256 for both lists and the classes: the same data, the same fingerprint."""
+    return hashlib.sha256("".join(each["sha256"] for each in lists.values()).encode()).hexdigest()
+
+
+def older_fingerprints(cfg: DataConfig) -> set[str]:
+    """Return the fingerprints that runs recorded before classes counted: of the bytes of both lists, with either line ending."""
+    contents = [list_files(cfg)[key].read_bytes() for key in ("train_list", "val_list")]
+    with_lf = [content.replace(b"\r\n", b"\n") for content in contents]
+    with_crlf = [content.replace(b"\n", b"\r\n") for content in with_lf]
+    return {hashlib.sha256(b"".join(each)).hexdigest() for each in (contents, with_lf, with_crlf)}
 
 
 def command() -> list[str]:
-    """What was started, by a process of which this is one of several, or here; without the folders of this machine."""
+    """Return the user's command, without this machine's folders; in a process that a training started, the one that started it."""
     if (by := os.environ.get(STARTED_BY)) is not None:
         return list(json.loads(by))
     program = Path(sys.argv[0]).name
@@ -71,10 +100,11 @@ def _git(*args: str) -> str | None:
     return done.stdout.strip()
 
 
-def provenance(cfg: Config, device: str) -> dict[str, Any]:
-    """Where the numbers of a run come from."""
+def split_of_steps(cfg: Config) -> dict[str, Any]:
+    """Return how many processes share a step, how many clips it has, and the learning rate that results."""
     train = cfg.train
-    steps = {
-        "processes": train.world_size, "global_batch_size": train.global_batch_size(), "learning_rate": train.peak_lr()
-    }  # fmt: skip
-    return surroundings(device) | {"data_fingerprint": data_fingerprint(cfg), "seed": cfg.train.seed} | steps
+    return {
+        "processes": train.world_size,
+        "global_batch_size": train.global_batch_size(),
+        "learning_rate": train.peak_lr(),
+    }

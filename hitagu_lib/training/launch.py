@@ -1,26 +1,21 @@
-"""Several processes from one: torchrun as a subprocess, its epochs followed, its end waited for or brought about.
+"""Train in several processes on this machine: start torchrun, follow its epochs, pass signals on, report what failed first.
 
-    train_in_processes(cfg)
-      |  <run>/launch.yaml     the resolved parameters, for as long as the processes run
-      |-> torchrun --nproc_per_node <train.processes> -m hitagu_lib train --params <run>/launch.yaml
-      '-- <run>/metrics.jsonl, read as it grows; <run>/summary.json, at the end
-
-What the processes say on standard error is passed on, and kept for the case that they fail. Their standard input is a pipe that closes when
-this process ends, however it does: then they save and end as well.
+train_in_processes(cfg)
+  |-> torchrun --nproc_per_node <train.processes> -m hitagu_lib train --params <scratch>/params.yaml
+  |     stdin   a pipe that closes when this process ends, however it ends: see signals.end_with_launcher
+  |     stdout  what the training processes say, shown here with `progress`; stderr: torchrun's own report, kept in scratch
+  '-- <run>/metrics.jsonl, read as it grows; <scratch>/failure.txt, what failed first; <run>/summary.json, at the end
 """
 
 from __future__ import annotations
 
-import io
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
-import threading
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -28,150 +23,82 @@ from typing import IO, Any
 import torch
 
 from hitagu_lib.config import Config
+from hitagu_lib.data.loader import SIGNALS
 from hitagu_lib.errors import ConfigError, TrainingError
-from hitagu_lib.files import write_atomic
 from hitagu_lib.runs.provenance import STARTED_BY, command
 from hitagu_lib.runs.run_dir import Run, read_metrics
-from hitagu_lib.training.distributed import LOST
+from hitagu_lib.training.distributed import FAILURE_FILE
 from hitagu_lib.training.signals import Stopped, StopSignals
+from hitagu_lib.training.signals import end_with_launcher as end_with_launcher  # the command line imports it from here
 
 OnEpoch = Callable[[list[dict[str, Any]]], None]
-
 POLL_SECONDS = 0.5
 """Between two looks at the metrics."""
-_KEPT_LINES = 400
-_SHOWN_LINES = 40
-"""Of what the processes said, in an error that does not know better: torchrun's report ends with the first failure's traceback."""
-_ERROR = re.compile(r"hitagu: ")
-_ENDS = re.compile(r"(?:hitagu: |\[rank\d+\]:|[WE]\d{4} .*torch/distributed/elastic|Traceback )")
-"""How lines begin from which on nothing but errors is said: ours, a process's traceback, torchrun's report."""
 
 
 def train_in_processes(cfg: Config, on_epoch: OnEpoch | None = None, progress: bool = False) -> dict[str, Any]:
-    """`hitagu_lib.training.trainer.train` in `train.processes` processes of this machine, one a GPU, or all on the CPU.
+    """Run `hitagu_lib.training.trainer.train` in `train.processes` processes of this machine: one per GPU, or all on the CPU.
 
-    `on_epoch` is called here. With `progress`, what the processes show and say is passed on to standard error. A signal that stops a
-    training goes on to them; when they have saved and ended, Stopped is raised. They also end when this process is killed.
+    Call `on_epoch` in this process. With `progress`, show what the training processes show. A signal that stops training is passed on;
+    once the processes have saved and ended, raise Stopped. If this process is killed, they save and end as well.
 
-    Raises ConfigError where there are fewer GPUs than processes, and TrainingError where they fail, with what they said last.
+    Raises ConfigError if there are fewer GPUs than processes; TrainingError, with the words of the first that failed, if they fail.
     """
-    processes, folder = cfg.train.processes, Path(cfg.run)
+    processes = cfg.train.processes
     if torch.accelerator.is_available() and processes > (gpus := torch.accelerator.device_count()):
         raise ConfigError(f"train.processes: found {processes}; expected at most {gpus}, the number of GPUs here")
-    params = folder / "launch.yaml"
-    write_atomic(params, [cfg.to_yaml()])
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
-    threads = {"OMP_NUM_THREADS": str(max(1, torch.get_num_threads() // processes))}  # torchrun would choose 1
-    said: deque[str] = deque(maxlen=_KEPT_LINES)
-    epochs = _Epochs(folder, on_epoch)
-    try:
-        arguments = [*torchrun, "-m", "hitagu_lib", "train", "--params", str(params)]
-        with StopSignals(), _started(arguments, threads, said, progress) as run:
-            while run.poll() is None:
-                epochs.look()
-                with suppress(subprocess.TimeoutExpired):
-                    run.wait(POLL_SECONDS)
-    except Stopped as stopped:
-        raise Stopped(stopped.signal, reason(said)) from None
-    finally:
-        params.unlink(missing_ok=True)
-    epochs.look()
-    summary = Run(cfg).summary()
-    if run.returncode or summary is None:
-        last = "".join(list(said)[-_SHOWN_LINES:])
-        raise TrainingError(
-            reason(said) or f"{processes} processes ended with exit code {run.returncode}; they said last:\n{last}"
-        )
-    epochs.tell_at_least_once()
+    known, told = read_metrics(cfg.run), False
+    with tempfile.TemporaryDirectory(prefix="hitagu-") as scratch:
+        params, failure, report = (Path(scratch) / name for name in ("params.yaml", "failure.txt", "torchrun.log"))
+        params.write_text(cfg.to_yaml(), encoding="utf-8")
+        try:
+            with StopSignals(), report.open("wb") as log, _torchrun(processes, params, failure, log, progress) as run:
+                while run.poll() is None:
+                    with suppress(subprocess.TimeoutExpired):
+                        run.wait(POLL_SECONDS)
+                    before, known = known, read_metrics(cfg.run)
+                    for n, line in enumerate(known, start=1):
+                        if line not in before and on_epoch is not None:
+                            on_epoch(known[:n])
+                            told = True
+        except Stopped as stopped:
+            raise Stopped(stopped.signal, _text(failure)) from None
+        summary = Run(cfg).summary()
+        if run.returncode or summary is None:
+            last = f"{processes} processes ended with exit code {run.returncode}; torchrun's report:\n{_text(report)}"
+            raise TrainingError(_text(failure) or last)
+    if on_epoch is not None and not told:  # the run lacked nothing but its summary
+        on_epoch(known)
     return summary
 
 
-def end_with_launcher() -> None:
-    """In a process that `train_in_processes` started, at its beginning: see to it that it ends, as on SIGTERM, when the starter is gone."""
-    if STARTED_BY not in os.environ:
-        return
-    torchrun = os.getppid()
-
-    def wait() -> None:
-        sys.stdin.read()  # until nobody holds the other end of the pipe
-        os.kill(torchrun if os.getppid() == torchrun else os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=wait, daemon=True).start()
-
-
-def reason(said: Iterable[str]) -> str:
-    """The first error message of ours in what the processes said, but for those that ended because of others; else ""."""
-    messages = re.finditer(rf"^{_ERROR.pattern}(.*?)(?=^{_ENDS.pattern}|\Z)", "".join(said), re.S | re.M)
-    return next((m[1].strip() for m in messages if m[1] and not m[1].startswith(LOST)), "")
-
-
-class _Epochs:
-    """Calls `on_epoch`, as training in this process would, for every line that is added to a run's metrics."""
-
-    def __init__(self, folder: Path, on_epoch: OnEpoch | None) -> None:
-        self.folder, self.on_epoch, self.told = folder, on_epoch, False
-        self.known = read_metrics(folder)
-
-    def look(self) -> None:
-        before, self.known = self.known, read_metrics(self.folder)
-        for n, line in enumerate(self.known, start=1):
-            if line not in before:
-                self._tell(self.known[:n])
-
-    def tell_at_least_once(self) -> None:
-        if not self.told:
-            self._tell(self.known)
-
-    def _tell(self, metrics: list[dict[str, Any]]) -> None:
-        self.told = True
-        if self.on_epoch is not None:
-            self.on_epoch(metrics)
-
-
 @contextmanager
-def _started(
-    arguments: Sequence[str], environment: Mapping[str, str], said: deque[str], progress: bool
+def _torchrun(
+    processes: int, params: Path, failure: Path, log: IO[bytes], progress: bool
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A process, in a session of its own so that Ctrl-C reaches it through us alone; ended with the context, what it said in `said`."""
+    """Start torchrun in a session of its own, so that Ctrl-C reaches it through this process only; end it with the context."""
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
+    threads = str(max(1, torch.get_num_threads() // processes))  # torchrun would choose 1
+    signals = ",".join(number.name for number in SIGNALS)
+    defaults = {"OMP_NUM_THREADS": threads, "TORCHELASTIC_SIGNALS_TO_HANDLE": signals}
     process = subprocess.Popen(
-        arguments,
+        [*torchrun, "-m", "hitagu_lib", "train", "--params", str(params)],
         stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,  # the summary, which is read from its file
-        stderr=subprocess.PIPE,
-        env={**environment, **os.environ, STARTED_BY: json.dumps(command())},
+        stdout=2 if progress else subprocess.DEVNULL,
+        stderr=log,
+        env={**defaults, **os.environ, STARTED_BY: json.dumps(command()), FAILURE_FILE: str(failure)},
         start_new_session=True,
     )
-    listener = threading.Thread(target=_listen, args=(process.stderr, said, progress), daemon=True)
-    listener.start()
-    passed_on = signal.SIGTERM
     try:
         yield process
-    except Stopped as stopped:
-        if stopped.signal == signal.SIGINT:  # SIGUSR1, torchrun does not know
-            passed_on = signal.SIGINT
+    except BaseException as error:  # a signal, or what on_epoch raised
+        process.send_signal(error.signal if isinstance(error, Stopped) else signal.SIGTERM)
+        process.wait()  # torchrun signals its processes, waits 30 seconds, and kills those that are left
         raise
     finally:
-        if process.poll() is None:
-            process.send_signal(passed_on)  # torchrun tells its processes, waits 30 seconds, and kills what is left
-        try:
-            process.wait()
-        except BaseException:  # a second signal
-            process.kill()
-            raise
-        finally:
-            assert process.stdin is not None
-            process.stdin.close()
-        listener.join(timeout=10)
+        assert process.stdin is not None
+        process.stdin.close()  # after a second signal, or if torchrun itself was killed, this ends its processes
 
 
-def _listen(stream: IO[bytes], said: deque[str], progress: bool) -> None:
-    """Keep what is said, but not the lines of bars, which end in a carriage return; with `progress` pass all on at once,
-    up to an error, which `train_in_processes` raises."""
-    with io.TextIOWrapper(stream, encoding="utf-8", errors="replace", newline="") as text:
-        for piece in text:
-            progress = progress and not _ENDS.match(piece)
-            if progress:
-                sys.stderr.write(piece)
-                sys.stderr.flush()
-            if piece.endswith("\n"):
-                said.append(piece)
+def _text(file: Path) -> str:
+    return file.read_text(encoding="utf-8", errors="replace").strip() if file.exists() else ""

@@ -1,4 +1,4 @@
-"""All that training changes - network, losses, optimiser, schedule - and one step of it."""
+"""One training step, and all that it changes: network, losses, optimiser, schedule."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from hitagu_lib.training.warm_start import start_from
 
 
 class NotANumber(TrainingError):
-    """A loss or gradient that is not a number; `rows`: the clips that it may come from, indices of the training list."""
+    """A loss or gradient that is not a number; `rows`: the training list's indices of the clips that may have caused it."""
 
     def __init__(self, message: str, rows: Sequence[int]) -> None:
         super().__init__(message)
@@ -38,7 +38,7 @@ class NotANumber(TrainingError):
 
 
 class Learner:
-    """All that training changes, one step at a time; its state is what a checkpoint holds."""
+    """Everything that training changes; `step` changes it, and a checkpoint holds its state."""
 
     def __init__(self, cfg: Config, classes: Sequence[str], steps_per_epoch: int, accelerator: Accelerator) -> None:
         self.cfg, self.classes, self.accelerator = cfg, list(classes), accelerator
@@ -50,7 +50,7 @@ class Learner:
         self.schedule = make_schedule(optimizer, cfg.train, steps_per_epoch)
         # Channels last: the layout in which CPUs and tensor cores run convolutions fastest.
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        if cfg.train.sync_bn and accelerator.num_processes > 1:  # one process sees all clips of a batch anyway
+        if cfg.train.sync_bn and accelerator.num_processes > 1:  # a single process sees all clips of a batch anyway
             share_statistics(model)
         self.averaged: AveragedModel | None = None
         if cfg.train.ema:
@@ -58,9 +58,9 @@ class Learner:
             self.averaged = AveragedModel(model, accelerator.device, multi_avg_fn=average, use_buffers=True)
             accelerator.prepare_model(self.averaged.module, evaluation_mode=True)
         self.model, self.optimizer = accelerator.prepare(model, optimizer)
-        # The centres are kept in step by averaging their gradients, as the network's are; without them there is nothing to keep.
+        # Averaging their gradients keeps the centres equal in all processes, as it does the network; the other losses learn nothing.
         self.criterion = accelerator.prepare(criterion) if cfg.train.center_loss else criterion
-        # The centres go their own way: a plain gradient step at their own rate.
+        # The centres take plain gradient steps at a rate of their own.
         self.centers = (
             torch.optim.SGD(criterion.parameters(), lr=cfg.train.center_lr) if cfg.train.center_loss else None
         )
@@ -71,26 +71,28 @@ class Learner:
         self.started_from: dict[str, Any] | None = None
 
     def start_from(self, file: str) -> None:
-        """Take the weights of another training's checkpoint, as `train.init_head` says; see hitagu_lib.training.warm_start."""
+        """Load the weights of another run's checkpoint, as `train.init_head` says; see hitagu_lib.training.warm_start."""
         model, criterion = (self.accelerator.unwrap_model(part) for part in (self.model, self.criterion))
         started = start_from(file, self.cfg.train.init_head, model, criterion, self.classes)
         self.started_from = dataclasses.asdict(started)
 
     @property
     def evaluated(self) -> nn.Module:
-        """The network that is validated and kept: with train.ema the averaged one."""
+        """The network that is validated and saved: with train.ema, the averaged one."""
         network = self.averaged.module if self.averaged is not None else self.accelerator.unwrap_model(self.model)
         return cast(nn.Module, network)
 
     def step(self, batches: Sequence[Batch]) -> dict[str, float]:
-        """One optimiser step, together with the other processes; `batches`, at most train.accumulate, are this one's share of the clips.
+        """Take one optimiser step together with the other processes.
 
-        Every clip of the global batch weighs the same, whatever batch and process it is in, and however many could not be read. Returns
-        "clips", their number; the means over them of the loss, its terms and top-1; the gradient's norm before clipping, but not where
-        fp16 overflowed, which skips the step; the learning rate.
+        `batches`, at most train.accumulate of them, are this process's share of the clips. Every clip of the global batch has the same
+        weight, whatever its batch and process, and however many other clips could not be read.
 
-        Raises, in all processes alike, NotANumber where the loss or its gradient is not a number (the weights are then those of the
-        step before), ClipError where no clip of the global batch could be read.
+        Return "clips", the number of clips; the means over them of the loss, its terms and top-1; "grad_norm", the gradient's norm before
+        clipping (missing if fp16 overflowed, which skips the step); "lr", the learning rate.
+
+        Raises, in all processes alike: NotANumber if the loss or its gradient is not a number (the weights are then those of the previous
+        step); ClipError if no clip of the global batch could be read.
         """
         accelerator, cfg = self.accelerator, self.cfg.train
         passes = self._passes(batches)
@@ -109,7 +111,7 @@ class Learner:
         for i, (batch, n) in enumerate(zip(passes, samples, strict=True)):
             with self._pass(i, last=i == len(passes) - 1, counts=n > 0):
                 loss, terms, top1 = self._losses(batch, *targets[i])
-                # Passes are added up and processes averaged: with this weight the sum is the mean over all samples.
+                # Gradients are summed over passes and averaged over processes: this weight makes the result the mean over all samples.
                 accelerator.backward(loss * (n * accelerator.num_processes / all_samples))
             names = ["loss", *terms, "top1"]
             measured.append(torch.stack([loss, *terms.values(), top1]).detach())
@@ -130,9 +132,9 @@ class Learner:
         return {"clips": all_clips, **means} | ({"grad_norm": norm} if taken else {}) | {"lr": rate}
 
     def _passes(self, batches: Sequence[Batch]) -> list[Batch]:
-        """The batches that have clips; of several processes as many in each, because DistributedDataParallel waits for all in every pass.
+        """Return the batches that have clips; in several processes, equally many in each: DistributedDataParallel waits for all of them.
 
-        In the place of a batch without clips stands one clip that weighs nothing; it is in no list, so its "row" is empty.
+        A grey clip of weight zero stands in for a batch without clips. It is in no list, so its "row" is empty.
         """
         if self.accelerator.num_processes == 1:
             return [batch for batch in batches if len(batch["row"])]
@@ -144,7 +146,7 @@ class Learner:
         return filled + [stand_in] * (self.cfg.train.accumulate - len(batches))
 
     def _targets(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
-        """The labels of a batch's samples, and which of its clips follow once more, backwards and under their partner's label."""
+        """Return the labels of a batch's samples, and the indices of the clips that are repeated backwards, under their partner's label."""
         labels = batch["label"]
         if not self.cfg.train.both_directions:
             return labels, None
@@ -153,15 +155,15 @@ class Learner:
 
     @contextmanager
     def _pass(self, number: int, *, last: bool, counts: bool) -> Iterator[None]:
-        """Around one of a step's passes, forward and backward."""
+        """Prepare one of a step's forward and backward passes: random state, gradient exchange, BatchNorm's statistics."""
         accelerator = self.accelerator
         if self.cfg.train.accumulate * accelerator.num_processes > 1:
-            # What is drawn (dropout) depends on the seed, the step and the place in the global batch, not on who computes it.
+            # Dropout depends on the seed, the step and the place in the global batch, not on which process computes it.
             place = number * accelerator.num_processes + accelerator.process_index
             seed = np.random.SeedSequence((self.cfg.train.seed, self.steps, place)).generate_state(1, np.uint64)
             torch.manual_seed(int(seed[0]))
         with ExitStack() as stack:
-            if not last:  # the gradients of processes are averaged once a step
+            if not last:  # processes average their gradients once per step
                 stack.enter_context(accelerator.no_sync(self.model))
                 stack.enter_context(accelerator.no_sync(self.criterion))
             if not counts:
@@ -171,7 +173,7 @@ class Learner:
     def _losses(
         self, batch: Batch, labels: Tensor, backwards: Tensor | None
     ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
-        """The loss of one batch, its terms, and top-1."""
+        """Return the loss of one batch, its terms, and top-1."""
         device = self.accelerator.device
         labels, t = labels.to(device, non_blocking=True), batch["t"].to(device, non_blocking=True)
         frames = normalise(batch["frames"].to(device, non_blocking=True))
@@ -183,7 +185,7 @@ class Learner:
         return loss, terms, (logits.argmax(1) == labels).float().mean()
 
     def _update(self) -> bool:
-        """Change weights, centres, average and rate by the gradients; False where fp16 overflowed and nothing was changed."""
+        """Update weights, centres, average and rate; return False, and change nothing, if fp16 overflowed."""
         scaler = self.accelerator.scaler
         scale = scaler.get_scale() if scaler is not None else 1.0  # the step may change it
         self.optimizer.step()
@@ -192,7 +194,7 @@ class Learner:
         self.schedule.step()
         if self.centers is not None:
             for parameter in self.criterion.parameters():
-                # Their rate is their own: lambda_center weighs only what the network feels.
+                # The centres have their own rate: lambda_center weights only the gradient that reaches the network.
                 if parameter.grad is not None:
                     parameter.grad /= max(self.cfg.train.lambda_center, 1e-12) * scale
             self.centers.step()
@@ -201,20 +203,20 @@ class Learner:
         return True
 
     def _over_processes(self, values: Sequence[float]) -> list[float]:
-        """Each value, summed over the processes."""
+        """Return each value's sum over the processes."""
         if self.accelerator.num_processes == 1:
             return list(values)
         mine = torch.tensor(values, dtype=torch.float64, device=self.accelerator.device)
         return cast("list[float]", self.accelerator.reduce(mine).tolist())
 
     def _stop(self, what: str, values: dict[str, float], batches: Sequence[Batch]) -> NoReturn:
-        """Raise NotANumber, in all processes: each knows of its own batches."""
+        """Raise NotANumber in all processes, with the rows that all of them contribute."""
         rows = sorted(gather_object([row for batch in batches for row in batch["row"].tolist()]))
         advice = "lower train.lr, or set train.clip_norm or train.precision=fp32"
         raise NotANumber(f"{what} at step {self.steps} (means: {values}); {advice}", rows)
 
     def _parts(self) -> dict[str, Any]:
-        """What has a state of its own, by its name in a checkpoint: `model` is what validation, prediction and export take."""
+        """Return the parts that have a state, by their name in a checkpoint; validation, prediction and export use `model`."""
         model, criterion = map(self.accelerator.unwrap_model, (self.model, self.criterion))
         parts = {
             "model": self.evaluated,
@@ -231,7 +233,7 @@ class Learner:
         return parts
 
     def state_dict(self) -> dict[str, Any]:
-        """Tensors and plain values alone, so that a checkpoint can be read without running code from it."""
+        """Return tensors and plain values only, so that reading a checkpoint never runs code from it."""
         return {name: part.state_dict() for name, part in self._parts().items()} | {
             "hitagu_lib": __version__,
             "params": self.cfg.to_mapping(),
@@ -250,10 +252,9 @@ class Learner:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Raises ConfigError where the state is of steps of another number of clips."""
-        check_global_batch(
-            self.cfg, state.get("global_batch_size", state.get("global_batch")), self.accelerator.num_processes
-        )
+        """Restore a checkpoint's state. Raises ConfigError if its steps had another number of clips."""
+        expected = state.get("global_batch_size", state.get("global_batch"))  # its older name
+        check_global_batch(self.cfg, expected, self.accelerator.num_processes)
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
         if self.averaged is not None:
@@ -262,7 +263,7 @@ class Learner:
         self.seconds, self.cpu_seconds = state["seconds"], state.get("cpu_seconds", 0.0)
         self.best_top1 = state["best_top1"]
         self.started_from = state.get("started_from")
-        # Older checkpoints are all of whole epochs.
+        # Older checkpoints have no tally; they were all written at an epoch's end.
         self.tally = EpochTally(**state["tally"]) if "tally" in state else EpochTally()
         torch.set_rng_state(state["rng"])
         if state.get("cuda_rng") is not None and self.accelerator.device.type == "cuda":

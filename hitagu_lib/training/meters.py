@@ -1,32 +1,51 @@
-"""What a training shows of itself beside its losses: speed, the share of time spent waiting for data, and what the network's gates do."""
+"""Show and measure training's progress: a bar, an epoch's means, clips per second, and the share of time spent waiting for data."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
+from tqdm.auto import tqdm
 
 from hitagu_lib.data.loader import Batch
 
 SPEED_EVERY = 20
-"""Steps between two readings of the speed; the last step of an epoch is always read."""
+"""Steps between two readings of the speed; the last step of an epoch always gives one."""
+
+
+# tqdm's monitor is a thread that holds a lock while it redraws a bar, and a loader may fork its workers at that moment.
+tqdm.monitor_interval = 0
+
+
+class Bar(tqdm):
+    """A progress bar that costs no step when nobody reads it any more: Ctrl-C in `hitagu train 2>&1 | tee log` ends tee first."""
+
+    def display(self, *args: Any, **options: Any) -> Any:
+        with suppress(BrokenPipeError):
+            return super().display(*args, **options)
+
+    def close(self) -> None:
+        with suppress(BrokenPipeError):
+            super().close()
 
 
 @dataclass
 class EpochTally:
-    """What an epoch has added up so far. It travels in checkpoints, so that an epoch that was cut has the means of a whole one."""
+    """Sums over an epoch so far. Checkpoints hold it, so that an epoch that was interrupted has the means of the whole one."""
 
     steps: int = 0
     clips: float = 0.0
     sums: dict[str, float] = field(default_factory=dict)
-    weights: dict[str, float] = field(default_factory=dict)  # clips behind each sum: not every step has every value
+    weights: dict[str, float] = field(default_factory=dict)  # clips in each sum: not every step has every value
     seconds: float = 0.0  # spent in the epoch's steps
-    waited: float = 0.0  # of these, for the loader
+    waited: float = 0.0  # seconds of these spent waiting for the loader
 
     def add(self, values: dict[str, float], clips: float) -> None:
-        """Count a step: `values` are means over `clips` clips."""
+        """Add a step, whose `values` are means over `clips` clips."""
         self.steps += 1
         self.clips += clips
         for name, value in values.items():
@@ -38,7 +57,7 @@ class EpochTally:
 
 
 class Stopwatch:
-    """Wall and processor seconds since the last reading."""
+    """Measure wall and processor seconds since the last reading."""
 
     def __init__(self) -> None:
         self._read = self._now()
@@ -53,7 +72,7 @@ class Stopwatch:
 
 
 class Speed:
-    """Clips a second and the share of time that the loop waited for its loader, on the board every SPEED_EVERY steps."""
+    """Log clips per second, and the share of time spent waiting for the loader, to TensorBoard every SPEED_EVERY steps."""
 
     def __init__(self, tally: EpochTally, board: SummaryWriter | None) -> None:
         self.tally, self.board = tally, board
@@ -61,7 +80,7 @@ class Speed:
         self._window_clips = self._window_waited = 0.0
 
     def waited_for(self, batches: Iterable[Batch]) -> Iterator[Batch]:
-        """The batches, the wait for each one counted."""
+        """Yield the batches, and add up the time spent waiting for them."""
         source = iter(batches)
         while True:
             asked = time.perf_counter()
@@ -74,7 +93,7 @@ class Speed:
             yield batch
 
     def step(self, clips: float, step: int, last: bool) -> None:
-        """Count a step of `clips` clips; `step` of the whole training."""
+        """Count a step of `clips` clips; `step` is its number in the whole training, `last` marks an epoch's last one."""
         now = time.perf_counter()
         self.tally.seconds += now - self._mark
         self._mark = now

@@ -1,4 +1,4 @@
-"""How many clips a step is of, at what learning rate, by which optimiser and schedule."""
+"""Global batch size, learning rate, optimiser and schedule."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from hitagu_lib.errors import ConfigError
 
 
 def check_global_batch(cfg: Config, expected: int | None, processes: int) -> None:
-    """Raises ConfigError where a run's steps were of `expected` clips (None: not known) and would be of another number now."""
+    """Raise ConfigError if a run's steps had `expected` clips (None: unknown) and would have another number of clips now."""
     train, found = cfg.train, cfg.train.global_batch_size(processes)
     if expected in (None, found):
         return
     fits, rest = divmod(expected, train.batch_size * processes)
     mend = f"train.accumulate={fits}" if fits and not rest else "another train.batch_size or number of processes"
     raise ConfigError(
-        f"{cfg.run}: this run's steps are of {expected} clips; found train.batch_size {train.batch_size} x train.accumulate "
+        f"{cfg.run}: this run's steps have {expected} clips; found train.batch_size {train.batch_size} x train.accumulate "
         f"{train.accumulate} x {processes} process{'es' * (processes > 1)} = {found}; expected {mend}"
     )
 
 
 def step_in_words(cfg: TrainConfig, processes: int) -> str:
-    """How many clips a step has and what peak learning rate, with what they come from, in a line."""
+    """Say in one line how many clips a step has, at what peak learning rate, and how both are computed."""
     clips = cfg.global_batch_size(processes)
     scaled = "" if cfg.lr_batch is None else f" = train.lr {cfg.lr:g} x {clips} / {cfg.lr_batch}"
     return (
@@ -36,7 +36,7 @@ def step_in_words(cfg: TrainConfig, processes: int) -> str:
 
 
 def make_optimizer(model: nn.Module, cfg: TrainConfig, rate: float) -> torch.optim.Optimizer:
-    """SGD or AdamW; weight decay on weights alone, not on biases, norms and the 3STU's band edges."""
+    """Return SGD or AdamW, with weight decay on weights only: not on biases, norms and the 3STU's band edges."""
     decayed: list[nn.Parameter] = []
     free: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
@@ -49,7 +49,7 @@ def make_optimizer(model: nn.Module, cfg: TrainConfig, rate: float) -> torch.opt
 
 
 def make_schedule(optimizer: torch.optim.Optimizer, cfg: TrainConfig, steps_per_epoch: int) -> LambdaLR:
-    """Linear warm-up, then half a cosine down to zero (Loshchilov and Hutter 2017); counted in steps."""
+    """Return a schedule in steps: a linear warm-up, then half a cosine down to zero (Loshchilov and Hutter 2017)."""
     warmup, total = cfg.warmup_epochs * steps_per_epoch, cfg.epochs * steps_per_epoch
 
     def factor(step: int) -> float:

@@ -1,7 +1,8 @@
-"""Signals that end a training: between two steps, with a checkpoint, so that nothing is lost."""
+"""Stop training on a signal: between two steps, with a checkpoint, so that no step is lost. The end of the launcher is one, too."""
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -11,16 +12,16 @@ from types import FrameType, TracebackType
 from typing import Any
 
 from hitagu_lib.data.loader import SIGNALS
+from hitagu_lib.runs.provenance import STARTED_BY
 
-_SAME = (
-    1.0  # seconds in which a signal is the one before once more: SLURM and torchrun both pass it on to every process
-)
+_SAME_SECONDS = 1.0
+"""A signal that follows the first one within this time is the same one: SLURM and torchrun both send it to every process."""
 
 
 class Stopped(KeyboardInterrupt):
-    """A training that was stopped by a signal, and goes on from its checkpoint when started again. `str` says where it stands.
+    """Training was stopped by a signal; the same command resumes it from its checkpoint. `str` says where it stands.
 
-    A KeyboardInterrupt, as which notebooks show it: no failure.
+    It is a KeyboardInterrupt, which notebooks show as an interruption rather than as a failure.
     """
 
     def __init__(self, number: int, message: str = "") -> None:
@@ -29,20 +30,20 @@ class Stopped(KeyboardInterrupt):
 
     @property
     def exit_code(self) -> int:
-        """As shells have it: 130 for SIGINT, 143 for SIGTERM."""
+        """The shells' convention, 128 + signal: 130 for SIGINT, 143 for SIGTERM."""
         return 128 + self.signal
 
 
 class StopSignals:
-    """A context in which SIGNALS raise Stopped at once, or within `deferred` are noted in `received`. A second one, a second later,
-    never waits.
+    """A context in which SIGNALS raise Stopped at once, or, within `deferred`, are noted in `received`.
 
-    Handlers belong to the main thread; in any other this context changes nothing. Signals that were ignored stay so (nohup).
+    A second signal, more than a second after the first, raises Stopped even within `deferred`. Only the main thread may set handlers;
+    in any other thread this context does nothing. Signals that were ignored stay ignored (nohup).
     """
 
     def __init__(self) -> None:
         self.received: int | None = None
-        self._first = 0.0  # when it came
+        self._first = 0.0  # when the first signal came
         self._defers = False
         self._before: dict[signal.Signals, Any] = {}
 
@@ -62,16 +63,41 @@ class StopSignals:
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if self.received is None:
             self.received, self._first = number, time.monotonic()
-        if self._defers and time.monotonic() < self._first + _SAME:
+        if self._defers and time.monotonic() < self._first + _SAME_SECONDS:
             return
         self.received = number
         raise Stopped(number)
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """What is done here is not torn in two: after it, or between its steps, look at `received`."""
+        """Keep a signal from interrupting the block; the caller checks `received` after it, or between its steps."""
         self._defers = True
         try:
             yield
         finally:
             self._defers = False
+
+
+def end_with_launcher() -> None:
+    """Prepare a process that `train_in_processes` started: speak on torchrun's stdout, and stop when the launcher has ended.
+
+    The launcher holds the other end of this process's standard input. A thread waits for its end by descriptor: waiting in `sys.stdin`
+    would hold that object's lock, and a loader's worker, forked while it is held, would wait for ever to close its standard input.
+    """
+    if STARTED_BY not in os.environ:
+        return
+    os.dup2(1, 2)
+    with open(os.devnull, "wb") as nothing:  # the launcher reads the summary from its file
+        os.dup2(nothing.fileno(), 1)
+    torchrun = os.getppid()
+
+    def stop() -> None:
+        while os.read(0, 1024):  # empty once nobody holds the other end of the pipe
+            pass
+        if os.environ.get("LOCAL_RANK") == "0" and os.getppid() == torchrun:
+            os.kill(torchrun, signal.SIGTERM)  # it signals each process once, and kills those that do not end
+        while os.getppid() == torchrun:
+            time.sleep(0.2)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=stop, daemon=True).start()

@@ -1,4 +1,4 @@
-"""Training: `fit` trains one model; `train` makes the data first and adds the TSN baseline."""
+"""Train: `fit` trains one model; `train` prepares the data first and adds the TSN baseline."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import set_seed
+from accelerate.utils import gather_object, set_seed
 from torch.utils.tensorboard import SummaryWriter
-from tqdm.auto import tqdm
 
 from hitagu_lib.config import Config, ModelConfig
 from hitagu_lib.data.dataset import ClipDataset, swap_table
@@ -26,28 +25,29 @@ from hitagu_lib.inference.accelerator import make_accelerator
 from hitagu_lib.models.diagnostics import gate_statistics, probe_batch
 from hitagu_lib.prepare.synthetic.make import prepare_data
 from hitagu_lib.runs.run_dir import Run
-from hitagu_lib.training.distributed import explained_when_alone, launched
+from hitagu_lib.training.distributed import agreed_signal, failure_reported, launched
 from hitagu_lib.training.launch import OnEpoch, train_in_processes
 from hitagu_lib.training.learner import Learner, NotANumber
-from hitagu_lib.training.meters import EpochTally, Speed, Stopwatch
+from hitagu_lib.training.meters import Bar, EpochTally, Speed, Stopwatch
 from hitagu_lib.training.optim import step_in_words
 from hitagu_lib.training.signals import Stopped, StopSignals
 
 _log = logging.getLogger(__name__)
 
-PROBE_CLIPS = 8  # whose gates are looked at: enough for means and quantiles, in the time of one small batch
+PROBE_CLIPS = 8
+"""Validation clips whose gates are measured: enough for means and quantiles, in the time of one small batch."""
 
 
 def train(cfg: Config, on_epoch: OnEpoch | None = None, progress: bool = False) -> dict[str, Any]:
-    """Fit the model, and with `eval.tsn_baseline` TSN by the same recipe; returns and writes the run's summary.
+    """Fit the model and, with `eval.tsn_baseline`, TSN by the same recipe; return and write the run's summary.
 
-    A finished run is not repeated; one that was killed goes on from its last checkpoint. With train.processes several processes are
-    started to do it, unless this is one of several already.
+    A finished run is not repeated; one that was stopped or killed resumes from its last checkpoint. If `train.processes` asks for
+    several processes, start them, unless this is already one of several.
     """
-    check_paths(cfg.data)
-    if cfg.train.processes > 1 and not launched() and not _is_finished(cfg):
-        return train_in_processes(cfg, on_epoch, progress)
-    with explained_when_alone():
+    with failure_reported():
+        check_paths(cfg.data)
+        if cfg.train.processes > 1 and not launched() and not _is_finished(cfg):
+            return train_in_processes(cfg, on_epoch, progress)
         return _train(cfg, on_epoch, progress)
 
 
@@ -77,19 +77,21 @@ def _is_finished(cfg: Config) -> bool:
 
 
 def _tsn(cfg: Config) -> ModelConfig:
-    """TSN, which starts from the backbone that the model starts from."""
+    """Return TSN's configuration; it starts from the same backbone weights as the model."""
     weights = cfg.train.init or cfg.model.backbone.weights
     backbone = dataclasses.replace(cfg.model.backbone, weights=weights)
     return dataclasses.replace(cfg.model, temporal="tsn", backbone=backbone)
 
 
 def fit(cfg: Config, on_epoch: OnEpoch | None = None, progress: bool = False) -> dict[str, Any]:
-    """Train one model from its parameters; see `outputs/<run>/` for what is written.
+    """Train one model from its parameters; hitagu_lib.runs.run_dir lists the files that it writes.
 
-    `on_epoch` is called after each epoch, and for a finished run once, with the metrics of all epochs so far. Returns the summary,
-    whose top-1 values are of the last epoch's weights, not of the best epoch's: choosing an epoch by validation would flatter them.
-    Raises TrainingError where the loss is not a number or the disk is full, ClipError where a clip cannot be read, ConfigError where
-    another process trains in the folder, WeightsError where its checkpoints are damaged, Stopped after SIGINT, SIGTERM or SIGUSR1.
+    Call `on_epoch` after each epoch, and once for a finished run, with the metrics of all epochs so far. Return the summary, whose top-1
+    values are those of the last epoch's weights, not of the best epoch's: choosing an epoch by validation would flatter them.
+
+    Raises TrainingError if the loss is not a number or the disk is full, ClipError if a clip cannot be read, ConfigError if another
+    process trains in the folder or the folder's run had other parameters or lists, WeightsError if its checkpoints are damaged, Stopped
+    after one of SIGNALS (hitagu_lib.data.loader).
     """
     run = Run(cfg)
     if (finished := run.summary()) is not None:
@@ -98,7 +100,7 @@ def fit(cfg: Config, on_epoch: OnEpoch | None = None, progress: bool = False) ->
         return finished
     set_seed(cfg.train.seed)
     accelerator = make_accelerator(cfg.train)
-    # The main process alone writes to the run's folder.
+    # Only the main process writes to the run's folder.
     with run.opened() if accelerator.is_main_process else nullcontext():
         trainer = Trainer(cfg, run, accelerator, progress)
         trainer.resume()
@@ -106,9 +108,9 @@ def fit(cfg: Config, on_epoch: OnEpoch | None = None, progress: bool = False) ->
 
 
 class Trainer:
-    """One model's training, from where it stands to its summary; `fit` is its only user.
+    """Train one model from where its run stands to its summary; `fit` is the only user.
 
-    A signal stops it between two steps, all processes at the same one, with a checkpoint: Stopped then says where it stands.
+    A signal stops training between two steps, the same two in all processes, with a checkpoint. Stopped then says where it stands.
     """
 
     def __init__(self, cfg: Config, run: Run, accelerator: Accelerator, progress: bool) -> None:
@@ -127,25 +129,28 @@ class Trainer:
         self.learner = Learner(cfg, self.train_clips.classes, self.sampler.steps, accelerator)
         self.watch, self.stop = Stopwatch(), StopSignals()
         self.board: SummaryWriter | None = None
+        self._skipped: list[str] = []  # clips that this process could not read, not yet noted in the run's folder
 
     def resume(self) -> None:
-        """Take up the run's last checkpoint, or where there is none the one of `train.init`. Raises WeightsError where it cannot be."""
+        """Load the run's last checkpoint, or, at a first start, the one that `train.init` names. Raises WeightsError if it cannot."""
         if (state := self.run.last_state(warn=self.main)) is not None:
             self.learner.load_state_dict(state)
         elif self.cfg.train.init is not None:
             self.learner.start_from(self.cfg.train.init)
-        self.accelerator.wait_for_everyone()  # all have read what is there before anything is written
+        self.accelerator.wait_for_everyone()  # all processes have read the folder before one writes to it
         if self.main:
             self.run.rewind(self.learner.epoch)
             weights = self.accelerator.unwrap_model(self.learner.model).backbone.loaded
             loaded = weights and dataclasses.asdict(weights)
-            self.run.write_provenance(_device_name(self.accelerator.device), loaded, self.learner.started_from)
+            resumed_at = None if state is None else self.learner.steps
+            self.run.write_provenance(
+                _device_name(self.accelerator.device), loaded, self.learner.started_from, resumed_at
+            )
             _log.info("%s", step_in_words(self.cfg.train, self.accelerator.num_processes))
-        self.accelerator.wait_for_everyone()  # before any process adds to the list of bad clips
 
     def train(self, on_epoch: OnEpoch | None) -> dict[str, Any]:
-        """The epochs that are left, then the summary."""
-        # Readings of steps that will be taken again are dropped by TensorBoard.
+        """Train the epochs that are left, then score and summarise."""
+        # TensorBoard drops the readings of steps that will be taken again.
         purge = self.learner.steps + 1
         try:
             with (
@@ -158,11 +163,11 @@ class Trainer:
                         on_epoch(self.run.metrics())
                 return self._summary()
         except Stopped as stopped:
-            words = f"stopped by {stopped.signal.name} at {self._place()}; {self.run.kept()}; the same command goes on from there"
+            words = f"stopped by {stopped.signal.name} at {self._place()}; {self.run.kept()}; the same command resumes there"
             raise Stopped(stopped.signal, words if self.main else "") from None
 
     def _epoch(self) -> None:
-        """The steps of an epoch that are left, validation, and what is kept of both."""
+        """Train the epoch's remaining steps, validate, and save both results."""
         cfg, learner = self.cfg.train, self.learner
         with self.stop.deferred():
             metrics: dict[str, Any] = {"epoch": learner.epoch} | self._steps()
@@ -172,7 +177,7 @@ class Trainer:
             if (learner.epoch + 1) % cfg.eval_every == 0 or learner.epoch + 1 == cfg.epochs:
                 metrics["val_top1"] = self._validate()
         except Stopped:
-            self._save(trained)  # which validation does not change
+            self._save(trained)  # validation does not change it
             raise
         with self.stop.deferred():
             learner.epoch, learner.tally = learner.epoch + 1, EpochTally()
@@ -188,7 +193,7 @@ class Trainer:
         self._stop_if_asked()
 
     def _steps(self) -> dict[str, float]:
-        """The steps of an epoch that are left; returns the means over the clips of the whole epoch and of all processes."""
+        """Train the epoch's remaining steps; return means over the clips of the whole epoch and of all processes."""
         cfg, learner, tally = self.cfg.train, self.learner, self.learner.tally
         learner.model.train()
         self.sampler.set_epoch(learner.epoch, start=tally.steps)
@@ -196,11 +201,12 @@ class Trainer:
         speed = Speed(tally, self.board)
         shares = speed.waited_for(self.train_loader)
         title = f"epoch {learner.epoch + 1}/{cfg.epochs}"
-        with tqdm(desc=title, total=steps, initial=tally.steps, disable=not self.progress, leave=False) as bar:
+        with Bar(desc=title, total=steps, initial=tally.steps, disable=not self.progress, leave=False) as bar:
             while tally.steps < steps:
-                share = list(islice(shares, cfg.accumulate))  # none where this process has no clips
-                if bad := [message for batch in share for message in batch["bad"]]:
-                    self.run.note_bad_clips(bad)
+                share = list(islice(shares, cfg.accumulate))  # empty if this process has no clips left
+                self._skipped += [message for batch in share for message in batch["bad"]]
+                if self.accelerator.num_processes == 1:
+                    self._note_skipped()
                 try:
                     values = learner.step(share)
                 except NotANumber as error:
@@ -218,6 +224,7 @@ class Trainer:
                 stop = self._stop_asked()
                 if due or stop or (tally.steps == steps and self.accelerator.num_processes > 1):
                     self._lap()
+                    self._note_skipped()
                     self._save(learner.state_dict())
                 if stop:
                     raise Stopped(stop)
@@ -225,18 +232,19 @@ class Trainer:
         speeds = {"clips_per_second": tally.clips / tally.seconds, "data_wait_share": tally.waited / tally.seconds}
         return means | speeds
 
+    def _note_skipped(self) -> None:
+        """List the clips that any process has skipped since the last call; all processes call it at the same step, one writes."""
+        skipped = gather_object(self._skipped) if self.accelerator.num_processes > 1 else self._skipped
+        if self.main:
+            self.run.note_bad_clips(skipped)
+        self._skipped = []
+
     def _lines(self, rows: Sequence[int]) -> str:
         lines = sorted(self.train_clips.row(row) for row in rows)
         return f"{self.train_clips.file}:{','.join(map(str, lines))}"
 
     def _stop_asked(self) -> int:
-        """The signal that any process has received, 0 for none. Processes that did not agree would wait for each other for ever."""
-        received = self.stop.received or 0
-        if self.accelerator.num_processes == 1:
-            return received
-        largest = torch.tensor(received, device=self.accelerator.device)
-        torch.distributed.all_reduce(largest, torch.distributed.ReduceOp.MAX)
-        return int(largest)
+        return agreed_signal(self.stop.received, self.accelerator)
 
     def _stop_if_asked(self) -> None:
         if stop := self._stop_asked():
@@ -252,7 +260,7 @@ class Trainer:
 
     def _save(self, state: dict[str, Any]) -> None:
         if self.board is not None:
-            self.board.flush()  # a kill must not take readings of steps that will not be taken again
+            self.board.flush()  # a kill must not lose the readings of steps that will not be taken again
         if self.main:
             self.run.save_checkpoint("last", state)
         self.run.last_step = state["steps"]
@@ -270,11 +278,11 @@ class Trainer:
 
     @cached_property
     def _probe(self) -> Batch:
-        """The validation clips that the gates are looked at on."""
+        """The validation clips on which the gates are measured."""
         return probe_batch(self.val_set, PROBE_CLIPS)
 
     def _summary(self) -> dict[str, Any]:
-        """Scores of the last weights, written as the mark of a finished run."""
+        """Score the last weights, and write the summary that marks a finished run."""
         cfg, learner, device = self.cfg, self.learner, _device_name(self.accelerator.device)
         classes, forward = self.train_clips.classes, self._score()
         summary = {
@@ -290,11 +298,11 @@ class Trainer:
             "parameters": sum(p.numel() for p in learner.model.parameters()),
             "device": device,
             "train_seconds": round(learner.seconds, 1),
-            "train_cpu_seconds": round(learner.cpu_seconds, 1),  # of this process, loader workers not counted
+            # of this process, without the loader's workers
+            "train_cpu_seconds": round(learner.cpu_seconds, 1),
             "bad_clips": len(self.run.bad_clips()),
-            "val_clips_scored": len(
-                forward.rows
-            ),  # less than val_clips where some could not be read and on_bad_clip is skip
+            # fewer than val_clips if some could not be read and on_bad_clip is skip
+            "val_clips_scored": len(forward.rows),
             "best_val_top1": learner.best_top1,
             "val_top1": forward.topk(1),
             "val_top5": forward.topk(5),

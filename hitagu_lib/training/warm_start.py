@@ -1,6 +1,6 @@
-"""Starting a training from another's checkpoint: `train.init` names it, `train.init_head` says what becomes of its classifier.
+"""Start from another run's checkpoint: `train.init` names it, `train.init_head` says what happens to its classifier.
 
-The classifier and the center loss's centres belong to the classes; all else goes into any training of the same network.
+The classifier and the center loss's centres depend on the classes; everything else fits any run of the same network.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ from hitagu_lib.runs.checkpoint import load_checkpoint
 HEAD = "head."
 CENTERS = "center.centers"
 SHOWN = 3
-"""How many of many differences are spelled out."""
+"""How many differences a message spells out."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class StartedFrom:
-    """What came of starting from a checkpoint, by part of the network: backbone, mde, ..., and the centres."""
+    """What was taken from a checkpoint, by part: backbone, mde, ..., and the centres."""
 
     source: str
     sha256: str
-    epoch: int | None  # how many epochs it had been trained for
+    epoch: int | None  # epochs it had been trained for
     classes: int
     head: str  # keep, replace
     loaded: tuple[str, ...]
-    unused: tuple[str, ...]  # the checkpoint has them
-    random: tuple[str, ...]  # this training has them, and starts them anew
+    unused: tuple[str, ...]  # in the checkpoint only
+    random: tuple[str, ...]  # in this run, started at random
 
     def __str__(self) -> str:
-        parts = {"loaded": self.loaded, "not used": self.unused, "started anew": self.random}
+        parts = {"loaded": self.loaded, "not used": self.unused, "started at random": self.random}
         return f"starting from {self.source}: " + "; ".join(
             f"{what} {', '.join(names) or 'nothing'}" for what, names in parts.items()
         )
@@ -49,10 +49,10 @@ class StartedFrom:
 def start_from(
     file: str | Path, head: str, model: ClipModel, criterion: nn.Module, classes: Sequence[str]
 ) -> StartedFrom:
-    """Copy a checkpoint's weights into a model, and the centres into the losses where both have them.
+    """Copy a checkpoint's weights into a model, and its centres into the losses if both have them.
 
-    head: "keep" wants the same classes in the same order; "replace" leaves the model's own classifier and centres. Raises WeightsError,
-    and leaves both as they were, where the file is no checkpoint, its classes are others and are to be kept, or its network is another.
+    head: "keep" needs the same classes in the same order; "replace" keeps the model's own classifier and centres. Raises WeightsError, and
+    changes nothing, if the file is not a checkpoint, if its classes differ and should be kept, or if its network differs.
     """
     try:
         state = load_checkpoint(file)
@@ -61,16 +61,16 @@ def start_from(
     theirs = list(state["classes"])
     if head == "keep" and theirs != list(classes):
         raise WeightsError(
-            f"train.init: {file}: its classes are others: {_class_difference(theirs, list(classes))}; "
-            "with train.init_head=replace the classifier starts anew and all else is loaded"
+            f"train.init: {file}: its classes differ: {_class_difference(theirs, list(classes))}; "
+            "train.init_head=replace starts the classifier at random and loads everything else"
         )
-    own, given = model.state_dict(), dict(state["model"])  # own: views, written to below
+    own, given = model.state_dict(), dict(state["model"])  # own: views, which are written to below
     kept = {key: value for key, value in own.items() if head == "keep" or not key.startswith(HEAD)}
     offered = {key: value for key, value in given.items() if head == "keep" or not key.startswith(HEAD)}
     if difference := key_difference(offered, kept):
         raise WeightsError(
-            f"train.init: {file}: its network is another: {difference}; compare its params with yours under `model`, "
-            "or take its backbone alone, with model.backbone.weights"
+            f"train.init: {file}: its network differs: {difference}; compare its params with yours under `model`, "
+            "or load its backbone only, with model.backbone.weights"
         )
     centers = dict(criterion.state_dict()).get(CENTERS)
     their_centers = state.get("criterion", {}).get(CENTERS)

@@ -1,6 +1,6 @@
-"""What tests/system/test_ranks.py starts under torchrun, three processes: steps and scores of uneven shares, and what stops all.
+"""Take steps and compute scores with uneven shares, then fail; tests/system/test_ranks.py starts it in three processes by torchrun.
 
-Each process writes what it saw to <folder>/<process>.pt; a call that one of them does not come back from hangs the test.
+Each process writes what it saw to <folder>/<process>.pt. If one of them does not return from a collective call, the test times out.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def main(folder: Path) -> None:
     for step, shares in enumerate(SHARES):
         batches = [batch_of(cfg, rows, ["gone"] * (len(rows) < 4)) for rows in shares[me]]
         seen["values"].append(learner.step(batches))
-        if step == 0:  # between steps: what scoring leaves out of step would show in the next one
+        if step == 0:  # between steps: if scoring left the processes out of step, the next step would show it
             for buffer in learner.evaluated.buffers():
                 if buffer.is_floating_point():
                     buffer += 0.1 * me

@@ -1,4 +1,4 @@
-"""Learners and batches of the tiny data, for tests in one process and for tests/helpers/torchrun_worker.py in several."""
+"""Make learners and batches of the tiny data, for tests in one process and, in several, for tests/helpers/torchrun_worker.py."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def with_train(cfg: Config, **changes: object) -> Config:
 
 
 def without_statistics(cfg: Config) -> Config:
-    """Nothing in the network that looks at a batch as a whole or draws at random; every loss, and clips played backwards."""
+    """Drop all that depends on the whole batch or on chance; use every loss, and clips played backwards."""
     model = dataclasses.replace(
         cfg.model,
         dropout=0.0,

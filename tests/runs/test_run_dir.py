@@ -1,4 +1,4 @@
-"""Checkpoints are data, not programs; metrics are read up to their last whole line; a chapter finds the project's root."""
+"""Checkpoints are data, not programs; metrics are read up to the last whole line; a chapter finds the project's root."""
 
 import os
 import pickle
@@ -29,7 +29,7 @@ def test_a_checkpoint_that_carries_a_program_is_refused(tmp_path: Path, monkeypa
     assert not Path("HACKED").exists()
 
 
-def test_checkpoints_that_are_none(tmp_path: Path) -> None:
+def test_files_that_are_not_checkpoints_are_refused(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="no such checkpoint"):
         load_checkpoint(tmp_path / "none.pt")
     torch.save({"model": {}}, tmp_path / "other.pt")
@@ -41,7 +41,7 @@ def test_checkpoints_that_are_none(tmp_path: Path) -> None:
         load_checkpoint(tmp_path / "half.pt")
 
 
-def test_a_run_from_before_a_key_was_there_is_the_same_run() -> None:
+def test_a_run_older_than_a_key_is_the_same_run() -> None:
     now = Config().to_yaml()
     before = "\n".join(line for line in now.splitlines() if "init_head:" not in line)
     assert before != now.rstrip()
@@ -53,7 +53,7 @@ def test_a_run_from_before_a_key_was_there_is_the_same_run() -> None:
     assert "-  gone: 3" in changed_params(now.replace("train:\n", "train:\n  gone: 3\n"), now, "the run's")
 
 
-def test_a_half_written_last_line_of_metrics_is_left_out(tmp_path: Path) -> None:
+def test_a_half_written_last_line_of_metrics_is_ignored(tmp_path: Path) -> None:
     assert read_metrics(tmp_path) == []
     (tmp_path / "metrics.jsonl").write_text('{"epoch": 0}\n{"epoch": 1}\n{"epo')
     assert read_metrics(tmp_path) == [{"epoch": 0}, {"epoch": 1}]

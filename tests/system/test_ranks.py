@@ -1,4 +1,4 @@
-"""Several processes, started by torchrun on the CPU: the same steps and scores as one, and one end for all."""
+"""Several processes, started by torchrun on the CPU, take the same steps as one, compute the same scores, and end together."""
 
 import dataclasses
 import os
@@ -30,8 +30,8 @@ def torchrun(processes: int, *command: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_three_processes_with_uneven_shares_are_one(tiny_cfg: Config, tmp_path: Path) -> None:
-    """Steps and scores, to which a process may bring less than others or nothing; what stops one stops all, with the same words."""
+def test_three_processes_with_uneven_shares_equal_one(tiny_cfg: Config, tmp_path: Path) -> None:
+    """A process may contribute less than the others, or nothing, to steps and scores; what stops one stops all, with the same message."""
     classes = str(Path(tiny_cfg.data.train_list).with_name("classes.txt"))
     data = dataclasses.replace(tiny_cfg.data, on_bad_clip="skip", classes=classes)
     cfg = dataclasses.replace(without_statistics(tiny_cfg), data=data)

@@ -1,4 +1,4 @@
-"""Training that is killed, stopped, locked out or out of room goes on to the bits that it would have had."""
+"""Training that is killed, stopped, locked out or out of disk space resumes to exactly the bits of an undisturbed run."""
 
 import dataclasses
 import errno
@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ def in_folder(cfg: Config, name: str) -> Config:
 
 @pytest.fixture(scope="module")
 def lists(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Clips for STEPS steps of 8, one of which cannot be read, and a few to validate on."""
+    """Write lists of clips for STEPS steps of 8, one of them unreadable, and of a few validation clips."""
     folder = tmp_path_factory.mktemp("lists")
     rows = random.Random(0).sample((tiny_data / "train.csv").read_text().splitlines(), STEPS * 8 - 1)
     (folder / "train.csv").write_text("\n".join([*rows, "train/no such clip,0,24"]) + "\n")
@@ -67,7 +68,7 @@ def lists(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def cfg(tiny_cfg: Config, lists: Path) -> Config:
-    """Three epochs of STEPS steps with dropout and centres; the clip that cannot be read is left out."""
+    """Three epochs of STEPS steps with dropout and centres; the unreadable clip is skipped."""
     data = dataclasses.replace(
         tiny_cfg.data, train_list=str(lists / "train.csv"), val_list=str(lists / "val.csv"), on_bad_clip="skip"
     )
@@ -77,14 +78,14 @@ def cfg(tiny_cfg: Config, lists: Path) -> Config:
 
 @pytest.fixture
 def whole(cfg: Config, lists: Path) -> Config:
-    """A run that was left alone; made once."""
+    """An undisturbed run, made once."""
     cfg = dataclasses.replace(cfg, run=str(lists / "whole"))
     training.fit(cfg)
     return cfg
 
 
 def flat(state: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """The leaves of a checkpoint, by name."""
+    """Yield the leaves of a checkpoint, by name."""
     if isinstance(state, dict):
         for key, value in state.items():
             yield from flat(value, f"{name}.{key}")
@@ -96,7 +97,7 @@ def flat(state: Any, name: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def assert_same_run(one: str, other: str) -> None:
-    """The same bits in weights, optimiser, schedule and random state; the same metrics but for clocks; the same bad clips."""
+    """Compare the bits of weights, optimiser, schedule and random state; the metrics except for clocks; the bad clips."""
     first, second = (dict(flat(load_checkpoint(Path(run) / "checkpoints" / "last.pt"))) for run in (one, other))
     assert first.keys() == second.keys()
     for name, value in first.items():
@@ -120,14 +121,14 @@ def child_fit(cfg: Config) -> None:
 
 
 def forks() -> Any:
-    """Processes forked from one that has imported what a training needs, and has used no thread yet."""
+    """Return a context that forks processes from one that has imported what training needs and has not started a thread."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["hitagu_lib.training.trainer", "test_resume"])
     return context
 
 
 def run_child(cfg: Config, kill_after: float | None = None) -> tuple[bool, float]:
-    """`fit` in a process of its own, killed after so many seconds; whether it came to its end, and after how long."""
+    """Run `fit` in a process of its own, killed after some seconds; return whether it finished, and how long it took."""
     context = forks()
     child = context.Process(target=child_fit, args=(cfg,))
     started = time.monotonic()
@@ -140,16 +141,16 @@ def run_child(cfg: Config, kill_after: float | None = None) -> tuple[bool, float
     return child.exitcode == 0, time.monotonic() - started
 
 
-def test_killed_at_random_points_it_ends_with_the_bits_of_a_run_left_alone(cfg: Config) -> None:
-    """SIGKILL, HITAGU_KILLS times, at moments from before the folder is there to the writing of the summary."""
+def test_killed_at_random_points_it_ends_with_the_bits_of_an_undisturbed_run(cfg: Config) -> None:
+    """SIGKILL, HITAGU_KILLS times, between the time before the folder exists and the writing of the summary."""
     whole, cut = in_folder(cfg, "whole"), in_folder(cfg, "cut")
     draw = random.Random(int(os.environ.get("HITAGU_KILL_SEED", "0")))
-    run_child(with_train(whole, epochs=1))  # starts the server from which the others are forked
+    run_child(with_train(whole, epochs=1))  # starts the server that forks the others
     shutil.rmtree(whole.run)
     _, seconds = run_child(whole)
     kills, finished = 0, 0
     while kills < KILLS:
-        # Both may change when a run goes on.
+        # Both may change when a run is resumed.
         now = with_train(with_workers(cut, draw.choice([0, 1])), checkpoint_every=draw.choice([1, 2, 3, None]))
         ended, _ = run_child(now, kill_after=draw.uniform(0, 0.8 * seconds))
         kills += not ended
@@ -160,12 +161,12 @@ def test_killed_at_random_points_it_ends_with_the_bits_of_a_run_left_alone(cfg: 
     run_child(cut)
     assert_same_run(whole.run, cut.run)
     assert [event.step for event in read_board(cut.run).Scalars("train/loss")] == list(range(1, 3 * STEPS + 1))
-    assert not list(Path(cut.run).rglob(".[0-9]*")), "left by a killed process"
+    assert not list(Path(cut.run).rglob(".[0-9]*")), "a killed process left it"
     print(f"{kills} kills over {finished + 1} trainings of {seconds:.1f} s")
 
 
 def at_step(monkeypatch: pytest.MonkeyPatch, number: int, act: Callable[[], object]) -> None:
-    """Do `act` within the step of this number, before its weights change."""
+    """Call `act` within the step of this number, before its weights change."""
     real = Learner.step
 
     def step(self: Learner, batches: Any) -> dict[str, float]:
@@ -202,14 +203,14 @@ def test_a_signal_lets_the_step_finish_and_saves_mid_epoch(
     assert [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)] == handlers
     last = Path(cut.run) / "checkpoints" / "last.pt"
     told = f"stopped by {number.name} at step {STEPS + 3}, in epoch 2 of 3; the last good checkpoint is {last}, of step {STEPS + 3}"
-    assert f"hitagu: {told}; the same command goes on from there\n" in capsys.readouterr().err
+    assert f"hitagu: {told}; the same command resumes there\n" in capsys.readouterr().err
     assert load_checkpoint(last)["tally"]["steps"] == 3
     assert main(command) == 0
     assert_same_run(whole.run, cut.run)
 
 
 def test_neither_workers_nor_a_stop_between_epochs_change_what_dropout_draws(cfg: Config, whole: Config) -> None:
-    """Workers that live on from epoch to epoch are started once, or with the run's second part once more."""
+    """Persistent workers are started once, and once more when the run is resumed."""
     cut = with_workers(in_folder(cfg, "cut"), 1)
 
     def stop(metrics: list[dict[str, Any]]) -> None:
@@ -243,7 +244,7 @@ def test_a_signal_in_validation_stops_at_once_and_loses_no_step(
 
 
 def test_a_signal_that_comes_twice_at_once_is_one(cfg: Config, monkeypatch: pytest.MonkeyPatch) -> None:
-    """SLURM and torchrun both pass a SIGTERM on to every process."""
+    """SLURM and torchrun both send a SIGTERM to every process."""
     with monkeypatch.context() as patch:
         at_step(patch, 2, lambda: [signal_self(signal.SIGTERM)(), signal_self(signal.SIGTERM)()])
         with pytest.raises(KeyboardInterrupt, match=r"stopped by SIGTERM at step 3, .*last.pt, of step 3"):
@@ -252,10 +253,45 @@ def test_a_signal_that_comes_twice_at_once_is_one(cfg: Config, monkeypatch: pyte
 
 def test_a_second_signal_does_not_wait_for_the_step(cfg: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("hitagu_lib.training.signals._SAME", 0.0)
+        patch.setattr("hitagu_lib.training.signals._SAME_SECONDS", 0.0)
         at_step(patch, 2, lambda: [signal_self(signal.SIGTERM)(), signal_self(signal.SIGTERM)()])
         with pytest.raises(KeyboardInterrupt, match=r"stopped by SIGTERM at step 2, .*no checkpoint yet"):
             training.fit(cfg)
+
+
+def test_a_progress_bar_that_nobody_reads_any_more_costs_no_step(cfg: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C in `hitagu train 2>&1 | tee log` ends tee as well, and the bar has no reader from then on."""
+    reader, writer = os.pipe()
+    with monkeypatch.context() as patch, suppress(BrokenPipeError), open(writer, "w", buffering=1) as stream:
+        patch.setattr(sys, "stderr", stream)
+
+        def stop() -> None:
+            time.sleep(0.2)  # so that the bar is due to be drawn again
+            os.close(reader)
+            signal_self(signal.SIGTERM)()
+
+        at_step(patch, 2, stop)
+        with pytest.raises(Stopped, match="stopped by SIGTERM at step 3"):
+            training.fit(cfg, progress=True)
+    assert load_checkpoint(Path(cfg.run) / "checkpoints" / "last.pt")["steps"] == 3
+
+
+def test_no_thread_can_hold_a_lock_while_the_loader_forks_its_workers(
+    cfg: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """tqdm's monitor would: it locks standard error while it redraws a bar. The writer's and the loader's queues lock only themselves."""
+    before, seen, fork = set(threading.enumerate()), [], os.fork
+
+    def watched() -> int:
+        seen.append([thread for thread in threading.enumerate() if thread not in before])
+        return fork()
+
+    monkeypatch.setattr(os, "fork", watched)
+    training.fit(with_workers(with_train(cfg, epochs=1), 1), progress=True)
+    assert len(seen) == 2, "a worker to train, and one to validate"
+    threads = [thread for each in seen for thread in each]
+    kinds = {type(thread).__name__ if thread.name.startswith("Thread-") else thread.name for thread in threads}
+    assert kinds <= {"_AsyncWriterThread", "QueueFeederThread"}
 
 
 def test_outside_the_main_thread_signals_are_left_alone(cfg: Config) -> None:
@@ -273,7 +309,7 @@ def test_outside_the_main_thread_signals_are_left_alone(cfg: Config) -> None:
 
 
 def child_main(cfg: Config, started: Any) -> None:
-    """`hitagu train` in a process group of its own, which says when it is past its first step."""
+    """Run `hitagu train` in a process group of its own, and set `started` within its second step."""
     os.setsid()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     torch.set_num_threads(1)
@@ -286,7 +322,7 @@ def child_main(cfg: Config, started: Any) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_to_the_whole_group_spares_the_loaders_workers(cfg: Config, number: signal.Signals) -> None:
-    """As a terminal sends Ctrl-C and a scheduler SIGTERM: the workers must live until the step is done."""
+    """A terminal sends Ctrl-C, and a scheduler SIGTERM, to every process: the workers must live until the step is done."""
     cfg = with_workers(with_train(cfg, epochs=50), 1)
     context = forks()
     started = context.Event()
@@ -304,7 +340,7 @@ def test_a_signal_to_the_whole_group_spares_the_loaders_workers(cfg: Config, num
 
 
 def hold(cfg: Config, pids: Any) -> None:
-    """Have the run's folder, and a child that lives on when this process is killed."""
+    """Own the run's folder, and start a child that outlives this process."""
     with Run(cfg).opened():
         sleeper = os.fork()
         if sleeper == 0:
@@ -314,7 +350,7 @@ def hold(cfg: Config, pids: Any) -> None:
         time.sleep(60)
 
 
-def test_one_process_has_the_folder_until_it_is_dead(cfg: Config) -> None:
+def test_one_process_owns_the_folder_until_it_is_dead(cfg: Config) -> None:
     context = forks()
     pids = context.Queue()
     child = context.Process(target=hold, args=(cfg, pids))
@@ -344,7 +380,7 @@ def test_a_file_system_without_locks_warns_and_trains(
     assert f"{cfg.run}/.lock: cannot be locked (No locks available)" in caplog.text
 
 
-def test_what_killed_processes_left_aside_is_removed(cfg: Config) -> None:
+def test_temporary_files_of_killed_processes_are_removed(cfg: Config) -> None:
     folder = Path(cfg.run) / "checkpoints"
     folder.mkdir(parents=True)
     (folder / ".123.last.pt").write_text("half")
@@ -365,7 +401,7 @@ def flip_a_bit(file: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [cut_off, flip_a_bit, Path.unlink])
-def test_a_damaged_checkpoint_gives_way_to_the_one_before(
+def test_a_damaged_checkpoint_is_replaced_by_the_one_before(
     cfg: Config,
     whole: Config,
     damage: Callable[[Path], object],
@@ -383,10 +419,10 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(
     assert_same_run(whole.run, cut.run)
     if damage != Path.unlink:
         assert f"{last}: cannot be read as a checkpoint" in caplog.text
-        assert f"going on from {previous}, of step {STEPS + 2}" in caplog.text
+        assert f"resuming from {previous}, of step {STEPS + 2}" in caplog.text
 
 
-def test_without_a_whole_checkpoint_the_error_says_what_to_do(cfg: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_sound_checkpoint_the_error_says_what_to_do(cfg: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         at_step(patch, 2 * STEPS + 1, signal_self(signal.SIGTERM))
         with pytest.raises(Stopped):
@@ -403,7 +439,7 @@ def test_without_a_whole_checkpoint_the_error_says_what_to_do(cfg: Config, monke
 def test_a_full_disk_says_what_to_free_and_keeps_the_last_checkpoint(
     cfg: Config, whole: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A limit on file sizes stands for it: the writes fail as on a full disk, midway."""
+    """A limit on file sizes stands in for a full disk: a write fails midway."""
     cut = in_folder(with_train(cfg, checkpoint_every=2), "cut")
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     with monkeypatch.context() as patch:
@@ -424,7 +460,7 @@ def test_a_full_disk_says_what_to_free_and_keeps_the_last_checkpoint(
     assert_same_run(whole.run, cut.run)
 
 
-def test_a_disk_that_fills_up_in_the_metrics_costs_no_epoch(
+def test_a_disk_that_fills_up_while_metrics_are_written_costs_no_epoch(
     cfg: Config, whole: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cut = in_folder(with_train(cfg, checkpoint_every=2), "cut")
@@ -442,7 +478,7 @@ def test_a_disk_that_fills_up_in_the_metrics_costs_no_epoch(
     assert_same_run(whole.run, cut.run)
 
 
-def test_parameters_that_change_no_result_may_change_and_others_not(cfg: Config) -> None:
+def test_only_parameters_that_change_no_result_may_change(cfg: Config) -> None:
     training.fit(with_train(cfg, epochs=1))
     other = {
         "data.workers": 3, "train.checkpoint_every": 7, "train.batch_size": 2, "train.accumulate": 2, "train.processes": 2,
@@ -457,9 +493,7 @@ def test_parameters_that_change_no_result_may_change_and_others_not(cfg: Config)
         Run(resolve(mapping, f"{overrides} train.eval_every=2"))
 
 
-def test_a_loss_that_is_no_number_names_the_step_the_lines_and_the_checkpoint(
-    cfg: Config, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_nan_loss_names_the_step_the_lines_and_the_checkpoint(cfg: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     at_step(
         monkeypatch, 3, lambda: monkeypatch.setattr(learner, "normalise", lambda x: torch.full(x.shape, float("nan")))
     )
@@ -485,7 +519,7 @@ GATE_TAGS = (
 
 
 @pytest.mark.parametrize(("temporal", "gates"), [("hitagu", GATE_TAGS), ("tsn", set()), ("gru", set()), ("tsm", set())])
-def test_the_board_shows_losses_speed_and_the_gates_that_there_are(cfg: Config, temporal: str, gates: set[str]) -> None:
+def test_tensorboard_shows_losses_speed_and_the_models_gates(cfg: Config, temporal: str, gates: set[str]) -> None:
     cfg = with_train(dataclasses.replace(cfg, model=dataclasses.replace(cfg.model, temporal=temporal)), epochs=2)
     training.fit(cfg)
     board = read_board(cfg.run)
@@ -503,7 +537,7 @@ def test_the_board_shows_losses_speed_and_the_gates_that_there_are(cfg: Config, 
 @pytest.mark.parametrize(
     "off", ["mde.enabled=false", "stu.enabled=false", "attention.sca=false attention.tsa=false", "stu.gates_see_state=true"]
 )  # fmt: skip
-def test_gates_that_are_not_there_are_not_shown(cfg: Config, off: str) -> None:
+def test_missing_gates_are_not_shown(cfg: Config, off: str) -> None:
     cfg = resolve(cfg.to_mapping(), " ".join(f"model.{switch}" for switch in off.split()))
     model = build_model(cfg.model, 4).train()
     shown = gate_statistics(model, probe_batch(ClipDataset(open_lists(cfg.data)[1], cfg.data, train=False), 3), CPU)

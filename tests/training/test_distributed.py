@@ -1,4 +1,4 @@
-"""What a device cannot do is refused; BatchNorm over several processes."""
+"""Settings that a device cannot carry out are refused; BatchNorm over several processes."""
 
 import dataclasses
 from types import SimpleNamespace
@@ -13,7 +13,7 @@ from hitagu_lib.models import build_model
 from hitagu_lib.training.distributed import check_device, share_statistics
 
 
-def test_shared_statistics_are_refused_on_cpus_and_one_process_has_no_need_of_them() -> None:
+def test_sync_bn_is_refused_on_cpus_unless_there_is_one_process() -> None:
     cfg, cpu = TrainConfig(sync_bn=True), torch.device("cpu")
     check_device(cfg, SimpleNamespace(device=cpu, num_processes=1, scaler=None))
     check_device(cfg, SimpleNamespace(device=torch.device("cuda"), num_processes=2, scaler=None))
@@ -23,14 +23,14 @@ def test_shared_statistics_are_refused_on_cpus_and_one_process_has_no_need_of_th
         check_device(cfg, SimpleNamespace(device=cpu, num_processes=2, scaler=None))
 
 
-def test_torchruns_number_of_processes_counts_where_it_has_started_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_under_torchrun_its_number_of_processes_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     assert TrainConfig(processes=3).world_size == 3
     monkeypatch.setenv("WORLD_SIZE", "16")
     assert TrainConfig(processes=3).world_size == 16
 
 
-def test_statistics_are_shared_but_for_a_frozen_backbones(tiny_cfg: Config) -> None:
+def test_all_batch_norms_are_synchronised_except_a_frozen_backbones(tiny_cfg: Config) -> None:
     def kinds(model: nn.Module) -> set[type]:
         return {type(module) for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)}
 

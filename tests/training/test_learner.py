@@ -1,4 +1,4 @@
-"""One step: batches added up are one big batch, every clip weighs the same, the average follows, what is no number stops."""
+"""One step: accumulated batches equal one big batch, every clip has the same weight, the average follows, NaN stops training."""
 
 import copy
 import dataclasses
@@ -25,14 +25,14 @@ def assert_same_weights(ours: Learner, theirs: Learner, tolerance: float) -> Non
             )
 
 
-def test_batches_added_up_are_one_big_batch_whatever_their_sizes(tiny_cfg: Config) -> None:
+def test_accumulated_batches_equal_one_big_batch_whatever_their_sizes(tiny_cfg: Config) -> None:
     cfg = without_statistics(tiny_cfg)
     whole = make_learner(with_train(cfg, batch_size=8))
     parts = make_learner(with_train(cfg, batch_size=4, accumulate=3))
     for start in (0, 8, 16):
         rows = range(start, start + 8)
         expected = whole.step([batch_of(cfg, rows)])
-        # one batch lacks a clip that could not be read, one has none left, the last is smaller
+        # one batch lacks an unreadable clip, one has no clip left, the last is smaller
         shares = [batch_of(cfg, rows[:5]), batch_of(cfg, [], ["gone", "gone"]), batch_of(cfg, rows[5:], ["gone"])]
         values = parts.step(shares)
         assert values == pytest.approx(expected, rel=1e-4, abs=1e-6)
@@ -41,7 +41,7 @@ def test_batches_added_up_are_one_big_batch_whatever_their_sizes(tiny_cfg: Confi
     assert_same_weights(parts, whole, 1e-5)
 
 
-def test_what_is_logged_is_the_norm_before_clipping(tiny_cfg: Config) -> None:
+def test_the_logged_norm_is_the_one_before_clipping(tiny_cfg: Config) -> None:
     cfg = without_statistics(tiny_cfg)
     norms, left = [], []
     for clip_norm in (0.0, 0.01):
@@ -53,15 +53,13 @@ def test_what_is_logged_is_the_norm_before_clipping(tiny_cfg: Config) -> None:
     assert left[1] == pytest.approx(0.01, rel=1e-3)
 
 
-def test_a_step_without_a_readable_clip_stops(tiny_cfg: Config) -> None:
+def test_a_step_without_a_readable_clip_is_an_error(tiny_cfg: Config) -> None:
     learner = make_learner(with_train(tiny_cfg, accumulate=2))
     with pytest.raises(ClipError, match=r"no clip of a whole step could be read; the first: list\.csv:1: gone"):
         learner.step([batch_of(tiny_cfg, [], ["list.csv:1: gone"]), batch_of(tiny_cfg, [], ["list.csv:2: gone"])])
 
 
-def test_what_is_no_number_stops_before_it_reaches_the_weights(
-    tiny_cfg: Config, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nan_stops_training_before_it_reaches_the_weights(tiny_cfg: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     learner = make_learner(with_train(without_statistics(tiny_cfg), accumulate=2))
     before = {name: value.clone() for name, value in learner.state_dict()["model"].items()}
     good, spoilt = batch_of(tiny_cfg, [0, 1, 2]), batch_of(tiny_cfg, [7, 5])
@@ -78,7 +76,7 @@ def test_what_is_no_number_stops_before_it_reaches_the_weights(
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
-def test_the_average_follows_the_weights_and_is_what_a_checkpoint_gives(tiny_cfg: Config) -> None:
+def test_the_average_follows_the_weights_and_is_the_checkpoints_model(tiny_cfg: Config) -> None:
     cfg = with_train(without_statistics(tiny_cfg), ema=0.75)
     learner, plain = make_learner(cfg), make_learner(with_train(cfg, ema=0.0))
     expected: dict[str, torch.Tensor] = {}
@@ -111,7 +109,7 @@ def test_bf16_trains_on_the_cpu_and_comes_close_to_fp32(tiny_cfg: Config) -> Non
     assert values["bf16"]["loss"] != values["fp32"]["loss"]
 
 
-def test_a_pass_that_counts_nothing_leaves_the_statistics(tiny_cfg: Config) -> None:
+def test_a_pass_of_weight_zero_leaves_the_batch_statistics(tiny_cfg: Config) -> None:
     learner = make_learner(tiny_cfg)
     before = {name: value.clone() for name, value in learner.model.named_buffers()}
     batch = batch_of(tiny_cfg, range(3))
@@ -122,7 +120,7 @@ def test_a_pass_that_counts_nothing_leaves_the_statistics(tiny_cfg: Config) -> N
     assert not all(torch.equal(value, before[name]) for name, value in learner.model.named_buffers())
 
 
-def test_fp16_is_refused_where_there_is_no_scaler(tiny_cfg: Config) -> None:
+def test_fp16_is_refused_without_a_gradient_scaler(tiny_cfg: Config) -> None:
     if torch.accelerator.is_available():
         pytest.skip("a GPU has a scaler")
     with pytest.raises(ConfigError, match=r"train\.precision: found fp16, on the cpu, .*expected fp32, bf16 or auto"):
@@ -130,7 +128,7 @@ def test_fp16_is_refused_where_there_is_no_scaler(tiny_cfg: Config) -> None:
 
 
 def test_a_step_that_overflows_fp16_is_skipped_and_all_others_are_scaled_back(tiny_cfg: Config) -> None:
-    """What a GPU does, on the CPU: gradients, their norm and those of the centres, which have an optimiser of their own."""
+    """Do on the CPU what a GPU does: scale gradients, their norm, and those of the centres, which have their own optimiser."""
     cfg = with_train(without_statistics(tiny_cfg), ema=0.5, lr=1e-4)
     plain = make_learner(cfg)
     accelerator = make_accelerator(dataclasses.replace(cfg.train, precision="fp16"))
@@ -156,8 +154,8 @@ def test_a_step_that_overflows_fp16_is_skipped_and_all_others_are_scaled_back(ti
 
 
 @pytest.mark.parametrize("temporal", ["hitagu", "tsn", "tsm", "gru"])
-def test_every_weight_that_is_learned_takes_part(tiny_cfg: Config, temporal: str) -> None:
-    """DistributedDataParallel waits in vain for the gradient of a weight that is not used."""
+def test_every_trainable_weight_gets_a_gradient(tiny_cfg: Config, temporal: str) -> None:
+    """DistributedDataParallel would wait for ever for the gradient of an unused weight."""
     cfg = dataclasses.replace(tiny_cfg, model=dataclasses.replace(tiny_cfg.model, temporal=temporal))
     learner = make_learner(cfg)
     learner.step([batch_of(cfg, range(4))])

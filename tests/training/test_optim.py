@@ -1,4 +1,4 @@
-"""Clips a step, their learning rate, and going on only with steps of the same size."""
+"""Global batch size, its learning rate, and resuming only with the same global batch size."""
 
 import dataclasses
 
@@ -9,7 +9,7 @@ from hitagu_lib.errors import ConfigError
 from hitagu_lib.training.optim import check_global_batch, step_in_words
 
 
-def test_the_rate_is_in_proportion_to_the_clips_of_a_step() -> None:
+def test_the_learning_rate_is_proportional_to_the_global_batch_size() -> None:
     cfg = TrainConfig(lr=0.01, batch_size=8, accumulate=2)
     assert cfg.global_batch_size(4) == 64 and cfg.peak_lr(4) == 0.01
     scaled = dataclasses.replace(cfg, lr_batch=256)
@@ -24,12 +24,12 @@ def test_the_rate_is_in_proportion_to_the_clips_of_a_step() -> None:
     )
 
 
-def test_a_run_goes_on_with_steps_of_as_many_clips_alone() -> None:
+def test_a_run_resumes_only_with_the_same_global_batch_size() -> None:
     cfg = Config(run="outputs/mine", train=TrainConfig(batch_size=4))
     check_global_batch(cfg, None, 3)
     check_global_batch(cfg, 8, 2)
     with pytest.raises(
-        ConfigError, match=r"outputs/mine: .* steps are of 16 clips; .* = 8; expected train\.accumulate=2$"
+        ConfigError, match=r"outputs/mine: .* steps have 16 clips; .* = 8; expected train\.accumulate=2$"
     ):
         check_global_batch(cfg, 16, 2)
     with pytest.raises(ConfigError, match=r"= 4; expected another train\.batch_size or number of processes$"):

@@ -1,4 +1,4 @@
-"""A run from start to end on the tiny data: what is written, going on after a kill, and stopping where it must."""
+"""A run from start to end on the tiny data: what it writes, how it resumes after a kill, and when it must stop."""
 
 import dataclasses
 import json
@@ -36,7 +36,7 @@ def weights(run: str) -> dict[str, torch.Tensor]:
     return load_checkpoint(Path(run) / "checkpoints" / "last.pt")["model"]
 
 
-def test_a_run_writes_all_it_promises(tiny_cfg: Config) -> None:
+def test_a_run_writes_every_documented_file(tiny_cfg: Config) -> None:
     seen = []
     summary = training.train(tiny_cfg, on_epoch=lambda metrics: seen.append(len(metrics)))
     folder = Path(tiny_cfg.run)
@@ -74,7 +74,7 @@ class Killed(Exception):
     pass
 
 
-def test_an_interrupted_run_goes_on_to_the_same_weights(tiny_cfg: Config) -> None:
+def test_an_interrupted_run_ends_with_the_same_weights(tiny_cfg: Config) -> None:
     cfg = with_train(tiny_cfg, epochs=3, center_loss=True, temporal_loss=True)
     whole, cut = in_folder(cfg, "whole"), in_folder(cfg, "cut")
     training.fit(whole)
@@ -85,7 +85,7 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(tiny_cfg: Config) -> Non
     with pytest.raises(Killed):
         training.fit(cut, on_epoch=kill)
     with (Path(cut.run) / "metrics.jsonl").open("a") as file:
-        file.write('{"epoch": 1, "half a li')  # what a kill in the middle of a write leaves
+        file.write('{"epoch": 1, "half a li')  # as a kill in the middle of a write leaves it
     training.fit(cut)
     assert all(torch.equal(weights(whole.run)[name], weights(cut.run)[name]) for name in weights(whole.run))
     clocks = {"seconds", "cpu_seconds", "clips_per_second", "data_wait_share"}
@@ -96,8 +96,8 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(tiny_cfg: Config) -> Non
     assert kept == expected
 
 
-def test_a_killed_process_goes_on(tiny_cfg: Config, tmp_path: Path) -> None:
-    """kill -9 once the first epoch is down, the same command again: it starts from epoch 1."""
+def test_a_killed_process_resumes(tiny_cfg: Config, tmp_path: Path) -> None:
+    """After kill -9 at the end of the first epoch, the same command starts at epoch 1."""
     cfg = with_train(tiny_cfg, epochs=4)
     params = tmp_path / "params.yaml"
     params.write_text(cfg.to_yaml())
@@ -125,7 +125,7 @@ def test_other_parameters_in_the_same_folder_stop_with_the_difference(tiny_cfg: 
         training.fit(with_train(tiny_cfg, lr=0.5))
 
 
-def test_parameters_may_be_mended_before_the_first_checkpoint(tiny_cfg: Config) -> None:
+def test_parameters_may_be_corrected_before_the_first_checkpoint(tiny_cfg: Config) -> None:
     broken = dataclasses.replace(
         tiny_cfg, data=dataclasses.replace(tiny_cfg.data, hflip_swaps=(("no such label", "nor this"),))
     )
@@ -134,7 +134,7 @@ def test_parameters_may_be_mended_before_the_first_checkpoint(tiny_cfg: Config) 
     training.fit(tiny_cfg)
 
 
-def test_a_loss_that_is_no_number_stops_and_says_where(tiny_cfg: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_nan_loss_stops_training_and_names_the_clips(tiny_cfg: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(learner, "normalise", lambda frames: torch.full(frames.shape, math.nan))
     with pytest.raises(TrainingError, match=r"the loss is nan at step 0 .*train\.csv:\d+(,\d+){7}; there is no "):
         training.fit(tiny_cfg)
@@ -212,7 +212,7 @@ def test_weight_decay_spares_biases_norms_and_band_edges(tiny_cfg: Config) -> No
 def test_two_processes_train_and_evaluate_together(tiny_cfg: Config, tmp_path: Path) -> None:
     """torchrun on the CPU: the same global batches, every validation clip scored once, one set of centres.
 
-    BatchNorm takes its statistics over a process's own clips, so losses agree with one process's only roughly.
+    BatchNorm takes its statistics over each process's own clips, so the losses are only roughly those of one process.
     """
     together = in_folder(with_train(tiny_cfg, batch_size=4, center_loss=True), "together")
     alone = in_folder(with_train(tiny_cfg, batch_size=8, center_loss=True), "alone")
@@ -221,7 +221,7 @@ def test_two_processes_train_and_evaluate_together(tiny_cfg: Config, tmp_path: P
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [*command, "hitagu_lib.training.trainer", "--params", str(params)],
+        [*command, "hitagu_lib", "train", "--params", str(params)],
         capture_output=True,
         text=True,
         env=environment,
@@ -232,7 +232,7 @@ def test_two_processes_train_and_evaluate_together(tiny_cfg: Config, tmp_path: P
     summary, expected = json.loads((Path(together.run) / "summary.json").read_text()), training.fit(alone)
     same = ("epochs", "train_clips", "val_clips", "parameters", "num_classes")
     assert {key: summary[key] for key in same} == {key: expected[key] for key in same}
-    assert done.stdout.count("\nval_top1:") == 1, "the main process alone speaks"
+    assert done.stdout.count("\nval_top1:") == 1, "only the main process prints"
     for ours, theirs in zip(read_metrics(together.run), read_metrics(alone.run), strict=True):
         assert ours["train_cross_entropy"] == pytest.approx(theirs["train_cross_entropy"], rel=0.1)
     centers = [

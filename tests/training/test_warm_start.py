@@ -1,4 +1,4 @@
-"""Starting from another training's checkpoint: all of it under the same classes, all but the classifier under others, or a word why not."""
+"""Start from another run's checkpoint: load everything for the same classes, all but the classifier for others, or say why not."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def with_train(cfg: Config, **changes: object) -> Config:
 
 
 def with_classes(cfg: Config, labels: list[str], folder: Path) -> Config:
-    """The same clips under other labels; only as many classes as there are labels."""
+    """Return the same clips under other labels, with as many classes as there are labels."""
     folder.mkdir()
     rows = {}
     for name in ("train_list", "val_list"):
@@ -63,7 +63,7 @@ def started(cfg: Config, file: Path, head: str = "keep") -> Learner:
     return learner
 
 
-def test_under_the_same_classes_all_is_loaded(cfg: Config, trained: Path) -> None:
+def test_for_the_same_classes_everything_is_loaded(cfg: Config, trained: Path) -> None:
     learner, state = started(cfg, trained), load_checkpoint(trained)
     own = learner.model.state_dict()
     assert own.keys() == state["model"].keys() and all(torch.equal(own[key], state["model"][key]) for key in own)
@@ -81,13 +81,13 @@ def test_under_the_same_classes_all_is_loaded(cfg: Config, trained: Path) -> Non
     assert (learner.epoch, learner.steps) == (0, 0), "its weights, not its progress"
 
 
-def test_under_other_classes_the_difference_is_said(cfg: Config, trained: Path, tmp_path: Path) -> None:
+def test_for_other_classes_the_error_names_the_difference(cfg: Config, trained: Path, tmp_path: Path) -> None:
     labels = list(load_checkpoint(trained)["classes"])
     fewer = with_classes(cfg, [*labels[:4], "Something new"], tmp_path / "fewer")
     with pytest.raises(
         WeightsError,
-        match=r"(?s)train\.init: .*last\.pt: its classes are others: 14 there, 5 here; only there '.*', '.*', '.*' and 7 more; "
-        r"only here 'Something new'; with train\.init_head=replace the classifier starts anew",
+        match=r"(?s)train\.init: .*last\.pt: its classes differ: 14 there, 5 here; only there '.*', '.*', '.*' and 7 more; "
+        r"only here 'Something new'; train\.init_head=replace starts the classifier at random and loads everything else",
     ):
         started(fewer, trained)
     swapped = with_classes(cfg, [labels[1], labels[0], *labels[2:]], tmp_path / "swapped")
@@ -95,7 +95,9 @@ def test_under_other_classes_the_difference_is_said(cfg: Config, trained: Path, 
         started(swapped, trained)
 
 
-def test_replacing_the_head_loads_all_else_and_says_what_was_left(cfg: Config, trained: Path, tmp_path: Path) -> None:
+def test_replacing_the_head_loads_everything_else_and_records_what_was_not_used(
+    cfg: Config, trained: Path, tmp_path: Path
+) -> None:
     cfg = with_classes(cfg, ["a", "b", "c"], tmp_path / "abc")
     torch.manual_seed(0)
     fresh = a_learner(cfg).model.state_dict()
@@ -124,13 +126,13 @@ def test_another_network_is_refused_and_nothing_is_loaded(cfg: Config, trained: 
     ):
         learner = a_learner(with_train(other, init=str(trained)))
         before = {key: value.clone() for key, value in learner.model.state_dict().items()}
-        with pytest.raises(WeightsError, match=rf"train\.init: .*last\.pt: its network is another: .*{says}"):
+        with pytest.raises(WeightsError, match=rf"train\.init: .*last\.pt: its network differs: .*{says}"):
             learner.start_from(str(trained))
         assert all(torch.equal(value, before[key]) for key, value in learner.model.state_dict().items())
         assert learner.started_from is None
 
 
-def test_a_file_that_is_no_checkpoint_is_named(cfg: Config, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_checkpoint_is_named(cfg: Config, tmp_path: Path) -> None:
     (tmp_path / "no.pt").write_bytes(b"PK")
     with pytest.raises(WeightsError, match=r"train\.init: .*no\.pt: cannot be read as a checkpoint"):
         training.fit(with_train(cfg, init=str(tmp_path / "no.pt")))
@@ -142,10 +144,10 @@ class Killed(Exception):
     pass
 
 
-def test_a_run_starts_from_it_once_and_keeps_the_record(
+def test_a_run_loads_the_checkpoint_once_and_keeps_the_record(
     cfg: Config, trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No backbone weights are fetched beside it; a run that goes on needs the file no more; TSN begins with its backbone."""
+    """No backbone weights are loaded besides it; a resumed run does not need the file; TSN starts from its backbone."""
     backbone = dataclasses.replace(cfg.model.backbone, weights="IMAGENET1K_V1")
     cfg = dataclasses.replace(
         with_train(cfg, epochs=2, init=str(trained)), model=dataclasses.replace(cfg.model, backbone=backbone)
