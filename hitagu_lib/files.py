@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import hashlib
+import io
+import json
 import logging
 import os
 import platform
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -55,6 +58,26 @@ def write_atomic(file: Path, lines: Iterable[str]) -> None:
     with replacing(file) as aside, open(aside, "w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
         stream.writelines(lines)
         to_disk(stream)
+
+
+def csv_line(fields: Sequence[object]) -> str:
+    """Return one line of a CSV file, ended by a line feed; quote the fields that need it."""
+    line = io.StringIO()
+    # The csv module of Python 3.11 quotes a carriage return only where it is part of the line's end.
+    csv.writer(line, lineterminator="\r\n").writerow(fields)
+    return line.getvalue().removesuffix("\r\n") + "\n"
+
+
+def write_csv(file: Path, rows: Iterable[Sequence[object]], header: Sequence[str] | None = None) -> None:
+    """Write a CSV file atomically, as `write_atomic` does; without `header` the file has none."""
+    write_atomic(file, map(csv_line, [header, *rows] if header is not None else rows))
+
+
+def write_json(file: Path, value: object) -> None:
+    """Write `value` atomically as indented JSON in UTF-8."""
+    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    # A file name that is not UTF-8 holds lone surrogates: JSON can hold them as \udcXX, UTF-8 cannot.
+    write_atomic(file, [text.encode("utf-8", errors="backslashreplace").decode("utf-8")])
 
 
 @contextmanager

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import os
 from pathlib import Path
 
 import pytest
 
-from hitagu_lib.files import write_atomic
+from hitagu_lib.files import csv_line, write_atomic, write_csv, write_json
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
@@ -34,3 +36,32 @@ def test_a_rename_that_fails_leaves_the_old_file_and_no_other(tmp_path: Path, mo
         write_atomic(file, ["new"])
     assert file.read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+FIELDS = [
+    ["a, b", 'say "x"', " ", ""],
+    ["two\nlines", "a\rreturn", "\r\n", "'"],
+    ["", "", "", ""],
+    ["\udcff.mp4", "é", "#", ";"],
+]
+
+
+def test_every_field_comes_back_from_a_csv_file(tmp_path: Path) -> None:
+    file = tmp_path / "new" / "list.csv"
+    write_csv(file, FIELDS, header=["a", "b", "c", "d"])
+    with file.open(encoding="utf-8", errors="surrogateescape", newline="") as stream:
+        assert list(csv.reader(stream)) == [["a", "b", "c", "d"], *FIELDS]
+
+
+def test_csv_lines_end_in_a_line_feed_and_quote_only_what_needs_it(tmp_path: Path) -> None:
+    assert csv_line(["a b", 1, 0.1, None, "c\r\n"]) == 'a b,1,0.1,,"c\r\n"\n'
+    write_csv(tmp_path / "list.csv", (pair for pair in [("x,y", 1), ("z", 2)]))
+    assert (tmp_path / "list.csv").read_bytes() == b'"x,y",1\nz,2\n'
+
+
+def test_json_comes_back_is_read_by_people_and_holds_any_file_name(tmp_path: Path) -> None:
+    value = {"label": "Öffnen", "file": "\udcff.mp4", "scores": [0.5, None]}
+    write_json(tmp_path / "report.json", value)
+    text = (tmp_path / "report.json").read_text(encoding="utf-8")
+    assert json.loads(text) == value
+    assert text.startswith('{\n  "label": "Öffnen",\n') and text.endswith("}\n")
