@@ -363,7 +363,7 @@ def test_lists_training_clips_and_a_run(tmp_path: Path, capsys: pytest.CaptureFi
     assert main(["evaluate", *checkpoint, "--video", str(file)]) == 0
 
 
-def test_official_annotations_find_video_files(tmp_path: Path) -> None:
+def test_official_annotations_find_video_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     video = "abcdefghij1"
     make_video(tmp_path / "videos" / "arm wrestling" / f"{video}_000001_000011.mp4", *H264, frames=7)
     (tmp_path / "k.csv").write_text(
@@ -372,6 +372,13 @@ def test_official_annotations_find_video_files(tmp_path: Path) -> None:
     command = f"index kinetics700 --annotations {tmp_path}/k.csv --frames {tmp_path}/videos --out {tmp_path}/train.csv --source video"
     assert main(command.split()) == 1, "one of the two is missing"
     assert (tmp_path / "train.csv").read_text() == f"arm wrestling/{video}_000001_000011.mp4,0,7\n"
+    missing = (tmp_path / "train.missing.csv").read_text().splitlines()[1:]
+    assert missing == [f"3,{video}_20_30,missing: no video file {video}_20_30 or {video}_000020_000030"]
+    make_video(tmp_path / "videos" / "arm wrestling" / f"{video}_000001_000011.avi", frames=7)
+    assert main(command.split()) == 2, "none of the two can be told"
+    said = capsys.readouterr().err
+    assert "found the videos of none of the 2 clips, expected <clip>.mp4 or <class>/<clip>.mp4 in it" in said
+    assert "_000001_000011.avi and " in said and "_000001_000011.mp4, expected one video file" in said
     make_video(tmp_path / "ssv2" / "74225.webm", "-c:v", "libvpx", frames=5)
     (tmp_path / "s.json").write_text('[{"id": "74225", "template": "Closing [something]"}]')
     (tmp_path / "labels.json").write_text('{"Closing something": "0"}')
