@@ -1,1 +1,1 @@
-"""Online: a list of clips to batches."""
+"""Online: from a list of clips to batches."""

@@ -1,18 +1,18 @@
-"""Lists of clips, read and checked against the frame folders behind them. (index.py makes them.)
+"""Lists of clips, as training reads them. (prepare/index.py writes them; prepare/check.py compares them with the disk.)
 
-    train.csv, classes.txt -> read_list -> ClipList -> check_list -> [Problem, ...]
+    train.csv, classes.txt -> read_list -> ClipList
 
-A list is a CSV without a header, `relative/path/to/frames_dir,label_index,num_frames`; the label -1 marks a clip without
-one. Beside it lies a classes.txt, one label a line, line number = index from 0. A ClipList holds no Python object per
-row: workers forked from one process would copy every page whose reference counts they touch, which fills a machine's
-memory over an epoch.
+A list is a CSV file without a header, `relative/path/to/frames_dir,label_index,num_frames`; the label -1 marks a clip without
+a label. Beside it lies a classes.txt with one label per line; the line number, from 0, is the label's index. A ClipList holds
+no Python object per row: workers forked from one process would copy every memory page whose reference counts they touch, which
+fills a machine's memory over an epoch.
 """
 
 from __future__ import annotations
 
 import csv
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -27,7 +27,7 @@ _INT32_MAX = 2**31 - 1
 
 @dataclass(frozen=True, eq=False)
 class ClipList:
-    """N clips as a few arrays: labels (-1: none) and num_frames are int32 (N,)."""
+    """N clips in a few arrays: labels (-1: none) and num_frames are int32 (N,)."""
 
     file: Path
     root: Path
@@ -42,44 +42,44 @@ class ClipList:
         return len(self.labels)
 
     def path(self, i: int) -> str:
-        """The folder of clip i as the list has it, relative to root. Raises IndexError outside 0 .. N - 1."""
+        """Return the folder of clip i as the list has it, relative to root. Raises IndexError outside 0 .. N - 1."""
         self._must_have(i)
         return self._paths[self._ends[i] : self._ends[i + 1]].tobytes().decode("utf-8")
 
     def paths(self) -> list[str]:
-        """Every clip's folder as the list has it: Python objects, for a look at all of them, not to be kept where workers fork."""
+        """Return every clip's folder as the list has it. These are Python objects: do not keep them where workers fork."""
         text, ends = self._paths.tobytes(), self._ends.tolist()
         return [text[start:end].decode("utf-8") for start, end in pairwise(ends)]
 
     def frames_dir(self, i: int) -> Path:
-        """The folder of clip i. Raises IndexError outside 0 .. N - 1."""
+        """Return the folder of clip i. Raises IndexError outside 0 .. N - 1."""
         return self.root / self.path(i)
 
     def row(self, i: int) -> int:
-        """The line of `file` that clip i stands in, from 1. Raises IndexError outside 0 .. N - 1."""
+        """Return the line of `file`, from 1, that holds clip i. Raises IndexError outside 0 .. N - 1."""
         self._must_have(i)
         return int(self._lines[i])
 
     def _must_have(self, i: int) -> None:
-        if not 0 <= i < len(self):  # NumPy would take -1 for the last
+        if not 0 <= i < len(self):  # NumPy would read -1 as the last
             raise IndexError(f"{self.file}: asked for clip {i}, expected 0 to {len(self) - 1}")
 
 
 def read_list(file: Path, root: Path, classes: Path | None = None, *, allow_unlabelled: bool = False) -> ClipList:
-    """Open a list whose paths are relative to `root`. classes: None: the classes.txt beside the list.
+    """Open a list whose paths are relative to `root`. classes: None means the classes.txt beside the list.
 
-    allow_unlabelled: take clips without a label (-1), such as a test split's, which prediction alone can use.
+    allow_unlabelled: accept clips without a label (-1), such as a test split's, which only prediction can use.
 
-    Only the list is read; the frames are check_list's. Empty lines are passed over. Raises ListError naming file and
-    line of the first row that is not as it should be.
+    Only the list is read; `check_list` reads the frames. Empty lines are skipped. Raises ListError naming file and line of the
+    first malformed row.
     """
     file, root = Path(file), Path(root)
     classes = Path(classes) if classes is not None else file.with_name("classes.txt")
-    if not file.exists():  # before the classes are missed
+    if not file.exists():  # a missing list is said before missing classes
         raise ListError(f"{file}: no such list; `hitagu index --root FRAMES --out {file}` writes one")
     names = read_classes(classes)
     paths, ends, labels, counts, lines = bytearray(), array("q", [0]), array("i"), array("i"), array("i")
-    # Half a million rows have a few hundred different labels and counts: look up rather than parse and check again.
+    # Half a million rows have only a few hundred different labels and counts: look them up rather than parse each again.
     known_labels = {str(i): i for i in range(-1 if allow_unlabelled else 0, len(names))}
     known_counts: dict[str, int] = {}
     for line, fields in csv_rows(file, _ROW):
@@ -92,14 +92,9 @@ def read_list(file: Path, root: Path, classes: Path | None = None, *, allow_unla
         if fault := path_fault(path):
             raise ListError(f"{file}:{line}: found path {path!r}, {fault}; expected a folder below {root}")
         if label not in known_labels:
-            hint = "" if line > 1 or label.strip().lstrip("-").isdecimal() else "; a list has no header"
-            if label == "-1":
-                hint = (
-                    "; -1 marks a clip without a label, as of a test split: for prediction, not to train or validate on"
-                )
             raise ListError(
                 f"{file}:{line}: found label {label!r}, expected an index from 0 to {len(names) - 1}, "
-                f"one of the {len(names)} classes in {classes}{hint}"
+                f"one of the {len(names)} classes in {classes}{_label_hint(label, line, names)}"
             )
         if count not in known_counts:
             if not (count.isascii() and count.isdecimal() and 1 <= int(count) <= _INT32_MAX):
@@ -124,10 +119,20 @@ def read_list(file: Path, root: Path, classes: Path | None = None, *, allow_unla
     )
 
 
-def read_classes(file: Path) -> tuple[str, ...]:
-    """The labels of a classes.txt by index.
+def _label_hint(label: str, line: int, names: Sequence[str]) -> str:
+    """Say what may be meant by a label that is no index, as the end of a message."""
+    if label == "-1":
+        return "; -1 marks a clip without a label, as in a test split: for prediction, not to train or validate on"
+    index = {without_blanks(name): i for i, name in enumerate(names)}
+    if (meant := index.get(without_blanks(label))) is not None:
+        return f"; this is the name of a class, whose index is {meant}: the second field is the index, not the name"
+    return "" if line > 1 or label.strip().lstrip("-").isdecimal() else "; a list has no header"
 
-    Raises ListError for a missing, empty or unreadable file, an empty line, or a label that stands there twice.
+
+def read_classes(file: Path) -> tuple[str, ...]:
+    """Read the labels of a classes.txt, in the order of their indices.
+
+    Raises ListError for a missing, empty or unreadable file, an empty line, or a label that occurs twice, be it with other blanks.
     """
     file = Path(file)
     try:
@@ -144,16 +149,22 @@ def read_classes(file: Path) -> tuple[str, ...]:
             raise ListError(
                 f"{file}:{line}: found an empty line, expected a label: the line number is the label's index"
             )
-        if name in seen:
-            raise ListError(f"{file}:{line}: found {name!r} again, as in line {seen[name]}; expected each label once")
-        seen[name] = line
+        if before := seen.get(without_blanks(name)):
+            but = f", {names[before - 1]!r}, but for blanks" if names[before - 1] != name else ""
+            raise ListError(f"{file}:{line}: found {name!r} again, as in line {before}{but}; expected each label once")
+        seen[without_blanks(name)] = line
     if not names:
         raise ListError(f"{file}: found no label, expected one a line")
     return tuple(names)
 
 
+def without_blanks(label: str) -> str:
+    """Return a label without blanks at its ends, with one blank for each run of them inside; blanks are of any kind (U+00A0 too)."""
+    return " ".join(label.split())
+
+
 def path_fault(path: str) -> str | None:
-    """Why a listed path may not be joined to a root, on any system; None if it may."""
+    """Return why a listed path must not be joined to a root, on any system; None if it may be."""
     if not path:
         return "which is empty"
     if path[0] in "/\\" or path[1:2] == ":":
@@ -166,9 +177,9 @@ def path_fault(path: str) -> str | None:
 
 
 def csv_rows(file: Path, expected: str) -> Iterator[tuple[int, list[str]]]:
-    """(line, fields) of each row that is not empty. The line is the row's first: a quoted field may hold newlines.
+    """Yield (line, fields) of each row that is not empty. The line is the row's first: a quoted field may hold newlines.
 
-    expected: what a row should be, for the message. Raises ListError for what is no CSV, not UTF-8 or cannot be read.
+    expected: what a row should be, for the message. Raises ListError where the file is no CSV, not UTF-8, or unreadable.
     """
     line = 1
     try:
@@ -187,7 +198,7 @@ def csv_rows(file: Path, expected: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def _not_utf8(file: Path) -> str:
-    """Names the line of the first byte that is not UTF-8: the decoder works in blocks and knows no lines."""
+    """Name the line of the first byte that is not UTF-8. (The decoder reads in blocks and knows no lines.)"""
     with open(file, "rb") as stream:
         for line, raw in enumerate(stream, start=1):
             try:
@@ -199,7 +210,7 @@ def _not_utf8(file: Path) -> str:
 
 
 def _array(values: array[int] | bytearray, kind: type) -> np.ndarray:
-    """The same memory as a read-only array."""
+    """Return the same memory as a read-only array."""
     made: np.ndarray = np.frombuffer(values, kind)
     made.flags.writeable = False
     return made

@@ -1,4 +1,4 @@
-"""A list of clips as a torch Dataset and its loader.
+"""A list of clips as a torch Dataset.
 
 list row -> which frames (sampling) -> decode only those -> crop, mirror (uint8) -> Clip -> batch
 """
@@ -24,11 +24,11 @@ Clip = tuple[Tensor, Tensor, int, int]  # frames uint8 (T, 3, S, S), t (T,), lab
 
 
 class ClipDataset(Dataset[Clip | str]):
-    """Clips of a list. Keys are (epoch, row): every random choice is drawn from (seed, epoch, row), so that the number of
+    """The clips of a list. Keys are (epoch, row): every random choice is drawn from (seed, epoch, row), so that the number of
     workers or processes changes nothing.
 
-    A clip that cannot be read raises ClipError naming the list's line, or with `on_bad_clip: skip` becomes its message, which
-    the batch carries in "bad".
+    A clip that cannot be read raises ClipError naming the list's line. With `on_bad_clip: skip` its place is taken by the error's
+    message, which the batch carries in "bad".
     """
 
     def __init__(self, clips: ClipList, cfg: DataConfig, *, train: bool, seed: int = 0) -> None:
@@ -47,7 +47,7 @@ class ClipDataset(Dataset[Clip | str]):
             message = f"{self.clips.file}:{self.clips.row(row)}: {error}"
             if self.cfg.on_bad_clip == "skip":
                 return message
-            raise ClipError(f"{message} (or leave such clips out, counted, with data.on_bad_clip=skip)") from error
+            raise ClipError(f"{message} (or skip and count such clips with data.on_bad_clip=skip)") from error
 
     def _clip(self, row: int, rng: np.random.Generator | None) -> Clip:
         cfg, label = self.cfg, int(self.clips.labels[row])
@@ -60,7 +60,7 @@ class ClipDataset(Dataset[Clip | str]):
 def read_clip(
     path: Path, num_frames: int, cfg: DataConfig, rng: np.random.Generator | None = None
 ) -> tuple[Tensor, Tensor]:
-    """One clip of a frame folder, or video (`data.source`), sampled and cropped at random, or with no `rng` as in validation.
+    """Read one clip of a frame folder or video (`data.source`), sampled and cropped at random, or without `rng` as in validation.
 
     Returns uint8 (T, 3, S, S), t (T,).
     """
@@ -75,9 +75,9 @@ def read_clip(
 
 
 def swap_table(classes: Sequence[str], pairs: Sequence[tuple[str, str]], key: str) -> np.ndarray:
-    """Label index -> its partner's in `pairs`, or itself: int64 (num_classes,).
+    """Map each label's index to its partner's in `pairs`, or to itself: int64 (num_classes,).
 
-    Raises ConfigError naming `key` where a label is not among the classes or stands in two pairs.
+    Raises ConfigError naming `key` where a label is not among the classes or occurs in two pairs.
     """
     index = {label: i for i, label in enumerate(classes)}
     table = np.arange(len(classes))

@@ -1,4 +1,4 @@
-"""Clips to batches: which rows, in which order, in which process."""
+"""From clips to batches: which rows, in which order, in which process."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ class Batch(TypedDict):
     t: Tensor  # float32 (B, T), in reference strides
     label: Tensor  # int64 (B,)
     row: Tensor  # int64 (B,), index in the list
-    bad: list[str]  # clips of this batch that could not be read and were left out: what and why
+    bad: list[str]  # of each clip that could not be read and was left out: which one and why
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
     """(epoch, row) keys of one process: its share of a permutation drawn from (seed, epoch), or of the list's own order.
 
-    Shuffled, step k takes rows [k G, (k + 1) G) of the permutation, G = batch_size x processes x accumulate: cut into batches, which
-    are dealt to the processes in turn until each has `accumulate` of them. The same global batch G has the same clips however it is
-    split. A last, smaller global batch is dropped, unless it is the only one: then a process may have fewer clips, or none.
-    Unshuffled, every row is given exactly once: process p has rows p, p + processes, ...
+    Shuffled, step k takes rows [k G, (k + 1) G) of the permutation, where G = batch_size x processes x accumulate is the global batch
+    size. They are cut into batches, which are dealt to the processes in turn until each has `accumulate` of them; so a global batch
+    has the same clips however it is split. A last, smaller global batch is dropped unless it is the only one: then a process may have
+    fewer clips, or none. Unshuffled, every row is given exactly once: process p has rows p, p + processes, ...
     """
 
     def __init__(
@@ -49,11 +49,11 @@ class EpochSampler(Sampler[tuple[int, int]]):
 
     @property
     def steps(self) -> int:
-        """Steps an epoch, the same in every process."""
+        """Steps per epoch, the same in every process."""
         return max(1, self.num_clips // (self.batch_size * self.processes * self.accumulate))
 
     def set_epoch(self, epoch: int, start: int = 0) -> None:
-        """The epoch that is given next, from its step `start` on: a step's clips hang on (seed, epoch, step) alone."""
+        """Choose the epoch that is given next, from its step `start` on. A step's clips depend only on (seed, epoch, step)."""
         self.epoch, self.start = epoch, start
 
     def _rows(self) -> np.ndarray:
@@ -67,7 +67,7 @@ class EpochSampler(Sampler[tuple[int, int]]):
         return rows[: math.prod(shape)].reshape(shape)[:, :, self.process].ravel()
 
     def __len__(self) -> int:
-        """Clips of a whole epoch."""
+        """Return the number of clips in a whole epoch."""
         return len(self._rows())
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
@@ -76,7 +76,7 @@ class EpochSampler(Sampler[tuple[int, int]]):
 
 
 def collate(clips: Sequence[Clip | str]) -> Batch:
-    """Clips stacked; those that could not be read are left out and named. Where none could, `row` and all other tensors are empty."""
+    """Stack clips; leave out and name those that could not be read. If none could be read, all tensors are empty."""
     bad = [clip for clip in clips if isinstance(clip, str)]
     good = [clip for clip in clips if not isinstance(clip, str)]
     if not good:
@@ -91,18 +91,18 @@ def collate(clips: Sequence[Clip | str]) -> Batch:
 def make_loader(
     dataset: ClipDataset, batch_size: int, *, shuffle: bool, process: int = 0, processes: int = 1, accumulate: int = 1
 ) -> DataLoader[Batch]:
-    """The loader of one process of `processes`, batches of `batch_size` clips; shuffled for training, in order to evaluate."""
+    """Return the loader of one process of `processes`, in batches of `batch_size` clips: shuffled to train, in order to evaluate."""
     share = {"process": process, "processes": processes, "accumulate": accumulate}
     return DataLoader(
-        dataset,  # type: ignore[arg-type]  # a batch, not a clip, comes out of collate
+        dataset,  # type: ignore[arg-type]  # collate returns a batch, not a clip
         batch_size,
         sampler=EpochSampler(len(dataset), batch_size, shuffle=shuffle, seed=dataset.seed, **share),
         num_workers=dataset.cfg.workers,
         collate_fn=collate,
         persistent_workers=dataset.cfg.workers > 0,
         worker_init_fn=leave_signals_to_trainer,
-        # A loader draws a seed for its workers, which use none: not from the numbers that dropout draws from, for how often it
-        # does so hangs on `workers` and on where a run was stopped.
+        # A loader draws a seed for its workers, which do not use it. Dropout's random numbers must not serve for that: how often a
+        # loader draws depends on `workers` and on where a run was stopped.
         generator=torch.Generator(),
         pin_memory=torch.cuda.is_available(),
     )
@@ -113,13 +113,16 @@ SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1", "S
 first two."""
 
 
-_WORKERS_GRACE = 10  # seconds that a loader's worker outlives a SIGTERM
+_WORKERS_GRACE = 10  # seconds that a loader's worker lives on after a SIGTERM
 
 
 def leave_signals_to_trainer(worker: int) -> None:
-    """A loader's worker_init_fn. Ctrl-C and schedulers signal every process of a training: the one that trains answers, and needs its
-    workers to finish its step. It ends them itself; should it ask by SIGTERM, they go a little later."""
+    """Ignore in a loader's worker the signals that end a training (a worker_init_fn).
+
+    Ctrl-C and schedulers signal every process of a training. Only the one that trains answers: it needs its workers to finish the step,
+    and ends them itself. A worker that it ends by SIGTERM exits a little later.
+    """
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
-    if hasattr(signal, "alarm"):  # not on Windows, whose SIGTERM no process can answer
+    if hasattr(signal, "alarm"):  # not on Windows, where no process can handle SIGTERM
         signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_WORKERS_GRACE))

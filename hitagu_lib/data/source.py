@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from hitagu_lib.config import DataConfig
 from hitagu_lib.data.clip_list import ClipList, read_list
 from hitagu_lib.data.frames import read_frames
 from hitagu_lib.data.video import need_av
-from hitagu_lib.errors import ConfigError
+from hitagu_lib.errors import ConfigError, ListError
 
 
 def read_source(
@@ -23,12 +24,12 @@ def read_source(
     short_side: int,
     change: Callable[[Tensor], Tensor] = lambda frame: frame,
 ) -> Tensor:
-    """The frames `indices` of a clip of `num_frames`, from what `data.source` says: uint8 (T, 3, H, W).
+    """Read the frames `indices` of a clip of `num_frames` from what `data.source` names: uint8 (T, 3, H, W).
 
-    frames: a frame folder. video: a video file, its short side scaled down to `short_side` as `hitagu extract` does; but a folder,
-    such as predict extracts to, is read as one. Raises ClipError as read_frames and read_video do.
+    frames: a frame folder. video: a video file, its short side scaled down to `short_side` as `hitagu extract` does; a folder,
+    such as predict extracts to, is read as frames. Raises ClipError as read_frames and read_video do.
     """
-    if source == "frames" or path.is_dir():
+    if source == "frames" or os.path.isdir(path):  # Path.is_dir raises where a name is too long
         return read_frames(path, indices, change)
     from hitagu_lib.data.video import read_video  # PyAV is an optional extra
 
@@ -36,9 +37,9 @@ def read_source(
 
 
 def check_paths(cfg: DataConfig) -> None:
-    """Raises ConfigError where a path that the lists need does not exist, naming the nearest one that does, or PyAV to read videos.
+    """Raise ConfigError where a path that the lists need does not exist, naming the nearest one that does, or where PyAV is missing.
 
-    Nothing is asked of a data set that `data.prepare` will make.
+    A data set that `data.prepare` will make need not exist yet.
     """
     if cfg.source == "video":
         need_av()
@@ -56,9 +57,15 @@ def check_paths(cfg: DataConfig) -> None:
 
 
 def open_lists(cfg: DataConfig) -> tuple[ClipList, ClipList]:
-    """The training and the validation list, over the training list's classes.
+    """Open the training and the validation list, over the training list's classes.
 
-    Raises ListError where a list is not as it should be.
+    Raises ListError where a list is malformed, or where there is only one class: nothing could be learnt.
     """
     root, classes = Path(cfg.root), cfg.classes_file
-    return read_list(Path(cfg.train_list), root, classes), read_list(Path(cfg.val_list), root, classes)
+    train, val = read_list(Path(cfg.train_list), root, classes), read_list(Path(cfg.val_list), root, classes)
+    if len(train.classes) < 2:
+        file = classes or train.file.with_name("classes.txt")
+        raise ListError(
+            f"{file}: found one class, {train.classes[0]!r}; expected at least two to tell apart: add clips of another class"
+        )
+    return train, val

@@ -3,30 +3,32 @@
     video -> demux: when each frame is shown, which ones are key frames -> seek to the key frame before -> decode on -> frames `indices`
 
 Frame k is the k-th that decoding the whole file gives, as `hitagu extract` numbers them (every frame once, no --fps): a list made
-from extracted frames also fits the videos. Pictures are those of extract, too: upright, stored pixels, the short side scaled down to
-`short_side` with the same filter, colours by BT.601, as JPEG has them whatever the video says. Only the loss of JPEG is missing: on
-average less than two grey levels.
+from extracted frames also fits the videos. The pictures are those of extract, too: upright, stored pixels, the short side scaled down
+to `short_side` with the same filter, colours by BT.601, as JPEG has them whatever the video says; a frame whose size differs from the
+first one's is scaled to that. Only the loss of JPEG is missing: on average less than two grey levels.
 
-Seeks, and leaving out frames that no other depends on, are only for files that prove them right: MP4, MOV, Matroska or WebM, which tell
-when a frame is shown; as many packets to be shown as the list promises frames, no two at the same time; frames that come at those times.
-In any other file, such as AVI, frames are counted from the first.
+Seeking, and skipping frames that no other frame depends on, is only for files that prove it right: MP4, MOV, Matroska or WebM, which
+tell when a frame is shown; as many packets to be shown as the list promises frames, no two at the same time; frames that come at those
+times. In any other file, such as AVI, frames are counted from the first.
 
-PyAV, not TorchCodec: its wheels bring their own FFmpeg, so that every machine decodes the same; TorchCodec needs one that is installed.
+PyAV, not TorchCodec: PyAV's wheels bring their own FFmpeg, so that every machine decodes the same; TorchCodec needs an installed one.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from hitagu_lib.data.frames import stacked
+from hitagu_lib.data.frames import cannot_read, stacked
 from hitagu_lib.errors import ClipError, ConfigError
 from hitagu_lib.media.ffmpeg import VIDEO_SUFFIXES, missing_bytes
 
@@ -35,35 +37,56 @@ _TELL_TIMES = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
 
 
 def find_video(path: Path) -> Path:
-    """The file that a list's path means: itself, or with the first of `VIDEO_SUFFIXES` that is there, for lists of extracted frames.
+    """Return the file that a list's path names: the path itself, or, for lists of extracted frames, the path with a video's ending.
 
-    Raises ClipError where there is none.
+    Raises ClipError where there is no such video or more than one, and where the system does not let it be looked for.
     """
-    if path.is_file():
-        return path
-    for suffix in VIDEO_SUFFIXES:
-        if (file := path.with_name(path.name + suffix)).is_file():
-            return file
-    found = "found a folder" if path.is_dir() else "no such file"
-    raise ClipError(
-        f"{path}: {found}; expected a video of this name, with or without its ending ({VIDEO_SUFFIXES[0]} ...)"
-    )
+    try:
+        if path.is_file():
+            return path
+        endings = [ending for suffix in VIDEO_SUFFIXES for ending in (suffix, suffix.upper())]
+        found = [file for ending in endings if (file := path.with_name(path.name + ending)).is_file()]
+        # A file system may take a.mp4 and a.MP4 for one name.
+        found = [file for i, file in enumerate(found) if not any(file.samefile(other) for other in found[:i])]
+    except OSError as error:
+        raise cannot_read(path, error) from error
+    if len(found) > 1:
+        names = " and ".join(file.name for file in found)
+        raise ClipError(
+            f"{path}: found {names}; expected one video of this name: list it with its ending, or rename one"
+        )
+    if not found:
+        instead = "found a folder" if path.is_dir() else "no such file"
+        raise ClipError(
+            f"{path}: {instead}; expected a video of this name, with or without its ending ({VIDEO_SUFFIXES[0]} ...)"
+        )
+    return found[0]
 
 
 def count_video(path: Path) -> tuple[int, str | None]:
-    """The number of frames of a video, each decoded, and what is wrong with it: expected is what `hitagu extract` would take."""
-    count = 0
+    """Decode every frame of a video as `read_video` does; return their number, and what is wrong with the video or None."""
+    count, looks = 0, set()
     try:
         file = find_video(path)
-        if missing := missing_bytes(file):
-            return 0, f"the file is cut short: its header promises {missing} bytes more"
+        if cut := _cut_short(file):
+            raise ClipError(f"{file}: {cut}")
         with _opened(file) as (container, stream):
+            picture = _Picture(file, stream, None)
             for frame in container.decode(stream):
                 _must_be_whole(file, count, frame)
+                look = frame.width, frame.height, frame.format.name, _matrix(frame)
+                if look not in looks:  # whether a frame can be converted depends on nothing else
+                    looks.add(look)
+                    picture(count, frame)
                 count += 1
         return count, None if count else "found no frames"
     except ClipError as error:
         return count, str(error).removeprefix(f"{path}: ")
+
+
+def too_few(count: int, promised: int) -> str:
+    """Say that a video has fewer frames than its row of the list promises."""
+    return f"found {count} frames, expected {promised} as the list says; list the videos anew"
 
 
 def read_video(
@@ -73,7 +96,7 @@ def read_video(
     short_side: int | None,
     change: Callable[[Tensor], Tensor] = lambda frame: frame,
 ) -> Tensor:
-    """The frames `indices` (from 0) of a video of `num_frames`: uint8 (T, 3, H, W). A frame asked for twice is decoded once.
+    """Read the frames `indices` (from 0) of a video of `num_frames`: uint8 (T, 3, H, W). A frame asked for twice is decoded once.
 
     short_side: pixels that the shorter side is scaled down to, never up; None: as it is. `change` is applied to each frame (3, H, W).
     Raises ClipError naming the file, and the frame where decoding ended too early.
@@ -81,28 +104,30 @@ def read_video(
     file = find_video(path)
     wanted = sorted(set(map(int, indices)))
     found: dict[int, Tensor] = {}
-    picture = _Picture(file, short_side)
     with _opened(file) as (container, stream):
-        times, keys = _shown(container, stream)
-        if len(times) == num_frames and (np.diff(times) > 0).all():
-            found = {k: change(picture(k, frame)) for k, frame in _by_times(container, stream, times, keys, wanted)}
+        picture = _Picture(file, stream, short_side)
+        with suppress(ClipError, need_av().error.FFmpegError):  # what no seek finds may be there all the same
+            times, keys = _shown(container, stream)
+            if len(times) == num_frames and (np.diff(times) > 0).all():
+                for k, frame in _by_times(container, stream, times, keys, wanted):
+                    found[k] = change(picture(k, frame))
     if missing := set(wanted) - set(found):  # counted from the first frame on, which is always right
+        count = 0
         with _opened(file) as (container, stream):
             for k, frame in enumerate(container.decode(stream)):
+                count = k + 1
                 if k in missing:
                     found[k] = change(picture(k, frame))
                 if k == wanted[-1]:
                     break
-    if len(found) < len(wanted):
-        raise ClipError(
-            f"{file}: found {k + 1} frames, expected frame {wanted[-1] + 1}: the list promises {num_frames}; list the videos anew"
-        )
+        if len(found) < len(wanted):
+            raise ClipError(f"{file}: {_cut_short(file) or too_few(count, num_frames)}")
     return stacked([found[int(i)] for i in indices])
 
 
 @lru_cache(1)
 def need_av() -> Any:
-    """The module av. Raises ConfigError where it is not installed."""
+    """Return the module av. Raises ConfigError where it is not installed."""
     try:
         import av
     except ImportError as error:
@@ -115,27 +140,40 @@ def need_av() -> Any:
 
 @contextmanager
 def _opened(file: Path) -> Iterator[tuple[Any, Any]]:
-    """The file and its first video stream that is no cover picture, one thread to decode. FFmpeg's errors become ClipErrors."""
+    """Yield the file and its first video stream that is no cover picture, with one thread to decode. FFmpeg's errors become ClipErrors."""
     av = need_av()
     try:
-        # A playlist named .mp4 fetches nothing.
-        with av.open(str(file), options={"protocol_whitelist": "file"}) as container:
+        # A playlist named .mp4 fetches nothing; a title in another encoding than UTF-8 is no reason to fail.
+        with av.open(str(file), options={"protocol_whitelist": "file"}, metadata_errors="replace") as container:
             covers = av.stream.Disposition.attached_pic
             streams = [stream for stream in container.streams.video if not stream.disposition & covers]
             if not streams:
                 raise ClipError(f"{file}: found no video stream")
+            if streams[0].codec_context is None:
+                raise ClipError(f"{file}: cannot be decoded: FFmpeg knows no decoder for its video stream")
             streams[0].codec_context.thread_count = 1
             streams[0].thread_type = "NONE"
             yield container, streams[0]
+    except OSError as error:  # FFmpeg's own kinds of OSError too
+        raise cannot_read(file, error) from error
     except av.error.FFmpegError as error:
-        size = f" (the file has {file.stat().st_size} bytes)" if file.exists() else ""
-        raise ClipError(f"{file}: cannot be decoded: {error.strerror}{size}") from error
+        words = f"cannot be decoded: {error.strerror} (the file has {file.stat().st_size} bytes)"
+        raise ClipError(f"{file}: {_cut_short(file) or words}") from error
+
+
+def _cut_short(file: Path) -> str | None:
+    """Say how many bytes a file's own header promises beyond its end; None where there is nothing to say."""
+    try:
+        missing = missing_bytes(file)
+    except OSError as error:
+        raise cannot_read(file, error) from error
+    return f"the file is cut short: its header promises {missing} bytes more" if missing else None
 
 
 def _shown(container: Any, stream: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Times of the packets whose frames are to be shown, in the order of showing, and which of them are key frames.
+    """Return the times of the packets whose frames are to be shown, in the order of showing, and which of them are key frames.
 
-    No times at all where a packet has none, or where the format tells those of decoding, which frames then bear out of order.
+    Returns no times at all where a packet has none, or where the format gives the times of decoding, which frames bear out of order.
     """
     if container.format.name not in _TELL_TIMES:
         return np.zeros(0, np.int64), np.zeros(0, bool)
@@ -149,11 +187,10 @@ def _shown(container: Any, stream: Any) -> tuple[np.ndarray, np.ndarray]:
 def _by_times(
     container: Any, stream: Any, times: np.ndarray, keys: np.ndarray, wanted: Sequence[int]
 ) -> Iterator[tuple[int, Any]]:
-    """(k, frame) for each wanted k, by seeks and each frame's time; ends early where a frame does not come at its time."""
+    """Yield (k, frame) for each wanted k, by seeks and each frame's time; end early where a frame does not come at its time."""
     key_frames = np.flatnonzero(keys)
-    if (
-        not len(key_frames) or key_frames[0] != 0
-    ):  # frames before the first key frame: what decoders make of them differs
+    # Decoders differ in what they make of frames before the first key frame.
+    if not len(key_frames) or key_frames[0] != 0:
         return
     needed = set(times[list(wanted)].tolist())
     begun = -1  # the key frame that decoding began at
@@ -174,17 +211,19 @@ def _by_times(
 
 
 def _decoded(container: Any, stream: Any, needed: set[int]) -> Iterator[Any]:
-    """Frames in the order of showing; those that are not needed, for other frames neither, are left out where the decoder can."""
+    """Yield frames in the order of showing; the decoder skips, where it can, frames that neither are needed nor serve another frame."""
     for packet in container.demux(stream):
         stream.codec_context.skip_frame = "DEFAULT" if packet.pts is None or packet.pts in needed else "NONREF"
         yield from packet.decode()
 
 
 class _Picture:
-    """Frames of one video as uint8 (3, H, W), upright, channels last in memory."""
+    """Converts frames of one video to uint8 (3, H, W), upright, all of one size, channels last in memory."""
 
-    def __init__(self, file: Path, short_side: int | None) -> None:
+    def __init__(self, file: Path, stream: Any, short_side: int | None) -> None:
         self.file, self.short_side = file, short_side
+        self.stated = stream.codec_context.width, stream.codec_context.height  # changes as frames are decoded
+        self.size: tuple[int, int] | None = None  # of the first frame, upright, before it is scaled down
         scaler = need_av().video.reformatter
         self.reformat = scaler.VideoReformatter().reformat  # one for all frames: setting it up costs more than a frame
         self.colours = scaler.Colorspace.ITU601
@@ -194,13 +233,20 @@ class _Picture:
 
     def __call__(self, k: int, frame: Any) -> Tensor:
         _must_be_whole(self.file, k, frame)
-        width, height = frame.width, frame.height
+        turn = _turn(_matrix(frame))
+        if self.size is None:
+            # Few videos change their size: only a frame of another size than the header's asks for the first frame.
+            is_firsts = k == 0 or (frame.width, frame.height) == self.stated
+            self.size = _upright_size(frame, turn) if is_firsts else _size_of_first(self.file)
+        width, height = self.size[::-1] if turn.quarter else self.size
         short, limit = min(width, height), self.short_side
         if limit is not None and short > limit:
             width, height = ((2 * side * limit + short) // (2 * short) for side in (width, height))
+        if turn.degrees:
+            frame = _rotated(frame, turn.degrees)
         scaled = self.reformat(frame, width, height, "rgb24", self.colours, self.colours, self.filter, threads=1)
-        pixels = np.ascontiguousarray(_upright(scaled.to_ndarray(), _matrix(frame), self.file))
-        return torch.from_numpy(pixels).permute(2, 0, 1)
+        pixels = scaled.to_ndarray().swapaxes(0, 1) if turn.quarter else scaled.to_ndarray()
+        return torch.from_numpy(np.ascontiguousarray(pixels[:: turn.down, :: turn.right])).permute(2, 0, 1)
 
 
 def _must_be_whole(file: Path, k: int, frame: Any) -> None:
@@ -208,8 +254,28 @@ def _must_be_whole(file: Path, k: int, frame: Any) -> None:
         raise ClipError(f"{file}: frame {k + 1} is damaged")
 
 
+def _size_of_first(file: Path) -> tuple[int, int]:
+    """Return the upright size (width, height) of a video's first frame."""
+    with _opened(file) as (container, stream):
+        frame = next(container.decode(stream))
+        return _upright_size(frame, _turn(_matrix(frame)))
+
+
+def _upright_size(frame: Any, turn: _Turn) -> tuple[int, int]:
+    return (frame.height, frame.width) if turn.quarter else (frame.width, frame.height)
+
+
+class _Turn(NamedTuple):
+    """What makes a stored picture upright: rows and columns swapped or not, then either reversed (-1) or not (1); or a rotation."""
+
+    quarter: bool = False
+    down: int = 1
+    right: int = 1
+    degrees: int = 0  # clockwise, where it is none of 0, 90, 180, 270
+
+
 def _matrix(frame: Any) -> tuple[int, int, int, int] | None:
-    """a, b, c, d of the display matrix, by which a pixel (x, y) is shown at (a x + c y, b x + d y); None: as stored."""
+    """Return a, b, c, d of the display matrix, which shows a pixel (x, y) at (a x + c y, b x + d y); None: shown as stored."""
     side_data = frame.side_data.get("DISPLAYMATRIX")
     if side_data is None:
         return None
@@ -217,13 +283,31 @@ def _matrix(frame: Any) -> tuple[int, int, int, int] | None:
     return a, b, c, d
 
 
-def _upright(pixels: np.ndarray, matrix: tuple[int, int, int, int] | None, file: Path) -> np.ndarray:
-    """(H, W, 3) turned and mirrored as its display matrix says, by quarter turns."""
+def _turn(matrix: tuple[int, int, int, int] | None) -> _Turn:
+    """Read a display matrix as the command ffmpeg does, which extraction calls: by its angle in whole degrees.
+
+    A matrix that leaves no picture (zeros) is passed over, as is an angle of one degree.
+    """
     if matrix is None:
-        return pixels
+        return _Turn()
     a, b, c, d = matrix
-    if b == c == 0 and a and d:
-        return pixels[:: 1 if d > 0 else -1, :: 1 if a > 0 else -1]
-    if a == d == 0 and b and c:
-        return pixels.swapaxes(0, 1)[:: 1 if b > 0 else -1, :: 1 if c > 0 else -1]
-    raise ClipError(f"{file}: found a rotation that is no quarter turn; extract its frames (data.source: frames)")
+    across, along = math.hypot(a, c), math.hypot(b, d)
+    if not across or not along:
+        return _Turn()
+    degrees = round(math.degrees(math.atan2(b / along, a / across))) % 360
+    if degrees in (90, 270):
+        return _Turn(True, down=1 if b > 0 else -1, right=1 if c > 0 else -1)
+    if degrees in (0, 180):
+        return _Turn(False, down=1 if d > 0 else -1, right=1 if a > 0 else -1)
+    return _Turn(degrees=degrees if degrees > 1 else 0)
+
+
+def _rotated(frame: Any, degrees: int) -> Any:
+    """Rotate a frame clockwise inside its own size, the corners black, by FFmpeg's filter, as extraction does."""
+    graph = need_av().filter.Graph()
+    buffer = graph.add_buffer(
+        width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base or Fraction(1, 25)
+    )
+    graph.link_nodes(buffer, graph.add("rotate", f"{degrees}*PI/180"), graph.add("buffersink")).configure()
+    graph.push(frame)
+    return graph.vpull()

@@ -25,8 +25,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from PIL import Image
+
 from hitagu_lib.errors import ExtractError
-from hitagu_lib.media.frame_folder import count_frames
+from hitagu_lib.media.frame_folder import FRAME_NAME, count_frames
 
 _BOXES = b"ftyp moov mdat moof mfra free skip wide pnot udta uuid meta sidx styp emsg prft pdin".split()
 _CUT_SHORT = ("partial file", "File ended prematurely")
@@ -84,19 +86,14 @@ def run_ffmpeg(video: Path, folder: Path, settings: Settings, run: str) -> int:
     ):  # ffmpeg says less, and would draw some text files as pictures of their letters
         raise ExtractError(f"{video}: text, not a video: it begins with {begins!r}")
     ffmpeg = ffmpeg_path()
-    filters = [] if settings.fps is None else [f"fps={settings.fps!r}"]
-    if short := settings.short_side:
-        # The shorter side, upright (rotation comes first); the other one follows at the same scale.
-        filters += [f"scale=w='if(gt(iw,ih),-1,min(iw,{short}))':h='if(gt(iw,ih),min(ih,{short}),-1)'"]
-    # Numbered times: with its own, a video whose times collide at the encoder's resolution loses frames or fails
-    # (Something-Something's WebM does).
-    filters += ["settb=1/25", "setpts=N"]
-    command = [ffmpeg, "-nostdin", "-hide_banner", "-v", "error", "-xerror", "-threads", "1", "-filter_threads", "1"]
-    command += ["-protocol_whitelist", "file", "-i", str(video)]  # a playlist named .mp4 fetches nothing
-    command += ["-map", "0:V:0", "-vf", ",".join(filters), *_each_frame_once(ffmpeg), "-enc_time_base", "1:25"]
-    command += ["-pix_fmt", "yuvj420p", "-q:v", str(settings.quality), "-threads", "1", "-f", "image2"]
-    command += [str(folder).replace("%", "%%") + os.sep + "%06d.jpg"]
-    code, said = _wait_for(command, run)
+    code, said = _wait_for(_command(ffmpeg, video, folder, settings), run)
+    if code != 0 and (first := folder / FRAME_NAME.format(1)).exists():
+        # Perhaps the picture's size changed. If so, all frames take the first one's size; if not, this fails again.
+        with Image.open(first) as picture:
+            size = picture.size
+        for frame in folder.glob("*.jpg"):
+            frame.unlink()
+        code, said = _wait_for(_command(ffmpeg, video, folder, settings, size), run)
     reason = _reason(said) or ("" if code == 0 else f"ffmpeg ended with code {code} and no word")
     if any(words in said for words in _DISK_FULL):
         raise RunError(f"{folder.parent}: {reason}; make room, then run again: it goes on where it stopped")
@@ -114,6 +111,29 @@ def run_ffmpeg(video: Path, folder: Path, settings: Settings, run: str) -> int:
             f"{video}: ffmpeg made no frames: {reason or 'and said nothing'}" if not count else f"{video}: {fault}"
         )
     return count
+
+
+def _command(
+    ffmpeg: str, video: Path, folder: Path, settings: Settings, size: tuple[int, int] | None = None
+) -> list[str]:
+    """Return the command that writes the video's frames. size: of every frame, where the video's own changes in mid-stream."""
+    filters = [] if settings.fps is None else [f"fps={settings.fps!r}"]
+    if size:
+        # ffmpeg starts its filters anew where the picture's size changes: these keep the first size and the video's own times.
+        filters += [f"scale={size[0]}:{size[1]}", "settb=1/1000000"]
+    else:
+        if short := settings.short_side:
+            # The shorter side, upright (rotation comes first); the other one follows at the same scale.
+            filters += [f"scale=w='if(gt(iw,ih),-1,min(iw,{short}))':h='if(gt(iw,ih),min(ih,{short}),-1)'"]
+        # Numbered times: with its own, a video whose times collide at the encoder's resolution loses frames or fails
+        # (Something-Something's WebM does).
+        filters += ["settb=1/25", "setpts=N"]
+    command = [ffmpeg, "-nostdin", "-hide_banner", "-v", "error", "-xerror", "-threads", "1", "-filter_threads", "1"]
+    command += ["-protocol_whitelist", "file", "-i", str(video)]  # a playlist named .mp4 fetches nothing
+    command += ["-map", "0:V:0", "-vf", ",".join(filters), *_each_frame_once(ffmpeg)]
+    command += ["-enc_time_base", "1:1000000" if size else "1:25"]
+    command += ["-pix_fmt", "yuvj420p", "-q:v", str(settings.quality), "-threads", "1", "-f", "image2"]
+    return [*command, str(folder).replace("%", "%%") + os.sep + "%06d.jpg"]
 
 
 _lock = threading.Lock()

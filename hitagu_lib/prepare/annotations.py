@@ -1,30 +1,37 @@
-"""Lists of clips, made from the official annotation files of Kinetics-700 and Something-Something V2.
+"""Lists of clips from the official annotation files of Kinetics-700 and Something-Something V2.
 
     train.csv  or  train.json, labels.json -> [Annotation, ...] --+
                                                                   +-> find_folder -> count_frames -> train.csv, classes.txt,
     frames/ -> scan_frames -> {name: [path, ...]} ----------------+                                  train.missing.csv
 
-The formats of the first two are in lists.py. What the annotations name and the frames do not have stands in the manifest,
-train.missing.csv (line,key,reason), and not in the list: nothing is guessed. The tree of frames is listed once; which of
-the layouts in use it has, is then looked up in memory.
+data/clip_list.py describes the first two formats. Clips that the annotations name but the frames lack go to the manifest,
+train.missing.csv (line,key,reason), and not to the list: nothing is guessed. The tree of frames is listed only once; the clips
+are then looked up in memory, under every layout in use.
+
+Labels are compared without blanks at their ends and with single blanks inside, which a warning reports: with them, "abseiling " and
+"abseiling" would be two classes. Labels that differ only in case are refused.
 """
 
 from __future__ import annotations
 
 import difflib
 import json
+import logging
 import os
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hitagu_lib.data.clip_list import csv_rows, path_fault, read_classes
+from hitagu_lib.data.clip_list import csv_rows, path_fault, read_classes, without_blanks
 from hitagu_lib.errors import ListError
-from hitagu_lib.files import quoted, write_atomic
+from hitagu_lib.files import write_csv
 from hitagu_lib.prepare.index import count_folders, folded, prefix_below, scan_frames, unwritable, write_classes
+
+_log = logging.getLogger(__name__)
 
 _COLUMNS = ("youtube_id", "time_start", "time_end")
 _ROW = "label,youtube_id,time_start,time_end,split"
@@ -32,12 +39,12 @@ _UNLABELLED = "to list a test split for prediction, allow clips without a label 
 
 
 class Annotation(NamedTuple):
-    """One clip as an official file has it."""
+    """One clip, as an official file describes it."""
 
     line: int  # of that file, from 1
     video: str  # the id
     label: str | None  # None in a test split
-    span: tuple[int, int] | None = None  # Kinetics: seconds; one video may have several clips
+    span: tuple[int, int] | None = None  # Kinetics: from, to, in seconds; one video may have several clips
 
     @property
     def key(self) -> str:
@@ -45,7 +52,7 @@ class Annotation(NamedTuple):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What the clip's folder may be called: names that mean this clip and no other."""
+        """The names that the clip's folder may have: those that mean this clip and no other."""
         if self.span is None:
             return (self.video,)
         start, end = self.span
@@ -63,7 +70,7 @@ class Unlisted(NamedTuple):
 
 @dataclass(frozen=True)
 class AnnotationReport:
-    """What became of an annotation file: the number of clips listed, and those that are not, by line, with the manifest."""
+    """What became of an annotation file: the number of clips listed, the clips not listed, by line, and the manifest's path."""
 
     listed: int
     unlisted: list[Unlisted]
@@ -81,24 +88,22 @@ def index_kinetics700(
     source: str = "frames",
     progress: bool = False,
 ) -> AnnotationReport:
-    """Write the list of an official Kinetics CSV to `out`, classes.txt and, where clips are missing, the manifest beside it.
+    """Write the list of an official Kinetics CSV to `out`, and beside it classes.txt and, where clips are missing, the manifest.
 
     frames: <clip>/000001.jpg ... or <class>/<clip>/000001.jpg ..., class folders with spaces or underscores; <clip> is
-    <id>_<start>_<end>, with or without six digits, or, where the file has one clip of that video, <id>.
+    <id>_<start>_<end>, with or without six digits, or, where the file has only one clip of that video, <id>.
     classes: the training list's classes.txt, for a validation or test list; None: the file's sorted labels.
     relative_to: what the paths in the list are relative to, `frames` or a folder above it; None: frames.
-    allow_unlabelled: clips without a label, such as the test split's, are listed with -1.
-    source: "video": `frames` holds videos, <clip>.mp4 or <class>/<clip>.mp4 and so on; each is decoded to count its frames.
+    allow_unlabelled: list clips without a label, such as the test split's, with -1.
+    source: "video" means that `frames` holds videos, <clip>.mp4 or <class>/<clip>.mp4 and so on; each is decoded to count its frames.
 
-    Raises ListError, and writes nothing, for a file that is not as it should be, and where no clip at all is found.
+    Raises ListError, and writes nothing, for a malformed file, and where no clip at all is found.
     """
     annotations = Path(annotations)
     clips = read_kinetics700(annotations, allow_unlabelled=allow_unlabelled)
     if classes is not None:
         return _index(annotations, clips, read_classes(classes), classes, frames, out, relative_to, source, progress)
-    names = sorted({clip.label for clip in clips if clip.label is not None})
-    if not names:
-        raise ListError(f"{annotations}: found no labels; name the training list's classes (--classes classes.txt)")
+    names = _own_classes(annotations, clips)
     return _index(annotations, clips, names, annotations, frames, out, relative_to, source, progress)
 
 
@@ -113,18 +118,19 @@ def index_ssv2(
     source: str = "frames",
     progress: bool = False,
 ) -> AnnotationReport:
-    """Write the list of an official Something-Something V2 JSON to `out`, the rest as index_kinetics700 does.
+    """Write the list of an official Something-Something V2 JSON to `out`, and the files beside it, as index_kinetics700 does.
 
-    labels: the official labels.json, whose indices the classes keep. frames: <id>/000001.jpg ..., or in class folders.
+    labels: the official labels.json; the classes keep its indices. frames: <id>/000001.jpg ..., or in class folders.
     """
     clips = read_ssv2(annotations, allow_unlabelled=allow_unlabelled)
     return _index(annotations, clips, read_ssv2_labels(labels), labels, frames, out, relative_to, source, progress)
 
 
 def read_kinetics700(file: Path, *, allow_unlabelled: bool = False) -> list[Annotation]:
-    """The clips of a CSV with the columns youtube_id, time_start, time_end and label, in any order and among others.
+    """Read the clips of a CSV with the columns youtube_id, time_start, time_end and label, in any order and among others.
 
-    Raises ListError naming file and line; without `allow_unlabelled` also for a test split, which has no labels.
+    Blanks around a label, and all but one of a run of blanks inside it, are removed with a warning. Raises ListError naming file and
+    line; without `allow_unlabelled` also for a test split, which has no labels.
     """
     file = Path(file)
     rows = csv_rows(file, _ROW)
@@ -138,6 +144,7 @@ def read_kinetics700(file: Path, *, allow_unlabelled: bool = False) -> list[Anno
     video_at, start_at, end_at = (columns[name] for name in _COLUMNS)
     label_at = columns.get("label")
     clips: list[Annotation] = []
+    untidy: dict[str, list[int]] = {}  # label -> the lines that have it with more blanks than it needs
     for line, fields in rows:
         where = f"{file}:{line}"
         if len(fields) != len(header):
@@ -148,14 +155,21 @@ def read_kinetics700(file: Path, *, allow_unlabelled: bool = False) -> list[Anno
         span = _seconds(where, "time_start", fields[start_at]), _seconds(where, "time_end", fields[end_at])
         if span[1] < span[0]:
             raise ListError(f"{where}: found time_end {span[1]}, expected no less than time_start {span[0]}")
-        clips.append(Annotation(line, video, _label(where, fields, label_at, allow_unlabelled), span))
+        label = _label(where, fields, label_at, allow_unlabelled)
+        if label is not None and (tidy := without_blanks(label)) != label:
+            untidy.setdefault(label, []).append(line)
+            label = tidy
+        clips.append(Annotation(line, video, label, span))
+    for label, lines in untidy.items():
+        others = f" and {len(lines) - 1} more lines" if len(lines) > 1 else ""
+        _log.warning("%s:%d%s: label %r is taken as %r", file, lines[0], others, label, without_blanks(label))
     if not clips:
         raise ListError(f"{file}: found no rows, expected one clip a line: {_ROW}")
     return clips
 
 
 def read_ssv2(file: Path, *, allow_unlabelled: bool = False) -> list[Annotation]:
-    """The clips of a JSON list of {"id", "template"}; a clip's label is its template without brackets.
+    """Read the clips of a JSON list of {"id", "template"}; a clip's label is its template without brackets.
 
     Raises ListError naming file and line; without `allow_unlabelled` also for a test split, which has ids alone.
     """
@@ -179,12 +193,16 @@ def read_ssv2(file: Path, *, allow_unlabelled: bool = False) -> list[Annotation]
 
 
 def read_ssv2_labels(file: Path) -> tuple[str, ...]:
-    """The labels of an official labels.json by index. Raises ListError unless its indices are 0 to N - 1, each once."""
+    """Read the labels of an official labels.json, in the order of their indices.
+
+    Raises ListError unless its indices are 0 to N - 1, each once, and its labels differ by more than blanks.
+    """
     file = Path(file)
     _, found = _json(file)
     if not isinstance(found, dict) or not found:
         raise ListError(f'{file}: found {_short(found)}, expected {{"label": "index", ...}}')
     names: dict[int, str] = {}
+    seen: dict[str, str] = {}
     for name, index in found.items():
         place = int(index) if isinstance(index, str | int) and re.fullmatch("[0-9]{1,6}", str(index)) else -1
         if not 0 <= place < len(found) or place in names:
@@ -192,30 +210,37 @@ def read_ssv2_labels(file: Path) -> tuple[str, ...]:
             raise ListError(f"{file}: found index {_short(index)} for {name!r}, expected {expected}")
         if not name.strip() or "\n" in name or "\r" in name or unwritable(name):
             raise ListError(f"{file}: found label {name!r}, expected a line of text")
+        if (other := seen.setdefault(without_blanks(name), name)) != name:
+            raise ListError(
+                f"{file}: found labels {other!r} and {name!r}, the same but for blanks; expected one of them"
+            )
         names[place] = name
     return tuple(names[i] for i in range(len(names)))
 
 
-def find_folder(clip: Annotation, found: Mapping[str, Sequence[str]], clips_of_video: int) -> str | tuple[str, str]:
-    """The path of a clip's folder; or why it has none: kind, what.
+def find_folder(
+    clip: Annotation, found: Mapping[str, Sequence[str]], clips_of_video: int, source: str = "frames"
+) -> str | tuple[str, str]:
+    """Return the path of a clip's folder (or video file); or why it has none, as (kind, what).
 
-    A name with the times goes before one without. One without them tells nothing where the annotations have several clips
-    of that video, and a folder of another class is not the clip's.
+    A name with the times is preferred to one without. A name without them is ambiguous where the annotations have several clips
+    of that video. A folder inside another class's folder is not the clip's.
     """
+    what = "video file" if source == "video" else "folder"
     paths = [path for name in clip.names for path in found.get(name, ())]
     mine = [path for path in paths if _may_be_of(path, clip.label)]
     if not mine and clip.span is not None:
         paths += (timeless := found.get(clip.video, ()))
         mine = [path for path in timeless if _may_be_of(path, clip.label)]
         if mine and clips_of_video > 1:
-            what = f"{mine[0]} could be any of {clips_of_video} clips of this video; expected {clip.names[0]}"
-            return "ambiguous", what
+            candidates = f"{mine[0]} could be any of {clips_of_video} clips of this video"
+            return "ambiguous", f"{candidates}; expected {clip.names[0]}"
     if len(mine) > 1:
-        return "ambiguous", f"found {' and '.join(mine)}, expected one folder"
+        return "ambiguous", f"found {' and '.join(mine)}, expected one {what}"
     if not mine:
         expected = " or ".join(clip.names if clip.span is None or clips_of_video > 1 else (*clip.names, clip.video))
         elsewhere = f"found {paths[0]}, in the folder of another class; " if paths else ""
-        return "missing", f"{elsewhere}no folder {expected}"
+        return "missing", f"{elsewhere}no {what} {expected}"
     return mine[0]
 
 
@@ -230,7 +255,7 @@ def _index(
     source: str,
     progress: bool,
 ) -> AnnotationReport:
-    """Find and count every clip's frames, then write: nothing is written before the last one has been looked at."""
+    """Find every clip and count its frames, then write: nothing is written before the last clip has been checked."""
     frames, out = Path(frames), Path(out)
     manifest = out.with_name(f"{out.stem}.missing.csv")
     for written in (out, manifest):
@@ -238,38 +263,64 @@ def _index(
             raise ListError(f"{written}: is to be read, so the list cannot go there; write it elsewhere")
     labels = _indices(annotations, clips, names, names_file)
     prefix = prefix_below(frames, Path(relative_to) if relative_to is not None else frames)
-    folders = _folders(clips, scan_frames(frames, names, source))
+    folders = _folders(clips, scan_frames(frames, names, source), source)
     counts = iter(count_folders(frames, [folder for folder in folders if isinstance(folder, str)], progress, source))
-    rows: list[str] = []
+    rows: list[tuple[str, int, int]] = []
     unlisted: list[Unlisted] = []
     for clip, label, folder in zip(clips, labels, folders, strict=True):
         if isinstance(folder, str):
             count, fault = next(counts)
             path = prefix + folder
             if not (fault := fault or path_fault(path) or unwritable(path)):
-                rows.append(f"{quoted(path)},{label},{count}\n")
+                rows.append((path, label, count))
                 continue
             folder = "faulty", f"{folder}: {fault}"
         unlisted.append(Unlisted(clip.line, clip.key, *folder))
     if not rows:
         first = unlisted[0]
-        files = ".mp4" if source == "video" else "/000001.jpg"
+        what, files = ("videos", ".mp4") if source == "video" else ("frames", "/000001.jpg")
         raise ListError(
-            f"{frames}: found the frames of none of the {len(clips)} clips, expected <clip>{files} or "
+            f"{frames}: found the {what} of none of the {len(clips)} clips, expected <clip>{files} or "
             f"<class>/<clip>{files} in it; the first, of line {first.line}: {first.kind}: {first.what}"
         )
     write_classes(out.with_name("classes.txt"), names)
-    write_atomic(out, rows)
+    write_csv(out, rows)
     if unlisted:
-        lines = (f"{clip.line},{clip.key},{quoted(f'{clip.kind}: {clip.what}')}\n" for clip in unlisted)
-        write_atomic(manifest, ["line,key,reason\n", *lines])
+        lines = ((clip.line, clip.key, _readable(f"{clip.kind}: {clip.what}")) for clip in unlisted)
+        write_csv(manifest, lines, header=("line", "key", "reason"))
     else:
         manifest.unlink(missing_ok=True)  # an earlier run's
     return AnnotationReport(len(rows), unlisted, manifest)
 
 
-def _folders(clips: Sequence[Annotation], found: Mapping[str, Sequence[str]]) -> list[str | tuple[str, str]]:
-    """find_folder for each clip; of clips that stand in the file twice the first, or none if their labels differ."""
+def _readable(text: str) -> str:
+    """Return the text with bytes of a name that are not UTF-8 spelt out, so that the file can be read as UTF-8 again."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _own_classes(file: Path, clips: Sequence[Annotation]) -> list[str]:
+    """Return the sorted labels of an annotation file. Raises ListError for none, and for two that differ only in case."""
+    lines: dict[str, int] = {}
+    for clip in clips:
+        if clip.label is not None:
+            lines.setdefault(clip.label, clip.line)
+    if not lines:
+        raise ListError(f"{file}: found no labels; name the training list's classes (--classes classes.txt)")
+    seen: dict[str, str] = {}
+    for label, line in lines.items():
+        # Composed and decomposed accents look the same too.
+        if (other := seen.setdefault(unicodedata.normalize("NFC", label).casefold(), label)) != label:
+            raise ListError(
+                f"{file}:{line}: found label {label!r}, which is {other!r} of line {lines[other]} in another spelling; "
+                "expected one spelling of each class, or the classes in a file (--classes classes.txt)"
+            )
+    return sorted(lines)
+
+
+def _folders(
+    clips: Sequence[Annotation], found: Mapping[str, Sequence[str]], source: str
+) -> list[str | tuple[str, str]]:
+    """Apply find_folder to each clip; of clips that are in the file twice, list the first, or none if their labels differ."""
     first: dict[str, Annotation] = {}
     contradicted: dict[str, str] = {}
     for clip in clips:
@@ -284,24 +335,25 @@ def _folders(clips: Sequence[Annotation], found: Mapping[str, Sequence[str]]) ->
         elif first[clip.key] is not clip:
             folders.append(("duplicate", f"the clip of line {first[clip.key].line} again"))
         else:
-            folders.append(find_folder(clip, found, clips_of[clip.video]))
+            folders.append(find_folder(clip, found, clips_of[clip.video], source))
     return folders
 
 
 def _indices(file: Path, clips: Sequence[Annotation], names: Sequence[str], names_file: Path) -> list[int]:
-    """The index of each clip's label in `names`, -1 where it has none. Raises ListError for a label that is not there."""
-    index: dict[str | None, int] = {None: -1} | {name: i for i, name in enumerate(names)}
-    for clip in clips:
-        if clip.label is not None and clip.label not in index:
+    """Return the index of each clip's label in `names`, -1 where it has none. Raises ListError for a label that is not among them."""
+    index = {without_blanks(name): i for i, name in enumerate(names)}
+    keys = [None if clip.label is None else without_blanks(clip.label) for clip in clips]
+    for clip, key in zip(clips, keys, strict=True):
+        if key is not None and key not in index:
             near = difflib.get_close_matches(clip.label, names, n=1)
             hint = f" (nearest: {near[0]!r})" if near else ""
             expected = f"one of the {len(names)} labels in {names_file}{hint}"
             raise ListError(f"{file}:{clip.line}: found label {clip.label!r}, expected {expected}")
-    return [index[clip.label] for clip in clips]
+    return [-1 if key is None else index[key] for key in keys]
 
 
 def _may_be_of(path: str, label: str | None) -> bool:
-    """Whether a folder lies outside class folders, or in the one of this label; any label where it is not known."""
+    """Return whether a folder lies outside class folders, or in this label's one; any will do where the label is unknown."""
     class_folder, slash, _ = path.rpartition("/")
     return not slash or label is None or folded(class_folder) == folded(label)
 
@@ -314,17 +366,17 @@ def _label(where: str, fields: Sequence[str], at: int | None, allow_unlabelled: 
 
 
 def _seconds(where: str, column: str, text: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,9}(\.0*)?", text):  # tables that were saved by pandas have 84.0
+    if not re.fullmatch(r"[0-9]{1,9}(\.0*)?", text):  # pandas saves whole numbers as 84.0
         raise ListError(f"{where}: found {column} {text!r}, expected a whole number of seconds")
     return int(text.partition(".")[0])
 
 
 def _records(file: Path) -> Iterator[tuple[int, Any]]:
-    """(line, record) of each item of a JSON list: the line on which it begins."""
+    """Yield (line, record) of each item of a JSON list: the line on which it begins."""
     text, found = _json(file)
     if not isinstance(found, list):
         raise ListError(f"{file}: found {_short(found)}, expected a list of records")
-    del found  # a second pass over what is known to be right: the json module tells no lines
+    del found  # known to be valid; a second pass finds the lines, which the json module does not tell
     at, line, seen = text.index("[") + 1, 1, 0
     decode, between = json.JSONDecoder().raw_decode, re.compile(r"[\s,]*")
     while (begin := between.match(text, at).end()) < len(text) and text[begin] != "]":  # type: ignore[union-attr]
@@ -335,7 +387,7 @@ def _records(file: Path) -> Iterator[tuple[int, Any]]:
 
 
 def _json(file: Path) -> tuple[str, Any]:
-    """The text of a JSON file and what it holds."""
+    """Return the text of a JSON file and the value it holds."""
     raw = b""
     try:
         raw = file.read_bytes()

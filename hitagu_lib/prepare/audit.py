@@ -1,11 +1,11 @@
-"""What two lists hold: clips a class, clips that a list has twice, videos that both lists have. For `hitagu report lists`.
+"""What two lists hold: clips per class, clips that a list has twice, videos that are in both lists. For `hitagu report lists`.
 
     train.csv, val.csv -> ClipList, ClipList -> paths, Kinetics' (id, start, end) -> counts, duplicates, leakage
 
-Nothing on disk is looked at but the lists. Two rows are the same clip where their paths are the same, or, in lists of Kinetics, where
-YouTube id and times are. The same id with other times, or without, is another part of the same video: in training and validation leakage
-too, but counted apart, since official lists have some. A list is Kinetics' where every folder (or video file) is named <id>_<start>_<end>
-or <id>, and one at least with times.
+Only the lists are read, not the frames. Two rows are the same clip if their paths are the same or, in lists of Kinetics, if YouTube id
+and times are. The same id with other times, or without times, is another part of the same video: shared by training and validation it is
+leakage too, but counted apart, since official lists have some. A list is taken for one of Kinetics if every folder (or video file) is
+named <id>_<start>_<end> or <id>, and at least one has times.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ Clip = tuple[str, int, int]  # YouTube id, seconds; -1, -1 where the name has no
 
 
 def audit_lists(cfg: DataConfig) -> dict[str, Any]:
-    """Class counts and duplicates of data.train_list and data.val_list, and what they share, as plain values.
+    """Return class counts and duplicates of data.train_list and data.val_list, and what they share, as plain values.
 
-    Seconds for half a million rows. Raises ListError where a list is not as it should be.
+    Takes seconds for half a million rows. Raises ListError where a list is malformed.
     """
     lists = dict(zip(("train", "val"), open_lists(cfg), strict=True))
     paths = {name: tidy_paths(clips) for name, clips in lists.items()}
@@ -46,7 +46,7 @@ def audit_lists(cfg: DataConfig) -> dict[str, Any]:
 
 
 def class_counts(clips: ClipList) -> dict[str, Any]:
-    """Clips of each class by name, and the fewest, the median and the most of them."""
+    """Count the clips of each class by name; add the smallest, the median and the largest count."""
     counts = np.bincount(clips.labels[clips.labels >= 0], minlength=len(clips.classes))
     return {
         "fewest": int(counts.min()),
@@ -58,9 +58,9 @@ def class_counts(clips: ClipList) -> dict[str, Any]:
 
 
 def duplicates(clips: ClipList, paths: Sequence[str], kinetics: Sequence[Clip] | None) -> list[dict[str, Any]]:
-    """Clips that the list has more than once: path, lines, and whether all have one label. In the list's order."""
+    """Find clips that the list has more than once: path, lines, and whether all have one label. In the list's order."""
     keys: Iterable[Any] = paths
-    if kinetics is not None:  # the same clip in two folders; by id alone it may be another part of the video
+    if kinetics is not None:  # one clip in two folders; an id alone may be another part of the video
         keys = (clip if clip[1] >= 0 else path for clip, path in zip(kinetics, paths, strict=True))
     return [
         {
@@ -75,9 +75,9 @@ def duplicates(clips: ClipList, paths: Sequence[str], kinetics: Sequence[Clip] |
 def leakage(
     lists: Mapping[str, ClipList], paths: Mapping[str, Sequence[str]], kinetics: Mapping[str, Sequence[Clip] | None]
 ) -> dict[str, Any]:
-    """Validation clips that training has too, each under the first kind that it is of.
+    """Find validation clips that training has too; report each once, under the first kind that applies, with both lines.
 
-    same_path; same_clip: YouTube id and times; same_video: the id with other times or without. Each with both lines.
+    The kinds are same_path; same_clip: the same YouTube id and times; same_video: the same id with other times or without.
     """
     train, val = lists["train"], lists["val"]
     by_path = _first_rows(paths["train"])
@@ -99,12 +99,12 @@ def leakage(
 
 
 def tidy_paths(clips: ClipList) -> list[str]:
-    """Every path of the list; different spellings of one, such as a//b and a/./b, made the same."""
+    """Return every path of the list, with different spellings of one path, such as a//b and a/./b, made the same."""
     return [posixpath.normpath(path) if _UNTIDY.search(path) else path for path in clips.paths()]
 
 
 def kinetics_clips(paths: Sequence[str]) -> list[Clip] | None:
-    """(id, start, end) of each path of a list of Kinetics; None where the list is another."""
+    """Return (id, start, end) of each path; None where this is not a list of Kinetics."""
     clips: list[Clip] = []
     for path in paths:
         name = path.rpartition("/")[2]
@@ -125,7 +125,7 @@ def _first_rows(keys: Iterable[Any]) -> dict[Any, int]:
 
 
 def _repeated(keys: Iterable[Any]) -> list[list[int]]:
-    """The rows of each key that stands there more than once, by the first."""
+    """Return the rows of each key that occurs more than once, in the order of the first ones."""
     first: dict[Any, int] = {}
     again: dict[int, list[int]] = {}
     for row, key in enumerate(keys):
@@ -135,12 +135,12 @@ def _repeated(keys: Iterable[Any]) -> list[list[int]]:
 
 
 def audit_text(report: dict[str, Any], shown: int = 10) -> str:
-    """The same for people: `shown` of many examples."""
+    """Format the report as plain text, with at most `shown` examples of each kind."""
     lines: list[str] = []
     for name in ("train", "val"):
         of = report[name]
         lines += [
-            f"{of['file']}: {of['clips']} clips of {len(of['per_class'])} classes, a class {of['fewest']} to {of['most']}, "
+            f"{of['file']}: {of['clips']} clips of {len(of['per_class'])} classes, {of['fewest']} to {of['most']} per class, "
             f"median {of['median']:g}"
         ]
         if of["empty_classes"]:
@@ -166,5 +166,5 @@ def audit_text(report: dict[str, Any], shown: int = 10) -> str:
 
 
 def is_clean(report: dict[str, Any]) -> bool:
-    """No clip twice in a list, no video in both."""
+    """Return whether no list has a clip twice and no video is in both."""
     return not (report["train"]["duplicates"] or report["val"]["duplicates"] or any(report["leakage"].values()))

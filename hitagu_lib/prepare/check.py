@@ -1,4 +1,8 @@
-"""`hitagu index --check`: does the disk hold what a list says?"""
+"""`hitagu index --check`: does the disk hold what a list says?
+
+Frames and videos are decoded by the functions that training reads them with: what passes here can be read there, and what is
+refused is refused in the same words.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +12,10 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image
 from tqdm.auto import tqdm
 
 from hitagu_lib.data.clip_list import ClipList
+from hitagu_lib.data.frames import NO_BYTES, cannot_read, frame_size, read_frame
 from hitagu_lib.errors import ClipError
 from hitagu_lib.media.frame_folder import FRAME_NAME, count_frames
 from hitagu_lib.prepare.extract import usable_cores
@@ -34,10 +38,10 @@ def check_list(
     workers: int | None = None,
     progress: bool = True,
 ) -> list[Problem]:
-    """What is wrong on disk with the clips of a list, in the list's order; empty when all is well.
+    """Return what is wrong on disk with the clips of a list, in the list's order; empty when all is well.
 
-    source: what the paths are, as `data.source` has it. decode: True: every listed frame is decoded; False: only looked at (there, and
-    not of zero bytes). workers: threads; None: one a core. More frames on disk than the row says are not a problem.
+    source: what the paths name, as `data.source` has it. decode: True decodes every listed frame; False only makes sure that each is
+    there and not empty. workers: threads; None: one per core. More frames on disk than the row says are not a problem.
     """
     problems: list[Problem] = []
     stop = threading.Event()
@@ -56,54 +60,61 @@ def check_list(
 
 
 def _check_rows(clips: ClipList, rows: range, source: str, decode: bool, stop: threading.Event) -> list[Problem]:
+    check = _video_problems if source == "video" else _clip_problems
     return [
         Problem(clips.row(i), clips.path(i), what)
         for i in rows
         if not stop.is_set()
-        for what in (_video_problems if source == "video" else _clip_problems)(
-            clips.frames_dir(i), int(clips.num_frames[i]), decode
-        )
+        for what in check(clips.frames_dir(i), int(clips.num_frames[i]), decode)
     ]
 
 
 def _clip_problems(folder: Path, expected: int, decode: bool) -> list[str]:
-    """What is wrong with frames 1 .. expected of a folder: one line for each kind of fault."""
+    """Return what is wrong with frames 1 .. expected of a folder: one line for each kind of fault."""
     count, fault = count_frames(folder)
     problems = [fault] if fault else []
     if 0 < count < expected:
         problems.append(f"found {count} frames from 000001.jpg, expected {expected} as the list says")
     bad: list[str] = []
-    sizes: dict[tuple[int, int], str] = {}
+    sizes: dict[str, str] = {}  # size -> the first frame of it
     for name in map(FRAME_NAME.format, range(1, min(count, expected) + 1)):
         try:
-            if os.stat(folder / name).st_size == 0:
-                bad.append(f"{name}: found 0 bytes, expected a JPEG")
-            elif decode:
-                with Image.open(folder / name, formats=["JPEG"]) as image:
-                    sizes.setdefault(image.size, name)
-                    image.draft("L", (1, 1))  # grey, an eighth of the size: still reads every byte
-                    image.load()
-        except (OSError, SyntaxError, ValueError) as error:  # Pillow raises all three for broken files
-            bad.append(f"{name}: cannot be decoded: {error}")
+            if decode:
+                sizes.setdefault(frame_size(read_frame(folder / name)), name)
+            elif not _bytes_of(folder / name):
+                bad.append(f"{name}: {NO_BYTES}")
+        except ClipError as error:
+            bad.append(f"{name}: " + str(error).removeprefix(f"{folder / name}: "))
     if bad:
         problems.append(bad[0] + (f" (so are {len(bad) - 1} more frames of this clip)" if len(bad) > 1 else ""))
     if len(sizes) > 1:
-        from_on = ", ".join(f"{width}x{height} from {name}" for (width, height), name in sizes.items())
+        from_on = ", ".join(f"{size} from {name}" for size, name in sizes.items())
         problems.append(f"found frames of different sizes, expected one size: {from_on}")
     return problems
 
 
 def _video_problems(path: Path, expected: int, decode: bool) -> list[str]:
-    """What is wrong with the video that a row means, as `_clip_problems`."""
-    from hitagu_lib.data.video import count_video, find_video  # PyAV is an optional extra
+    """Return what is wrong with the video that a row names, as `_clip_problems` does for frames."""
+    from hitagu_lib.data.video import count_video, find_video, too_few  # PyAV is an optional extra
 
+    if os.path.isdir(path):  # read as frames, as training does
+        return _clip_problems(path, expected, decode)
     if not decode:
         try:
             found = find_video(path)
+            return [] if _bytes_of(found) else [f"{found.name}: found 0 bytes, expected a video"]
         except ClipError as error:
             return [str(error).removeprefix(f"{path}: ")]
-        return [] if found.stat().st_size else [f"{found.name}: found 0 bytes, expected a video"]
     count, fault = count_video(path)
     if fault:
         return [fault]
-    return [] if count >= expected else [f"found {count} frames, expected {expected} as the list says"]
+    return [] if count >= expected else [too_few(count, expected)]
+
+
+def _bytes_of(file: Path) -> int:
+    """Return a file's size. Raises ClipError where it cannot be opened, as reading it would."""
+    try:
+        with open(file, "rb") as stream:
+            return stream.seek(0, 2)
+    except OSError as error:
+        raise cannot_read(file, error) from error

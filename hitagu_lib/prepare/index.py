@@ -131,7 +131,7 @@ def scan_frames(root: Path, classes: Iterable[str] = (), source: str = "frames")
 
 def folded(label: str) -> str:
     """What a label and its class folder have in common: folders are named with spaces or underscores."""
-    return label.replace("_", " ")
+    return " ".join(label.replace("_", " ").split())
 
 
 def count_folders(

@@ -114,6 +114,19 @@ def test_a_header_is_pointed_out(tmp_path: Path) -> None:
         read_list(file, tmp_path)
 
 
+@pytest.mark.parametrize("label", ["riding a bike", "riding  a bike ", "riding\u00a0a bike"])
+def test_a_name_in_place_of_an_index_is_answered_with_its_index(tmp_path: Path, label: str) -> None:
+    file = write_list(tmp_path, f"a/one,0,3\na/two,{label},3\n", classes="abseiling\nriding a bike\n")
+    with pytest.raises(
+        ListError, match=r"train\.csv:2: .*the name of a class, whose index is 1: the second field is the"
+    ):
+        read_list(file, tmp_path)
+    with pytest.raises(
+        ListError, match=r"train\.csv:1: .*the name of a class, whose index is 0: the second field is the"
+    ):
+        read_list(write_list(tmp_path, "a/one,abseiling,3\n", classes="abseiling\nriding a bike\n"), tmp_path)
+
+
 def test_bytes_that_are_not_utf8_are_named_with_their_line(tmp_path: Path) -> None:
     good = "".join(f"a/{i:06d},0,3\n" for i in range(5000))  # more than one block of the decoder
     file = write_list(tmp_path, good.encode() + "b/groß,1,3\n".encode("latin-1"))
@@ -150,6 +163,8 @@ def test_classes_are_numbered_by_line(tmp_path: Path) -> None:
         (b"a\n\nb\n", r"classes\.txt:2: found an empty line"),
         (b"a\nb\na\n", r"classes\.txt:3: found 'a' again, as in line 1"),
         (b"a\n\xff\n", r"classes\.txt:2: found byte 0xff"),
+        (b"a\nb c\n b  c\n", r"classes\.txt:3: found ' b  c' again, as in line 2, 'b c', but for blanks"),
+        (b"a\nb c\nb\xc2\xa0c\n", r"classes\.txt:3: found 'b\\xa0c' again, as in line 2, 'b c', but for blanks"),
     ],
 )
 def test_bad_classes_are_named_with_their_line(tmp_path: Path, text: bytes, message: str) -> None:
@@ -178,7 +193,7 @@ def test_check_names_line_path_and_fault(tmp_path: Path, decode: bool) -> None:
     found = {problem.path: problem for problem in problems}
     assert [problem.line for problem in problems] == sorted(problem.line for problem in problems)
     assert found["few"] == Problem(2, "few", "found 2 frames from 000001.jpg, expected 3 as the list says")
-    assert found["zero"] == Problem(5, "zero", "000003.jpg: found 0 bytes, expected a JPEG")
+    assert found["zero"] == Problem(5, "zero", "000003.jpg: found 0 bytes, expected a JPEG; extract it again")
     assert found["missing"] == Problem(6, "missing", "no such folder")
     assert found["empty"].what.startswith("an empty folder")
     gap = [problem.what for problem in problems if problem.path == "gap"]

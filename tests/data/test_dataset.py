@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,7 +13,10 @@ from hitagu_lib.config import Config
 from hitagu_lib.data.dataset import ClipDataset, swap_table
 from hitagu_lib.data.loader import Batch, EpochSampler, collate, make_loader
 from hitagu_lib.data.source import check_paths, open_lists
-from hitagu_lib.errors import ClipError, ConfigError
+from hitagu_lib.errors import ClipError, ConfigError, ListError
+from hitagu_lib.evaluation.metrics import accuracies
+from hitagu_lib.evaluation.scores import Scores
+from hitagu_lib.training.trainer import fit
 
 
 def with_data(cfg: Config, **changes: object) -> Config:
@@ -147,6 +151,29 @@ def test_missing_paths_are_answered_with_the_nearest_name(tiny_cfg: Config) -> N
         check_paths(with_data(cfg, train_list=wrong).data)
     with pytest.raises(ConfigError, match=r"data\.root: .*: no such folder"):
         check_paths(with_data(cfg, root="no/such/place").data)
+
+
+def test_one_class_alone_is_refused_before_training_begins(tiny_cfg: Config, tmp_path: Path) -> None:
+    (tmp_path / "classes.txt").write_text("waving\n")
+    (tmp_path / "train.csv").write_text("a,0,9\n")
+    lists = {"train_list": str(tmp_path / "train.csv"), "val_list": str(tmp_path / "train.csv"), "prepare": None}
+    cfg = with_data(tiny_cfg, classes=None, **lists)
+    message = (
+        r"classes\.txt: found one class, 'waving'; expected at least two to tell apart: add clips of another class"
+    )
+    with pytest.raises(ListError, match=message):
+        open_lists(cfg.data)
+    with pytest.raises(ListError, match=message):
+        fit(cfg, progress=False)
+    assert not list((Path(cfg.run) / "checkpoints").glob("*"))
+
+
+@pytest.mark.parametrize("classes", [2, 3, 4])
+def test_top_5_of_fewer_than_5_classes_is_everything(classes: int) -> None:
+    labels = torch.arange(12) % classes
+    scores = Scores(torch.arange(12), labels, torch.randn(12, classes, generator=torch.Generator().manual_seed(0)))
+    found = accuracies(scores, np.arange(classes), resamples=20)
+    assert found["top5"] == 1.0 and found["intervals"]["top5"] == [1.0, 1.0] and found["top1"] < 1
 
 
 def keys_of(

@@ -1,5 +1,7 @@
 """Decoding, cropping, mirroring, normalising: uint8 all the way, and damage is named."""
 
+import errno
+import io
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +11,14 @@ from media_fixtures import make_clip
 from PIL import Image
 
 from hitagu_lib.config import DataConfig
+from hitagu_lib.data.clip_list import read_list
 from hitagu_lib.data.dataset import read_clip
 from hitagu_lib.data.frames import normalise, read_frames
 from hitagu_lib.data.loader import collate
 from hitagu_lib.data.sampling import clip_indices
 from hitagu_lib.data.transforms import centre_crop, mirror, random_crop
 from hitagu_lib.errors import ClipError
+from hitagu_lib.prepare.check import check_list
 
 
 @pytest.fixture
@@ -37,11 +41,106 @@ def test_a_missing_frame_names_the_file_and_what_is_there(folder: Path) -> None:
         read_frames(folder / "nowhere", [0])
 
 
+def odd_frames() -> dict[str, tuple[bytes, str | None]]:
+    """What people have in place of a frame of 30x20: its bytes, and why it cannot be read or None."""
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8))
+
+    def saved(picture: Image.Image, kind: str = "JPEG", **options: object) -> bytes:
+        picture.save(buffer := io.BytesIO(), kind, **options)
+        return buffer.getvalue()
+
+    whole, half = saved(picture), len(saved(picture)) // 2
+    header = whole.index(b"\xff\xc0") + 4  # precision, height, width
+    size = f" (the file has {len(whole)} bytes); extract it again"
+    return {
+        "grey": (saved(picture.convert("L")), None),
+        "four inks": (saved(picture.convert("CMYK")), None),
+        "progressive": (saved(picture, progressive=True), None),
+        "more bytes than the picture": (whole + b"more", None),
+        "empty": (b"", "found 0 bytes, expected a JPEG"),
+        "cut short": (whole[:half], f"cannot be decoded: Image is incomplete or truncated (the file has {half} bytes)"),
+        "its last byte missing": (whole[:-1], "cannot be decoded: Image is incomplete or truncated"),
+        "its second half zeros": (whole[:half].ljust(len(whole), b"\0"), "cannot be decoded: Image is incomplete"),
+        "progressive, cut short": (saved(picture, progressive=True)[:half], "cannot be decoded: Image is incomplete"),
+        "12 bits": (whole[:header] + b"\x0c" + whole[header + 1 :],
+                    f"cannot be decoded: Unsupported JPEG data precision 12{size}"),
+        "of size zero": (whole[: header + 1] + bytes(4) + whole[header + 5 :],
+                         f"cannot be decoded: Empty JPEG image (DNL not supported){size}"),
+        "too large": (whole[: header + 1] + b"\xff" * 4 + whole[header + 5 :], "cannot be decoded: Maximum supported"),
+        "a PNG": (saved(picture, "PNG"), "cannot be decoded: found a PNG, expected a JPEG"),
+        "a WebP": (saved(picture, "WEBP"), "cannot be decoded: found a WebP, expected a JPEG"),
+        "text": (b"<html>", "cannot be decoded: Not a JPEG file: starts with 0x3c 0x68 (the file has 6 bytes)"),
+        "a pointer": (b"version https://git-lfs.github.com/spec/v1\n", "cannot be decoded: found a Git LFS pointer"),
+        "a folder": (b"", "cannot be read: Is a directory"),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", odd_frames())
+def test_the_checker_refuses_what_the_reader_refuses_in_the_same_words(folder: Path, name: str) -> None:
+    data, expected = odd_frames()[name]
+    file = folder / "000002.jpg"
+    if name == "a folder":
+        file.unlink()
+        file.mkdir()
+    else:
+        file.write_bytes(data)
+    (folder / "classes.txt").write_text("a\nb\n")
+    (folder / "list.csv").write_text(".,0,5\n")
+    clips = read_list(folder / "list.csv", folder)
+    for other in ("classes.txt", "list.csv"):
+        (folder / other).unlink()
+    problems = [problem.what for problem in check_list(clips, progress=False)]
+    if expected is None:
+        assert problems == [] and read_frames(folder, [0, 1]).shape == (2, 3, 20, 30)
+        return
+    with pytest.raises(ClipError) as caught:
+        read_frames(folder, [0, 1])
+    assert str(caught.value).startswith(f"{file}: {expected}")
+    assert problems == [str(caught.value).removeprefix(f"{folder}/")]
+
+
+def test_a_frame_is_upright_by_its_exif_mark_for_the_checker_too(tmp_path: Path) -> None:
+    stored = np.zeros((20, 30, 3), np.uint8)
+    stored[:, :15] = 255  # its left half is bright; shown a quarter turn clockwise, its upper half
+    marks = Image.Exif()
+    marks[0x0112] = 6
+    Image.fromarray(stored).save(tmp_path / "000001.jpg", exif=marks)
+    Image.fromarray(stored).save(tmp_path / "000002.jpg")
+    upright = read_frames(tmp_path, [0])[0]
+    assert upright.shape == (3, 30, 20) and upright[:, :14].min() > 200 and upright[:, 16:].max() < 50
+    with pytest.raises(ClipError, match=r"000002\.jpg: found 30x20; expected 20x30 as frame 000001"):
+        read_frames(tmp_path, [0, 1])
+
+
+def test_a_frame_that_the_user_may_not_read_is_named_as_such(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(file: Path) -> bytes:
+        raise PermissionError(errno.EACCES, "Permission denied", str(file))
+
+    monkeypatch.setattr(Path, "read_bytes", refused)
+    with pytest.raises(ClipError, match=r"000001\.jpg: cannot be read: Permission denied; give this user permission"):
+        read_frames(folder, [0])
+
+
+def test_a_failing_disk_and_a_name_too_long_are_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ClipError, match=r"a/000001\.jpg: cannot be read: File name too long"):
+        read_frames(folder / ("a" * 300), [0])
+
+    def failing(file: Path) -> bytes:
+        raise OSError(errno.EIO, "Input/output error", str(file))
+
+    monkeypatch.setattr(Path, "read_bytes", failing)
+    with pytest.raises(ClipError, match=r"000001\.jpg: cannot be read: Input/output error$"):
+        read_frames(folder, [0])
+
+
 @pytest.mark.parametrize("size", [0, 300])
 def test_a_damaged_jpeg_names_the_file(folder: Path, size: int) -> None:
     file = folder / "000002.jpg"
     file.write_bytes(file.read_bytes()[:size])
-    with pytest.raises(ClipError, match=rf"000002\.jpg: found {size} bytes that are no whole JPEG"):
+    words = (
+        r"cannot be decoded: Image is incomplete or truncated \(the file has 300 bytes\)" if size else "found 0 bytes"
+    )
+    with pytest.raises(ClipError, match=rf"000002\.jpg: {words}.*; extract it again"):
         read_frames(folder, [0, 1])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -160,6 +161,68 @@ def test_a_test_split_is_for_prediction_alone(tmp_path: Path) -> None:
     assert clips.labels.tolist() == [-1, -1]
 
 
+def test_blanks_make_no_second_class_and_a_warning_names_them(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    root = tmp_path / "frames"
+    frames(root / "riding a bike" / "abcdefghij1_0_10")
+    frames(root / "riding_a_bike " / "abcdefghij2_0_10")  # a folder named by the label as the file has it
+    for number in range(3, 6):
+        frames(root / f"abcdefghij{number}_0_10")
+    labels = ["riding a bike", "riding a bike ", "riding  a bike", "riding\u00a0a bike", "riding a bike "]
+    file = kinetics(tmp_path, *(f"{label},abcdefghij{i},0,10,train" for i, label in enumerate(labels, start=1)))
+    report = index_kinetics700(file, root, tmp_path / "train.csv")
+    assert read_classes(tmp_path / "classes.txt") == ("riding a bike",) and report.unlisted == []
+    assert read_list(tmp_path / "train.csv", root).labels.tolist() == [0] * 5
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{file}:3 and 1 more lines: label 'riding a bike ' is taken as 'riding a bike'",
+        f"{file}:4: label 'riding  a bike' is taken as 'riding a bike'",
+        f"{file}:5: label 'riding\\xa0a bike' is taken as 'riding a bike'",
+    ]
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "classes.txt").write_text("riding a bike \nyawning\n")  # given classes may have blanks too
+    classes = tmp_path / "own" / "classes.txt"
+    assert index_kinetics700(file, root, tmp_path / "own" / "train.csv", classes=classes).listed == 5
+
+
+def test_the_odd_kinetics_file_has_one_class(shared_data: Path) -> None:
+    file = shared_data / "odd" / "kinetics_trailing_blank.csv"
+    if not file.exists():
+        pytest.skip(f"{file} is not there")
+    assert {clip.label for clip in read_kinetics700(file)} == {"abseiling"}
+
+
+@pytest.mark.parametrize("other", ["Abseiling", "ABSEILING"])
+def test_labels_that_differ_only_in_case_are_refused_unless_the_classes_are_given(tmp_path: Path, other: str) -> None:
+    frames(tmp_path / "frames" / "abcdefghijk_0_10")
+    file = kinetics(tmp_path, "abseiling,abcdefghijk,0,10,train", f"{other},abcdefghij2,0,10,train")
+    message = (
+        rf"csv:3: found label '{other}', which is 'abseiling' of line 2 in another spelling.*--classes classes\.txt"
+    )
+    with pytest.raises(ListError, match=message):
+        index_kinetics700(file, tmp_path / "frames", tmp_path / "train.csv")
+    (tmp_path / "classes.txt").write_text(f"abseiling\n{other}\n")
+    classes = tmp_path / "classes.txt"
+    assert index_kinetics700(file, tmp_path / "frames", tmp_path / "train.csv", classes=classes).listed == 1
+
+
+def test_accents_composed_and_decomposed_are_one_label(tmp_path: Path) -> None:
+    (tmp_path / "frames").mkdir()
+    file = kinetics(tmp_path, "caf\u00e9,abcdefghijk,0,10,train", "cafe\u0301,abcdefghij2,0,10,train")
+    with pytest.raises(ListError, match="in another spelling; expected one spelling of each class"):
+        index_kinetics700(file, tmp_path / "frames", tmp_path / "train.csv")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets names be any bytes")
+def test_a_name_that_is_not_utf8_reaches_the_manifest_readably_and_no_list(tmp_path: Path) -> None:
+    odd = tmp_path / b"caf\xe9".decode("utf-8", "surrogateescape") / "frames"
+    frames(odd / "abcdefghijk_0_10")
+    file = kinetics(tmp_path, "a,abcdefghijk,0,10,train")
+    with pytest.raises(ListError, match="its name is not UTF-8; rename it"):
+        index_kinetics700(file, odd, tmp_path / "train.csv", relative_to=tmp_path)
+    assert not (tmp_path / "train.csv").exists()
+    index_kinetics700(file, odd, tmp_path / "train.csv")  # the list's paths do not have the odd name
+    assert read_list(tmp_path / "train.csv", odd).path(0) == "abcdefghijk_0_10"
+
+
 BAD_KINETICS = {
     "no header": ("", "a,abcdefghijk,0,10,train", 1, "found columns .*no 'youtube_id'"),
     "no times": ("label,youtube_id,split\n", "a,abcdefghijk,train", 1, "found columns .*no 'time_start'"),
@@ -275,6 +338,7 @@ def test_a_bad_ssv2_record_is_named(tmp_path: Path, records: object, message: st
         ({"a": "-1"}, 'found index "-1"'),
         ({"a": None}, "found index null"),
         ({"a\nb": "0"}, "found label 'a\\\\nb', expected a line of text"),
+        ({"a b": "0", "a  b ": "1"}, "found labels 'a b' and 'a  b ', the same but for blanks; expected one of them"),
     ],
 )
 def test_bad_ssv2_labels_are_named(tmp_path: Path, labels: object, message: str) -> None:
