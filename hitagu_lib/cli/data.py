@@ -16,7 +16,7 @@ def add_prepare(commands: Commands[argparse.ArgumentParser]) -> None:
         description="Make a data set of short synthetic videos: mini, or hard, in which things are smaller, events shorter and some "
         "classes told apart only by the order of two distant events.",
     )
-    parser.add_argument("dataset", choices=["mini", "hard"], help="which one")
+    parser.add_argument("dataset", choices=["mini", "hard", "memory"], help="which one")
     parser.add_argument("--out", type=Path, metavar="DIR", help="where to (default: data/mini or data/hard)")
     parser.add_argument(
         "--seed", type=int, default=0, help="the same seed gives the same videos (default: %(default)s)"
