@@ -102,7 +102,7 @@ SETTINGS = {
 _PER_CLASS = {
     "mini": {"train_per_class": 120, "val_per_class": 30},
     "hard": {"train_per_class": 40, "val_per_class": 30},
-    "memory": {"train_per_class": 100, "val_per_class": 20},
+    "memory": {"train_per_class": 100, "val_per_class": 16},
 }
 CLASSES, PARTNER, HFLIP = SETTINGS["mini"].classes, SETTINGS["mini"].partner, SETTINGS["mini"].hflip
 """Mini's own."""
