@@ -52,9 +52,8 @@ class DataConfig:
     # frames: the paths are folders of JPEG; video: video files, with or without their ending, read through PyAV
     source: str = _option("frames", choices=("frames", "video"))
     classes: str | None = None  # one label a line; null: classes.txt beside the training list
-    prepare: str | None = _option(
-        None, choices=("mini", "hard", "memory")
-    )  # make this data set first where it is not there yet
+    # make this data set first where it is not there yet
+    prepare: str | None = _option(None, choices=("mini", "hard", "memory"))
     num_frames: int = _option(8, low=1, high=512)  # T, frames a clip
     sampling: str = _option("segment", choices=("segment", "dense"))
     dense_span: int = _option(64, low=1)  # frames that a dense clip spans

@@ -63,7 +63,7 @@ _OFF: Colour = (34, 34, 38)
 _HALO: Colour = (245, 245, 240)
 _AWAY = 200.0  # pixels from the middle: out of sight
 _LAMP, _RING = 7.0, 11.0  # radii
-_SCREEN_X, _SCREEN_HALF, _SCREEN_HIGH = 19.0, 7.5, 22.0  # a screen's middle, half its width and half its height
+_SCREEN_X, _SCREEN_HALF, _SCREEN_HIGH = 19.0, 8.0, 22.0  # a screen's middle, half its width and half its height
 _SCREEN = np.array([(-_SCREEN_HALF, -_SCREEN_HIGH), (_SCREEN_HALF, -_SCREEN_HIGH)]) / (_SCREEN_HIGH + 2)
 _SCREEN = np.concatenate([_SCREEN, -_SCREEN])
 
@@ -113,17 +113,20 @@ def _loops(rng: np.random.Generator, frames: int, knot: int) -> Floats:
 
 
 def _light(colours: tuple[str, str], s: Stage) -> Drawn:
-    """Four lamps flash, in both colours equally often; as drawn, the marked one flashes in the first colour last."""
+    """Four lamps flash, each in both colours equally often; as drawn, the marked one flashes in the first colour last.
+
+    Two lamps have each of the colours last, so neither their number nor the last flash of all tells: one has to know where.
+    """
     s.taken += LAMPS.values()
     places = [(side * 14 + s.u(-4, 4), level * 14 + s.u(-4, 4)) for side in (-1, 1) for level in (-1, 1)]
     marked = pick(s.rng, range(4))
+    fellow = (marked + pick(s.rng, (1, 2, 3))) % 4  # the lamp whose last colour is the marked one's
     halo_x = np.full(s.frames, _AWAY)
     halo_x[-MARK:] = places[marked][0]
     things = [s.thing(_RING, halo_x, places[marked][1], (CIRCLE,), marks=(), body=_HALO)]
     for i, (x, y) in enumerate(places):
         things.append(s.thing(_LAMP, x, y, (CIRCLE,), marks=(), body=_OFF))
-        last = 0 if i == marked else pick(s.rng, (0, 1))
-        lit = _flashes(s, last)
+        lit = _flashes(s, last=0 if i in (marked, fellow) else 1)
         for k, name in enumerate(colours):
             things.append(s.thing(_LAMP, np.where(lit == k, x, _AWAY), y, (CIRCLE,), marks=(), body=LAMPS[name]))
     return things, Camera()
@@ -149,12 +152,15 @@ def _flashes(s: Stage, last: int) -> Ints:
 
 
 def _hide(s: Stage) -> Drawn:
-    """Two things behind two screens, each crosses to the other screen and back; as drawn, the named one ends on the left."""
+    """Two things cross from screen to screen and back, in opposite directions; as drawn, the named one ends on the left.
+
+    A motion whose colour is not known does not tell, since in each block there is one either way.
+    """
     s.taken += COLOURS.values()
     other = pick(s.rng, [name for name in COLOURS if name != NAMED])
     level = pick(s.rng, (-1.0, 1.0))
     things = []
-    for name, end, y in ((NAMED, -1.0, level), (other, pick(s.rng, (-1.0, 1.0)), -level)):
+    for name, end, y in ((NAMED, -1.0, level), (other, 1.0, -level)):
         x = end * _SCREEN_X * np.concatenate([-_trip(s), _trip(s), np.ones(s.frames - 2 * BLOCK)])
         things.append(s.thing(s.u(5, 5.5), x, y * s.u(8, 12), COMPACT, marks=(), body=COLOURS[name]))
     screen = s.thing(_SCREEN_HIGH + 2, -_SCREEN_X, s.u(-2, 2), (_SCREEN,), turn=0.0, marks=())

@@ -224,15 +224,15 @@ def test_the_marked_lamps_last_colour_is_the_class(label: int, wait: int) -> Non
         assert np.nonzero(mark)[0][0] - max(ends) > wait * WAIT, "nothing is lit during the wait"
 
 
-def test_neither_the_first_flash_nor_another_lamp_nor_the_marked_place_tells_the_last() -> None:
-    first, others, places = [], [], Counter()
+def test_neither_the_first_flash_nor_the_other_lamps_nor_the_marked_place_tells_the_last() -> None:
+    first, places = [], Counter()
     for i in range(30):
         seen, _, marked = lamps(LIGHTING[i % 2], 100 + i, 1)
         colours = [[colour for colour, _, _ in runs(lit)] for lit in seen]
         first += [c[0] == c[-1] for c in colours]
-        others += [c[-1] == colours[marked][-1] for k, c in enumerate(colours) if k != marked]
+        assert set(Counter(c[-1] for c in colours).values()) == {2}, "two lamps end in each colour"
         places[marked] += 1
-    assert 0.35 < np.mean(first) < 0.65 and 0.35 < np.mean(others) < 0.65
+    assert 0.35 < np.mean(first) < 0.65
     assert len(places) == 4 and max(places.values()) < 16
 
 
@@ -289,7 +289,7 @@ def test_a_hidden_thing_is_where_its_last_way_led(label: int, wait: int) -> None
                 assert all(np.isin(clear, indices).any() for indices in sampled(wait))
                 assert np.isin(at, sampled(wait)[0]).sum() >= 2, "two samples tell the direction"
             assert ways[0] == -ways[1]
-            assert not is_named or ways[1] == side
+            assert ways[1] == (side if is_named else -side), "a motion without its colour does not tell"
         whole, bare = (
             render(scene)[order],
             render(replace(scene, things=scene.things[: -scene.subjects] + scene.things[-2:])),
@@ -301,14 +301,6 @@ def test_a_hidden_thing_is_where_its_last_way_led(label: int, wait: int) -> None
         middles = [sprite[sprite.shape[0] // 2, sprite.shape[1] // 2, :3].astype(int) for sprite in colours]
         names = [min(COLOURS, key=lambda c: int(np.abs(m - np.array(COLOURS[c])).sum())) for m in middles]
         assert names[0] == NAMED and names[1] != NAMED
-
-
-def test_the_other_thing_ends_anywhere() -> None:
-    ends = Counter()
-    for i in range(40):
-        scene, _ = clip_scene(HIDING[0], (9, 0, 0, i), SPEC)
-        ends[bool(scene.things[-scene.subjects + 1].x[-1] > 0)] += 1
-    assert set(ends) == {False, True} and min(ends.values()) >= 10
 
 
 @pytest.mark.parametrize("wait", LENGTHS)
@@ -351,9 +343,9 @@ def test_lamps_read_at_the_networks_resolution_give_the_class() -> None:
 # --- pixels and files ----------------------------------------------------------------------------------------------------
 
 GOLDEN = {
-    "Hiding something yellow behind the left screen": "(40, 72, 72, 3) bdb885bee36ce050",
-    "Lighting something blue last, then marking it": "(40, 72, 72, 3) 0a8cf710ce2b941c",
-    "Lighting something green last, then marking it": "(40, 72, 72, 3) 4de861ca74c430ed",
+    "Hiding something yellow behind the left screen": "(40, 72, 72, 3) c1488f0967e546f4",
+    "Lighting something blue last, then marking it": "(40, 72, 72, 3) 45e51eeb50659d36",
+    "Lighting something green last, then marking it": "(40, 72, 72, 3) 75a78884f9fe8b6d",
     "Showing something green, then something yellow": "(40, 72, 72, 3) e01cb4d64e8f7939",
 }
 
