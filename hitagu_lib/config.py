@@ -107,7 +107,7 @@ class DataConfig:
     # A file with one label per line; null: classes.txt beside the training list.
     classes: str | None = None
     # The synthetic data set to make first if it is missing.
-    prepare: Literal["mini", "hard"] | None = None
+    prepare: Literal["mini", "hard", "memory"] | None = None
     num_frames: StrictInt = Field(default=8, ge=1, le=512)  # T, frames in a clip
     sampling: Literal["segment", "dense"] = "segment"
     dense_span: StrictInt = Field(default=64, ge=1)  # frames that a dense clip spans

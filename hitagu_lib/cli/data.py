@@ -27,11 +27,13 @@ relative_to_option = click.option(
 
 
 @click.command
-@click.argument("dataset", type=click.Choice(["mini", "hard"]))
-@click.option("--out", type=PATH, metavar="DIR", help="The folder to write.  [default: data/mini or data/hard]")
+@click.argument("dataset", type=click.Choice(["mini", "hard", "memory"]))
+@click.option("--out", type=PATH, metavar="DIR", help="The folder to write.  [default: data/<dataset>]")
 @click.option("--seed", type=int, default=0, metavar="N", help="The same seed gives the same videos.")
-@click.option("--train-per-class", type=int, metavar="N", help="Training clips.  [default: 120; for hard, 40]")
-@click.option("--val-per-class", type=int, metavar="N", help="Validation clips.  [default: 30]")
+@click.option(
+    "--train-per-class", type=int, metavar="N", help="Training clips.  [default: mini 120, hard 40, memory 100]"
+)
+@click.option("--val-per-class", type=int, metavar="N", help="Validation clips.  [default: 30, memory 16]")
 @click.option("--no-ffmpeg", is_flag=True, help="Write the frames directly, without videos.")
 @workers_option("Processes")
 def prepare(
@@ -40,7 +42,8 @@ def prepare(
 ) -> int:  # fmt: skip
     """Make a data set of short synthetic videos.
 
-    In `hard`, things are smaller, events are shorter, and some classes differ only in the order of two distant events.
+    In `hard`, things are smaller, events are shorter, and some classes differ only in the order of two distant events. In `memory`,
+    only what happened long before tells two classes apart; it has validation lists with waits of 1, 2, 4 and 8 times training's.
 
     \b
     hitagu prepare mini

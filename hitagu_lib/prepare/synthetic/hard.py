@@ -74,9 +74,17 @@ def _something(s: Stage) -> list[Thing]:
     return [s.thing(s.u(4, 6), s.u(-22, 22), s.u(-22, 22))]
 
 
-def _show(colours: tuple[str, str], s: Stage) -> Drawn:
-    """One thing is put into view and taken away again, and 24 to 28 frames later another one."""
-    first, second, pause = s.u(9, 11), s.u(9, 11), s.u(24, 28)
+def show_two(
+    colours: tuple[str, str],
+    s: Stage,
+    lengths: tuple[float, float] = (9, 11),
+    pauses: tuple[float, float] = (24, 28),
+) -> Drawn:
+    """Put one thing into view and take it away again, and after a pause another one.
+
+    lengths, pauses: between which bounds, in frames, each of the two events and the pause between them last.
+    """
+    first, second, pause = s.u(*lengths), s.u(*lengths), s.u(*pauses)
     start = s.u(0, s.frames - 1 - first - pause - second)
     spans = ((start, first), (start + first + pause, second))
     return [_shown(s, COLOURS[name], *span) for name, span in zip(colours, spans, strict=True)], Camera()
@@ -95,6 +103,6 @@ def _shown(s: Stage, body: Colour, start: float, length: float) -> Thing:
 
 EVENTS: tuple[Callable[[Stage], Drawn], ...] = (
     *(_push, _approach, _turn_left, _turn_up),
-    *(partial(_show, c) for c in SHOWN),
+    *(partial(show_two, c) for c in SHOWN),
 )
 """One for each of HARD_PAIRS, in their order."""

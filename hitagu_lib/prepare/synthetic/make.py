@@ -1,12 +1,14 @@
-"""The mini data set: short synthetic videos, encoded to MP4 by ffmpeg and extracted again.
+"""The embedded data sets: short synthetic videos, encoded to MP4 by ffmpeg and extracted again.
 
     MiniSpec -> render_clip -> ffmpeg (MP4) -> extract_tree (JPEG) -> index_frames (CSV)
 
-Fourteen classes in seven pairs; one class of a pair is the other played backwards. Within a pair the frames, their look
-and their number have the same distribution, so that a method blind to order cannot pass 50 %.
+The classes come in pairs; in mini and hard, one class of a pair is the other played backwards. Within a pair the frames,
+their look and their number have the same distribution, so that a method blind to order cannot pass 50 %.
 
     out/videos/{train,val}/<class>/<id>.mp4      out/frames/{train,val}/<class>/<id>/000001.jpg ...
     out/train.csv  out/val.csv  out/classes.txt  out/mini.json (written last: the set is whole)
+
+The set memory also has val_wait2, val_wait4 and val_wait8 beside val.
 """
 
 from __future__ import annotations
@@ -35,7 +37,8 @@ from hitagu_lib.media.ffmpeg import ffmpeg_path
 from hitagu_lib.prepare.extract import extract_tree, usable_cores
 from hitagu_lib.prepare.index import index_frames
 from hitagu_lib.prepare.synthetic.hard import HARD_PAIRS, draw_hard_scene
-from hitagu_lib.prepare.synthetic.raster import Pixels, Scene, render
+from hitagu_lib.prepare.synthetic.memory import MEMORY_PAIRS, WAITS, draw_memory_scene, partner_order
+from hitagu_lib.prepare.synthetic.raster import Ints, Pixels, Scene, render
 from hitagu_lib.prepare.synthetic.scenes import PAIRS, draw_scene
 
 if sys.platform != "win32":
@@ -47,38 +50,67 @@ FPS = 12
 SPLITS = ("train", "val")
 
 
+def _backwards(kind: int, frames: int) -> Ints:
+    return np.arange(frames)[::-1]
+
+
 class Setting:
-    """A set of classes in time-reversed pairs, and how their scenes are drawn."""
+    """A set of classes in pairs of the same frames in another order, and how their scenes are drawn."""
 
     def __init__(
         self,
         pairs: tuple[tuple[str, str], ...],
-        draw: Callable[[int, np.random.Generator, int, int], Scene],
+        draw: Callable[[int, np.random.Generator, int, int, int], Scene],
+        order: Callable[[int, int], Ints] = _backwards,
+        waits: Mapping[str, int] | None = None,
     ) -> None:
-        self.pairs, self.draw = pairs, draw
-        backwards = {name: pair[1 - i] for pair in pairs for i, name in enumerate(pair)}
+        """
+        draw: (kind, rng, width, height, wait) -> the scene of a clip, kind being an index into `pairs`.
+        order: (kind, frames) -> which of the scene's frames make the pair's second class; the first has them as drawn.
+        waits: split -> how many times the training clips' wait its clips wait; a list for each split. None: SPLITS, once.
+        """
+        self.pairs, self.draw, self.order = pairs, draw, order
+        self.waits = waits or dict.fromkeys(SPLITS, 1)
+        swapped = {name: pair[1 - i] for pair in pairs for i, name in enumerate(pair)}
         sided = [pair for pair in pairs if any(word in pair[0] for word in ("left", "clockwise"))]
         mirrored = {a: b for pair in sided for a, b in (pair, pair[::-1])}
-        self.classes: tuple[str, ...] = tuple(sorted(backwards))
+        self.classes: tuple[str, ...] = tuple(sorted(swapped))
         """Label index -> class: the label's text, which is also the folder's name."""
-        self.partner: tuple[int, ...] = tuple(self.classes.index(backwards[name]) for name in self.classes)
-        """Label index -> label index of the same clip played backwards."""
+        self.partner: tuple[int, ...] = tuple(self.classes.index(swapped[name]) for name in self.classes)
+        """Label index -> label index of the same frames in the pair's other order: played backwards, in mini and hard."""
         self.hflip: tuple[int, ...] = tuple(self.classes.index(mirrored.get(name, name)) for name in self.classes)
         """Label index -> label index of the same clip in a mirror (left and right exchanged)."""
 
+    def pair_of(self, label: int) -> tuple[int, bool]:
+        """The pair that a label belongs to, and whether it is the second of the two. Raises ConfigError for an unknown label."""
+        if not 0 <= label < len(self.classes):
+            raise ConfigError(f"label: found {label}, expected 0 to {len(self.classes) - 1}")
+        name = self.classes[label]
+        kind = next(i for i, pair in enumerate(self.pairs) if name in pair)
+        return kind, name == self.pairs[kind][1]
+
+
+def _without_wait(draw: Callable[[int, np.random.Generator, int, int], Scene]) -> Callable[..., Scene]:
+    return lambda kind, rng, width, height, wait: draw(kind, rng, width, height)
+
 
 SETTINGS = {
-    "mini": Setting(PAIRS, draw_scene),
-    "hard": Setting(HARD_PAIRS, draw_hard_scene),
+    "mini": Setting(PAIRS, _without_wait(draw_scene)),
+    "hard": Setting(HARD_PAIRS, _without_wait(draw_hard_scene)),
+    "memory": Setting(MEMORY_PAIRS, draw_memory_scene, partner_order, WAITS),
 }
-_TRAIN_PER_CLASS = {"mini": 120, "hard": 40}
+_PER_CLASS = {
+    "mini": {"train_per_class": 120, "val_per_class": 30},
+    "hard": {"train_per_class": 40, "val_per_class": 30},
+    "memory": {"train_per_class": 100, "val_per_class": 16},
+}
 CLASSES, PARTNER, HFLIP = SETTINGS["mini"].classes, SETTINGS["mini"].partner, SETTINGS["mini"].hflip
 """Mini's own."""
 
 
 @dataclass(frozen=True)
 class MiniSpec:
-    """What a synthetic data set is made of. Sizes in pixels, counts in clips of a class."""
+    """What a synthetic data set is made of. Sizes in pixels, counts in clips of a class; each validation list has as many."""
 
     setting: str = "mini"
     train_per_class: int = 120
@@ -90,7 +122,7 @@ class MiniSpec:
     @classmethod
     def of(cls, setting: str, **changes: int) -> MiniSpec:
         """The setting as it is made by default, with `changes`."""
-        return cls(setting=setting, **({"train_per_class": _TRAIN_PER_CLASS.get(setting, 120)} | changes))
+        return cls(setting=setting, **(_PER_CLASS.get(setting, {}) | changes))
 
     def __post_init__(self) -> None:
         if self.setting not in SETTINGS:
@@ -114,29 +146,37 @@ class MiniSpec:
 
 def clip_seed(spec: MiniSpec, split: str, label: int, index: int) -> tuple[int, int, int, int]:
     """The seed of one clip of the data set; no two clips share one."""
-    return spec.seed, SPLITS.index(split), label, index
+    return spec.seed, list(SETTINGS[spec.setting].waits).index(split), label, index
 
 
-def clip_scene(label: int, seed: Sequence[int], spec: MiniSpec) -> tuple[Scene, bool]:
-    """The scene of a clip, and whether its frames are to be played backwards."""
-    setting = SETTINGS[spec.setting]
-    if not 0 <= label < len(setting.classes):
-        raise ConfigError(f"label: found {label}, expected 0 to {len(setting.classes) - 1}")
-    name = setting.classes[label]
-    kind = next(i for i, pair in enumerate(setting.pairs) if name in pair)
-    rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence(list(seed))))
-    return setting.draw(kind, rng, spec.width, spec.height), name == setting.pairs[kind][1]
+def clip_scene(label: int, seed: Sequence[int], spec: MiniSpec, wait: int = 1) -> tuple[Scene, bool]:
+    """The scene of a clip, and whether its frames come in the order of the pair's second class (`Setting.order`).
 
-
-def render_clip(label: int, seed: Sequence[int], spec: MiniSpec | None = None) -> Pixels:
-    """One clip, (T, height, width, 3) uint8 RGB with T in 24..36.
-
-    The same label, seed and spec give the same pixels on any machine. With the same seed, a class and its partner
-    (`PARTNER`) give the same frames in opposite order.
+    wait: how many times the training clips' wait, in a setting that has one.
     """
-    scene, backwards = clip_scene(label, seed, spec or MiniSpec())
+    setting = SETTINGS[spec.setting]
+    kind, swapped = setting.pair_of(label)
+    if wait not in setting.waits.values():
+        waits = ", ".join(map(str, sorted(set(setting.waits.values()))))
+        raise ConfigError(f"wait: found {wait}, expected for {spec.setting} one of {waits}")
+    rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence(list(seed))))
+    return setting.draw(kind, rng, spec.width, spec.height, wait), swapped
+
+
+def render_clip(label: int, seed: Sequence[int], spec: MiniSpec | None = None, wait: int = 1) -> Pixels:
+    """One clip, (T, height, width, 3) uint8 RGB; in mini T is in 24..36. `wait`: see `clip_scene`.
+
+    The same label, seed, spec and wait give the same pixels on any machine. With the same seed, a class and its partner
+    (`Setting.partner`) give the same frames in another order: the opposite one, in mini and hard.
+    """
+    spec = spec or MiniSpec()
+    scene, swapped = clip_scene(label, seed, spec, wait)
     frames = render(scene)
-    return np.ascontiguousarray(frames[::-1]) if backwards else frames
+    if not swapped:
+        return frames
+    setting = SETTINGS[spec.setting]
+    kind, _ = setting.pair_of(label)
+    return np.ascontiguousarray(frames[setting.order(kind, len(frames))])
 
 
 def prepare_mini(
@@ -163,11 +203,15 @@ def prepare_mini(
         if _is_whole(out, asked):  # by another process, while this one waited
             return
         write_atomic(out / _BEGUN, [json.dumps(asked, indent=2) + "\n"])
-        counts = zip(SPLITS, (spec.train_per_class, spec.val_per_class), strict=True)
-        labels = range(len(SETTINGS[spec.setting].classes))
-        clips = [(split, label, index) for split, count in counts for label in labels for index in range(count)]
+        setting = SETTINGS[spec.setting]
+        clips = [
+            (split, label, index)
+            for split in setting.waits
+            for label in range(len(setting.classes))
+            for index in range(spec.train_per_class if split == "train" else spec.val_per_class)
+        ]
         _run_all(make, clips, workers, progress)
-        for split in SPLITS if use_ffmpeg else ():
+        for split in setting.waits if use_ffmpeg else ():
             report = extract_tree(out / "videos" / split, out / "frames" / split, workers=workers, progress=progress)
             if report.failed:
                 video, reason = report.failed[0]
@@ -175,7 +219,8 @@ def prepare_mini(
                 raise ExtractError(f"{video}: {reason}; {len(report.failed)} like it. Remove them and prepare again.")
         frames, classes = out / "frames", out / "classes.txt"
         index_frames(frames / "train", out / "train.csv", relative_to=frames)
-        index_frames(frames / "val", out / "val.csv", relative_to=frames, classes=classes)
+        for split in list(setting.waits)[1:]:
+            index_frames(frames / split, out / f"{split}.csv", relative_to=frames, classes=classes)
         os.replace(out / _BEGUN, out / _WHOLE)
 
 
@@ -227,6 +272,11 @@ _BATCH = 10
 def _clip_path(spec: MiniSpec, clip: Clip) -> str:
     split, label, index = clip
     return f"{split}/{SETTINGS[spec.setting].classes[label]}/{label:02d}_{index:05d}"
+
+
+def _drawn(spec: MiniSpec, clip: Clip) -> Pixels:
+    split, label, _ = clip
+    return render_clip(label, clip_seed(spec, *clip), spec, SETTINGS[spec.setting].waits[split])
 
 
 def _run_all(
@@ -285,7 +335,7 @@ def _make_videos(out: Path, spec: MiniSpec, ffmpeg: str, batch: Sequence[Clip]) 
     for file in missing:
         file.parent.mkdir(parents=True, exist_ok=True)
     if missing:
-        drawn = {file: render_clip(clip[1], clip_seed(spec, *clip), spec) for file, clip in missing.items()}
+        drawn = {file: _drawn(spec, clip) for file, clip in missing.items()}
         write_videos(drawn, ffmpeg)
 
 
@@ -299,7 +349,7 @@ def _make_frames(out: Path, spec: MiniSpec, batch: Sequence[Clip]) -> None:
         if aside.exists():  # left by a run that was killed
             shutil.rmtree(aside)
         aside.mkdir(parents=True)
-        for number, frame in enumerate(render_clip(clip[1], clip_seed(spec, *clip), spec), start=1):
+        for number, frame in enumerate(_drawn(spec, clip), start=1):
             Image.fromarray(frame).save(aside / f"{number:06d}.jpg", quality=90)
         os.replace(aside, folder)
 

@@ -129,6 +129,8 @@ class Camera:
 
 
 Event = Callable[[Stage], tuple[list[Thing], Camera]]
+Sway = Callable[[np.random.Generator, int, int], Floats]
+"""Like `wander`: a curve in -1..1 for so many frames, from knots so many frames apart."""
 
 
 def _push(s: Stage) -> tuple[list[Thing], Camera]:
@@ -204,8 +206,12 @@ def compose(
     pace: Callable[[np.random.Generator, int], Floats],
     event: Event,
     distractors: int,
+    sway: Sway = wander,
 ) -> Scene:
-    """A scene of `lengths[0]` to `lengths[1]` frames: an event before a textured world, distractors, an unsteady hand."""
+    """A scene of `lengths[0]` to `lengths[1]` frames: an event before a textured world, distractors, an unsteady hand.
+
+    `sway` draws the curves that the hand and the distractors follow.
+    """
     fewest, most = lengths
     frames = fewest + int(rng.random() * (most - fewest + 1))
     unit = min(width, height) / 72
@@ -215,25 +221,25 @@ def compose(
     subjects, camera = event(stage)
     clutter: list[Thing] = []
     for _ in range(distractors):
-        clutter += _distractor(stage, [*clutter, *subjects], width / unit, height / unit)
+        clutter += _distractor(stage, [*clutter, *subjects], width / unit, height / unit, sway)
     hand = uniform(rng, 0.3, 1.2)  # how unsteady, in pixels
     return Scene(
         width=width,
         height=height,
         world=world,
-        camera_x=stage.grid(camera.x + hand * wander(rng, frames, 5)),
-        camera_y=stage.grid(camera.y + hand * wander(rng, frames, 5)),
+        camera_x=stage.grid(camera.x + hand * sway(rng, frames, 5)),
+        camera_y=stage.grid(camera.y + hand * sway(rng, frames, 5)),
         step=np.broadcast_to(np.rint(np.asarray(camera.step) * STEP_ONE), (frames,)).astype(np.int64),
         things=(*clutter, *subjects),
         subjects=len(subjects),
     )
 
 
-def _distractor(stage: Stage, subjects: Sequence[Thing], width: float, height: float) -> list[Thing]:
+def _distractor(stage: Stage, subjects: Sequence[Thing], width: float, height: float, sway: Sway) -> list[Thing]:
     """A small thing that strays about, clear of the subjects at all times; none where there is no room for it."""
     radius, reach = stage.u(2.8, 4), stage.u(1, 4)
-    dx = reach * wander(stage.rng, stage.frames, 9)
-    dy = reach * wander(stage.rng, stage.frames, 9)
+    dx = reach * sway(stage.rng, stage.frames, 9)
+    dy = reach * sway(stage.rng, stage.frames, 9)
     for _ in range(12):
         x = stage.u(-0.5, 0.5) * (width - 8) + dx
         y = stage.u(-0.5, 0.5) * (height - 8) + dy

@@ -1,0 +1,180 @@
+"""The synthetic videos that only a memory tells apart: the cue is early, then nothing happens for a long time.
+
+    draw_memory_scene(kind, rng, width, height, wait) -> Scene, in the frame order of the pair's first class
+    partner_order(kind, frames)                       -> the order of the same frames in the second class
+
+Three kinds of task, on clips of BLOCK + BLOCK + wait * WAIT + MARK frames:
+
+    Lighting    | flashes | flashes | wait        | mark |   four lamps flash in two colours; which one had the marked lamp last?
+    Hiding      | a trip  | a trip  | wait               |   a thing hides behind one screen, then behind the other; where is it?
+    Showing     | first thing       wait    second thing |   hard's pairs: which thing came first?
+
+The two classes of a pair differ in the order of their frames alone, so a method blind to order is at chance. Lighting and
+Hiding exchange their two blocks; what follows the blocks is the same in both classes, bit for bit. Played backwards, a
+Lighting clip begins with its mark and belongs to no class, and a Hiding clip ends where it began, in its own class. Showing
+is played backwards, as hard's pairs are. The wait follows the cue in the first two, and separates two cues in the third.
+
+The hand and the distractors end each block where they began it, so that an exchange leaves no jump to see.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+
+from hitagu_lib.prepare.synthetic.hard import COLOURS, show_two
+from hitagu_lib.prepare.synthetic.looks import CIRCLE, COMPACT, Floats, pick
+from hitagu_lib.prepare.synthetic.raster import Colour, Ints, Scene, Thing
+from hitagu_lib.prepare.synthetic.scenes import Camera, Event, Stage, compose, wander
+
+STRIDE = 2
+"""Frames between two sampled ones: `num_frames` in params/memory.yaml is a clip's length over this."""
+BLOCK, WAIT, MARK = 10, 16, 4
+"""Frames of a block, of the training clips' wait, and of the mark at the end. WAIT is eight strides: TSM's four shifts, which
+see four samples to each side, never have a cue and the mark in view at once."""
+
+LAMPS: dict[str, Colour] = COLOURS | {"green": (110, 235, 110)}
+"""The colours of a pair also differ in brightness."""
+LIT = (("blue", "yellow"), ("red", "green"))
+NAMED = "yellow"
+"""The colour of the thing that Hiding asks for; the other thing has any other colour."""
+SHOWN = ("green", "yellow")
+
+MEMORY_PAIRS: tuple[tuple[str, str], ...] = (
+    *(
+        (f"Lighting something {a} last, then marking it", f"Lighting something {b} last, then marking it")
+        for a, b in LIT
+    ),
+    (f"Hiding something {NAMED} behind the left screen", f"Hiding something {NAMED} behind the right screen"),
+    (
+        f"Showing something {SHOWN[0]}, then something {SHOWN[1]}",
+        f"Showing something {SHOWN[1]}, then something {SHOWN[0]}",
+    ),
+)
+"""(the class in the order of frames as drawn, the class of the same frames in `partner_order`)."""
+REVERSED = MEMORY_PAIRS[-1:]
+"""The pairs whose classes are each other played backwards."""
+
+WAITS = {"train": 1, "val": 1, "val_wait2": 2, "val_wait4": 4, "val_wait8": 8}
+"""List -> how many times WAIT its clips wait."""
+
+_OFF: Colour = (34, 34, 38)
+_HALO: Colour = (245, 245, 240)
+_AWAY = 200.0  # pixels from the middle: out of sight
+_LAMP, _RING = 7.0, 11.0  # radii
+_SCREEN_X, _SCREEN_HALF, _SCREEN_HIGH = 19.0, 8.0, 22.0  # a screen's middle, half its width and half its height
+_SCREEN = np.array([(-_SCREEN_HALF, -_SCREEN_HIGH), (_SCREEN_HALF, -_SCREEN_HIGH)]) / (_SCREEN_HIGH + 2)
+_SCREEN = np.concatenate([_SCREEN, -_SCREEN])
+
+Drawn = tuple[list[Thing], Camera]
+
+
+def clip_frames(wait: int) -> int:
+    """The length of a clip that waits `wait` times WAIT."""
+    return 2 * BLOCK + wait * WAIT + MARK
+
+
+def draw_memory_scene(kind: int, rng: np.random.Generator, width: int, height: int, wait: int = 1) -> Scene:
+    """The scene of one clip of `width` x `height` pixels. kind: index into MEMORY_PAIRS. wait: how often WAIT."""
+    frames, name = clip_frames(wait), MEMORY_PAIRS[kind][0]
+    lengths, sway = (frames, frames), wander if MEMORY_PAIRS[kind] in REVERSED else _loops
+    event: Event
+    if name.startswith("Showing"):
+        pauses = wait * WAIT + 2.0, wait * WAIT + 4.0
+        event = partial(show_two, SHOWN, lengths=(6, 7), pauses=pauses)
+    elif name.startswith("Hiding"):
+        event = _hide
+    else:
+        event = partial(_light, LIT[kind])
+    return compose(rng, width, height, lengths, _at_once, event, distractors=2, sway=sway)
+
+
+def partner_order(kind: int, frames: int) -> Ints:
+    """Which frames of the scene as drawn make the pair's second class, (frames,)."""
+    at = np.arange(frames)
+    if MEMORY_PAIRS[kind] in REVERSED:
+        return at[::-1]
+    return np.concatenate([at[BLOCK : 2 * BLOCK], at[:BLOCK], at[2 * BLOCK :]])
+
+
+def _at_once(rng: np.random.Generator, frames: int) -> Floats:
+    """No pace: these events keep their own time."""
+    return np.zeros(frames)
+
+
+def _loops(rng: np.random.Generator, frames: int, knot: int) -> Floats:
+    """Like `wander`, but each block, and what follows the blocks, begins and ends at 0. (frames,)"""
+    parts = []
+    for length in (BLOCK, BLOCK, frames - 2 * BLOCK):
+        curve, u = wander(rng, length, knot), np.arange(length) / (length - 1)
+        parts.append(curve - (curve[0] * (1 - u) + curve[-1] * u))
+    return np.concatenate(parts)
+
+
+def _light(colours: tuple[str, str], s: Stage) -> Drawn:
+    """Four lamps flash, each in both colours equally often; as drawn, the marked one flashes in the first colour last.
+
+    Two lamps have each of the colours last, so neither their number nor the last flash of all tells: one has to know where.
+    """
+    s.taken += LAMPS.values()
+    places = [(side * 14 + s.u(-4, 4), level * 14 + s.u(-4, 4)) for side in (-1, 1) for level in (-1, 1)]
+    marked = pick(s.rng, range(4))
+    fellow = (marked + pick(s.rng, (1, 2, 3))) % 4  # the lamp whose last colour is the marked one's
+    halo_x = np.full(s.frames, _AWAY)
+    halo_x[-MARK:] = places[marked][0]
+    things = [s.thing(_RING, halo_x, places[marked][1], (CIRCLE,), marks=(), body=_HALO)]
+    for i, (x, y) in enumerate(places):
+        things.append(s.thing(_LAMP, x, y, (CIRCLE,), marks=(), body=_OFF))
+        lit = _flashes(s, last=0 if i in (marked, fellow) else 1)
+        for k, name in enumerate(colours):
+            things.append(s.thing(_LAMP, np.where(lit == k, x, _AWAY), y, (CIRCLE,), marks=(), body=LAMPS[name]))
+    return things, Camera()
+
+
+def _flashes(s: Stage, last: int) -> Ints:
+    """Which colour a lamp shows at each frame, 0 or 1, and -1 while it is dark. (frames,)
+
+    The first block ends with a flash in the colour that is not `last`, the second one with a flash in `last`. In half of the
+    lamps a flash in the other colour precedes each, so that the first flash does not tell the last. Blocks begin and end dark.
+    """
+    lit = np.full(s.frames, -1)
+    twice = pick(s.rng, (False, True))
+    for block, colour in enumerate((1 - last, last)):
+        before = _whole(s, STRIDE, STRIDE + 1) if twice else 0
+        gap = _whole(s, 1, 2) if twice else 0
+        # Three frames at least: one of each STRIDE frames is sampled, whichever it is, and two such are at most three apart.
+        length = _whole(s, 3, min(4, BLOCK - 2 - before - gap) if twice else 5)
+        start = block * BLOCK + _whole(s, 1, BLOCK - 1 - before - gap - length)
+        lit[start : start + before] = 1 - colour
+        lit[start + before + gap : start + before + gap + length] = colour
+    return lit
+
+
+def _hide(s: Stage) -> Drawn:
+    """Two things cross from screen to screen and back, in opposite directions; as drawn, the named one ends on the left.
+
+    A motion whose colour is not known does not tell, since in each block there is one either way.
+    """
+    s.taken += COLOURS.values()
+    other = pick(s.rng, [name for name in COLOURS if name != NAMED])
+    level = pick(s.rng, (-1.0, 1.0))
+    things = []
+    for name, end, y in ((NAMED, -1.0, level), (other, 1.0, -level)):
+        x = end * _SCREEN_X * np.concatenate([-_trip(s), _trip(s), np.ones(s.frames - 2 * BLOCK)])
+        things.append(s.thing(s.u(5, 5.5), x, y * s.u(8, 12), COMPACT, marks=(), body=COLOURS[name]))
+    screen = s.thing(_SCREEN_HIGH + 2, -_SCREEN_X, s.u(-2, 2), (_SCREEN,), turn=0.0, marks=())
+    right = Thing(screen.sprite, -screen.x, screen.y, screen.angle)
+    return [*things, screen, right], Camera()
+
+
+def _trip(s: Stage) -> Floats:
+    """The way from one screen to the other within a block: 1 at its end, -1 at its beginning. (BLOCK,)"""
+    length = s.u(6, 7.5)
+    start = s.u(0, BLOCK - 1 - length)
+    return 2 * np.clip((np.arange(BLOCK) - start) / length, 0, 1) - 1
+
+
+def _whole(s: Stage, low: int, high: int) -> int:
+    """A random whole number, both bounds included."""
+    return pick(s.rng, range(low, high + 1))

@@ -1,0 +1,396 @@
+"""The memory setting: its labels are true, order alone decides, and sampling sees each event at every length."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections import Counter
+from dataclasses import replace
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from hitagu_lib.cli.main import main
+from hitagu_lib.config import load_config
+from hitagu_lib.data.clip_list import read_list
+from hitagu_lib.data.dataset import ClipDataset, swap_table
+from hitagu_lib.data.sampling import segment_indices
+from hitagu_lib.data.transforms import centre_crop
+from hitagu_lib.errors import ConfigError
+from hitagu_lib.media.ffmpeg import ffmpeg_path
+from hitagu_lib.prepare.extract import extract_video
+from hitagu_lib.prepare.synthetic.hard import COLOURS
+from hitagu_lib.prepare.synthetic.looks import luma
+from hitagu_lib.prepare.synthetic.make import (
+    SETTINGS,
+    SPLITS,
+    MiniSpec,
+    clip_scene,
+    clip_seed,
+    render_clip,
+    write_videos,
+)
+from hitagu_lib.prepare.synthetic.memory import (
+    BLOCK,
+    LAMPS,
+    LIT,
+    MARK,
+    MEMORY_PAIRS,
+    NAMED,
+    REVERSED,
+    STRIDE,
+    WAIT,
+    WAITS,
+    clip_frames,
+    partner_order,
+)
+from hitagu_lib.prepare.synthetic.raster import Pixels, Scene, render
+
+ROOT = Path(__file__).resolve().parents[3]
+MEMORY, SPEC = SETTINGS["memory"], MiniSpec.of("memory")
+LABELS = range(len(MEMORY.classes))
+LIGHTING, HIDING, SHOWING = (
+    [label for label in LABELS if MEMORY.classes[label].startswith(word)] for word in ("Lighting", "Hiding", "Showing")
+)
+LENGTHS = sorted(set(WAITS.values()))
+
+
+def name_of(label: int) -> str:
+    return MEMORY.classes[label]
+
+
+# --- the classes -------------------------------------------------------------------------------------------------------
+
+OPPOSITES = {
+    "Lighting something blue last, then marking it": "Lighting something yellow last, then marking it",
+    "Lighting something green last, then marking it": "Lighting something red last, then marking it",
+    "Hiding something yellow behind the left screen": "Hiding something yellow behind the right screen",
+    "Showing something green, then something yellow": "Showing something yellow, then something green",
+}
+
+
+def test_partner_and_mirror_say_what_their_names_say() -> None:
+    both_ways = OPPOSITES | {b: a for a, b in OPPOSITES.items()}
+    assert {name_of(a): name_of(b) for a, b in enumerate(MEMORY.partner)} == both_ways
+    assert [label for label in LABELS if MEMORY.hflip[label] != label] == HIDING
+    assert [MEMORY.hflip[label] for label in HIDING] == HIDING[::-1]
+
+
+def test_params_and_generator_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    data = load_config("params/memory.yaml").data
+    assert (data.prepare, data.sampling, data.ref_stride) == ("memory", "segment", STRIDE)
+    assert data.num_frames * STRIDE == clip_frames(WAITS["val"]) == clip_frames(WAITS["train"])
+    assert swap_table(MEMORY.classes, data.hflip_swaps, "data.hflip_swaps").tolist() == list(MEMORY.hflip)
+    assert {frozenset(pair) for pair in data.reverse_swaps} == {frozenset(pair) for pair in REVERSED}
+
+
+def test_the_colours_of_a_pair_differ_in_brightness_too() -> None:
+    for first, second in LIT:
+        assert abs(luma(LAMPS[first]) - luma(LAMPS[second])) > 60
+    assert all(abs(luma(COLOURS[NAMED]) - luma(COLOURS[other])) > 60 for other in COLOURS if other != NAMED)
+
+
+def test_only_memory_waits() -> None:
+    with pytest.raises(ConfigError, match="wait: found 3, expected for memory one of 1, 2, 4, 8"):
+        render_clip(0, (0, 0, 0, 0), SPEC, wait=3)
+    with pytest.raises(ConfigError, match="wait: found 2, expected for mini one of 1"):
+        render_clip(0, (0, 0, 0, 0), MiniSpec(), wait=2)
+
+
+# --- order alone decides -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("wait", [1, 2])
+@pytest.mark.parametrize("kind", range(len(MEMORY_PAIRS)), ids=[pair[0] for pair in MEMORY_PAIRS])
+def test_partners_have_the_same_frames_in_another_order_bit_for_bit(kind: int, wait: int) -> None:
+    """With independent seeds for all clips, a pair's frames, taken as a set, have one and the same distribution under both labels.
+
+    So no method blind to order can do better than a coin, nor can one that sees a frame of the clip drawn at random.
+    """
+    label, partner = (MEMORY.classes.index(name) for name in MEMORY_PAIRS[kind])
+    for i in range(2):
+        seed = (5, 1, kind, i)
+        one, other = render_clip(label, seed, SPEC, wait), render_clip(partner, seed, SPEC, wait)
+        assert len(one) == clip_frames(wait)
+        assert Counter(frame.tobytes() for frame in one) == Counter(frame.tobytes() for frame in other)
+        assert np.array_equal(one[partner_order(kind, len(one))], other) and not np.array_equal(one, other)
+        if MEMORY_PAIRS[kind] in REVERSED:
+            assert np.array_equal(one, other[::-1])
+        else:  # neither the first frame nor any after the blocks tells: the wait, and the mark
+            assert np.array_equal(one[0], other[0]) and np.array_equal(one[2 * BLOCK :], other[2 * BLOCK :])
+
+
+def test_only_the_order_of_two_blocks_differs() -> None:
+    for kind, pair in enumerate(MEMORY_PAIRS):
+        for wait in LENGTHS:
+            order = partner_order(kind, clip_frames(wait))
+            assert sorted(order) == list(range(clip_frames(wait)))
+            assert np.array_equal(order[order], np.arange(len(order))), "the partner's partner is the clip itself"
+            moved = np.nonzero(order != np.arange(len(order)))[0]
+            assert (pair in REVERSED) or moved.tolist() == list(range(2 * BLOCK))
+
+
+@pytest.mark.parametrize("label", [*LIGHTING, *HIDING], ids=name_of)
+def test_an_exchange_of_blocks_leaves_no_jump(label: int) -> None:
+    """The hand and the distractors are at one place at both ends of both blocks."""
+    shakes = []
+    for i in range(4):
+        scene, _ = clip_scene(label, (6, 0, label, i), SPEC)
+        curves = [scene.camera_x, scene.camera_y, *(c for t in scene.things[: -scene.subjects] for c in (t.x, t.y))]
+        ends = [0, BLOCK - 1, BLOCK, 2 * BLOCK - 1, 2 * BLOCK]
+        assert all(len(set(curve[ends].tolist())) == 1 for curve in curves)
+        shakes.append(np.ptp(scene.camera_x) / 16)
+    assert max(shakes) > 0.5, "and the hand is not still: pixels"
+
+
+def test_the_video_codec_keeps_that(tmp_path: Path) -> None:
+    files = []
+    for label in LIGHTING[:1] + [MEMORY.partner[LIGHTING[0]]]:
+        video = tmp_path / f"{label}.mp4"
+        write_videos({video: render_clip(label, (0, 0, 0, 0), SPEC)}, ffmpeg_path())
+        extract_video(video, tmp_path / f"{label}")
+        files.append([file.read_bytes() for file in sorted((tmp_path / f"{label}").glob("*.jpg"))])
+    kind, _ = MEMORY.pair_of(LIGHTING[0])
+    one, other = files
+    assert len(one) == clip_frames(1) and [one[i] for i in partner_order(kind, len(one))] == other
+
+
+# --- what a clip shows, and when -----------------------------------------------------------------------------------------
+
+
+def drawn(label: int, i: int, wait: int) -> tuple[Scene, np.ndarray]:
+    """A scene, and the order in which its frames make a clip of this label."""
+    scene, swapped = clip_scene(label, (7, 0, label, i), SPEC, wait)
+    kind, _ = MEMORY.pair_of(label)
+    frames = len(scene.step)
+    return scene, partner_order(kind, frames) if swapped else np.arange(frames)
+
+
+def runs(shown: np.ndarray) -> list[tuple[object, int, int]]:
+    """(value, first frame, last frame) of every stretch of one value that is not None."""
+    found, at = [], 0
+    for value, group in groupby(shown.tolist()):
+        length = len(list(group))
+        if value is not None:
+            found.append((value, at, at + length - 1))
+        at += length
+    return found
+
+
+def lamps(label: int, i: int, wait: int) -> tuple[list[np.ndarray], np.ndarray, int]:
+    """Of a Lighting clip, in the clip's order: each lamp's colour at each frame, None where dark; where the mark is seen; the marked lamp.
+
+    Read off the rendered frames at the lamps' middles.
+    """
+    scene, order = drawn(label, i, wait)
+    frames = render(scene)[order].astype(int)
+    halo, *parts = scene.things[-scene.subjects :]
+    bases = parts[::3]
+    colours = [colour for pair in LIT if any(f" {c} " in name_of(label) for c in pair) for colour in pair]
+    seen = []
+    for base in bases:
+        x, y = ((int(c[0]) // 16 + 36) for c in (base.x, base.y))
+        patch = frames[:, y - 1 : y + 2, x - 1 : x + 2].mean(axis=(1, 2))
+        distance = {c: np.abs(patch - np.array(LAMPS[c])).sum(axis=1) for c in colours}
+        lit = np.full(len(frames), None, dtype=object)
+        for c in colours:
+            lit[distance[c] < 60] = c
+        seen.append(lit)
+    alone = render(replace(scene, world=np.zeros_like(scene.world), things=(halo,)))[order]
+    marked = int(np.argmin([abs(b.x[0] - halo.x[-1]) + abs(b.y[0] - halo.y[-1]) for b in bases]))
+    return seen, alone.any(axis=(1, 2, 3)), marked
+
+
+@pytest.mark.parametrize("wait", LENGTHS)
+@pytest.mark.parametrize("label", LIGHTING, ids=name_of)
+def test_the_marked_lamps_last_colour_is_the_class(label: int, wait: int) -> None:
+    for i in range(2 if wait == 1 else 1):
+        seen, mark, marked = lamps(label, i, wait)
+        assert len(seen) == 4 and np.array_equal(
+            np.nonzero(mark)[0], np.arange(clip_frames(wait) - MARK, clip_frames(wait))
+        )
+        ends = set()
+        for lit in seen:
+            flashes = runs(lit)
+            assert len(set(Counter(colour for colour, _, _ in flashes).values())) == 1, "both colours equally often"
+            assert len({colour for colour, _, _ in flashes}) == 2
+            assert all(last - first + 1 >= STRIDE for _, first, last in flashes)
+            ends.add(flashes[-1][2])
+        assert runs(seen[marked])[-1][0] == name_of(label).split()[2]
+        assert np.nonzero(mark)[0][0] - max(ends) > wait * WAIT, "nothing is lit during the wait"
+
+
+def test_neither_the_first_flash_nor_the_other_lamps_nor_the_marked_place_tells_the_last() -> None:
+    first, places = [], Counter()
+    for i in range(30):
+        seen, _, marked = lamps(LIGHTING[i % 2], 100 + i, 1)
+        colours = [[colour for colour, _, _ in runs(lit)] for lit in seen]
+        first += [c[0] == c[-1] for c in colours]
+        assert set(Counter(c[-1] for c in colours).values()) == {2}, "two lamps end in each colour"
+        places[marked] += 1
+    assert 0.35 < np.mean(first) < 0.65
+    assert len(places) == 4 and max(places.values()) < 16
+
+
+def sampled(wait: int) -> list[np.ndarray]:
+    """The frames that validation samples at this length, and those of 20 trainings."""
+    frames, T = clip_frames(wait), clip_frames(wait) // STRIDE
+    return [segment_indices(frames, T), *(segment_indices(frames, T, np.random.default_rng(k)) for k in range(20))]
+
+
+@pytest.mark.parametrize("wait", LENGTHS)
+def test_sampling_sees_each_flash_and_the_mark(wait: int) -> None:
+    validation, *trainings = sampled(wait)
+    assert set(np.diff(validation)) == {STRIDE}, "the same stride at every length"
+    for label in LIGHTING:
+        seen, mark, marked = lamps(label, 3, wait)
+        for lit in seen:
+            flashes = runs(lit)
+            assert all(np.isin(np.arange(first, last + 1), validation).any() for _, first, last in flashes)
+            for drawing in trainings:  # those of three frames and more, which a lamp's last one is
+                assert all(np.isin(np.arange(a, b + 1), drawing).any() for _, a, b in flashes if b - a >= 2)
+        _, first, last = runs(seen[marked])[-1]
+        assert last - first >= 2 and all(mark[indices].sum() >= 2 for indices in (validation, *trainings))
+
+
+def subjects(scene: Scene, order: np.ndarray) -> list[Pixels]:
+    """Each subject alone before black, in the clip's order; what lies in front of it hides it."""
+    things = scene.things[-scene.subjects :]
+    alone = []
+    for i, thing in enumerate(things):
+        front = [replace(t, sprite=t.sprite * np.array([0, 0, 0, 1], dtype=np.uint8)) for t in things[i + 1 :]]
+        alone.append(render(replace(scene, world=np.zeros_like(scene.world), things=(thing, *front)))[order])
+    return alone
+
+
+@pytest.mark.parametrize("wait", LENGTHS)
+@pytest.mark.parametrize("label", HIDING, ids=name_of)
+def test_a_hidden_thing_is_where_its_last_way_led(label: int, wait: int) -> None:
+    side = {"left": -1, "right": 1}[name_of(label).split()[-2]]
+    for i in range(2 if wait == 1 else 1):
+        scene, order = drawn(label, i, wait)
+        named, other, left, right = subjects(scene, order)
+        for thing, is_named in ((named, True), (other, False)):
+            area = (thing.max(axis=-1) > 40).sum(axis=(1, 2))
+            seen = area > 0
+            assert not seen[[0, BLOCK - 1, BLOCK]].any() and not seen[2 * BLOCK - 1 :].any(), "hidden between its ways"
+            ways = []
+            for begin in (0, BLOCK):
+                at = begin + np.nonzero(seen[begin : begin + BLOCK])[0]
+                middles = [np.nonzero(thing[t].max(axis=-1) > 40)[1].mean() - 36 for t in (at[0], at[-1])]
+                ways.append(int(np.sign(middles[1] - middles[0])))
+                assert middles[0] * middles[1] < 0 and abs(middles[1] - middles[0]) > 14
+                # clearly seen by every sampling: half of it or more
+                clear = begin + np.nonzero(area[begin : begin + BLOCK] > area.max() / 2)[0]
+                assert all(np.isin(clear, indices).any() for indices in sampled(wait))
+                assert np.isin(at, sampled(wait)[0]).sum() >= 2, "two samples tell the direction"
+            assert ways[0] == -ways[1]
+            assert ways[1] == (side if is_named else -side), "a motion without its colour does not tell"
+        whole, bare = (
+            render(scene)[order],
+            render(replace(scene, things=scene.things[: -scene.subjects] + scene.things[-2:])),
+        )
+        assert np.array_equal(whole[2 * BLOCK :], bare[order][2 * BLOCK :]), "nothing of them is seen during the wait"
+        for screen in (left, right):
+            assert (screen.max(axis=-1) > 15).any(axis=0).sum() > 500
+        colours = [scene.things[-scene.subjects + k].sprite for k in range(2)]
+        middles = [sprite[sprite.shape[0] // 2, sprite.shape[1] // 2, :3].astype(int) for sprite in colours]
+        names = [min(COLOURS, key=lambda c: int(np.abs(m - np.array(COLOURS[c])).sum())) for m in middles]
+        assert names[0] == NAMED and names[1] != NAMED
+
+
+@pytest.mark.parametrize("wait", LENGTHS)
+@pytest.mark.parametrize("label", SHOWING, ids=name_of)
+def test_two_things_are_shown_in_the_order_of_the_name_with_the_wait_between(label: int, wait: int) -> None:
+    first, second = (part.split()[-1] for part in name_of(label).split(", then "))
+    for i in range(3 if wait == 1 else 1):
+        scene, order = drawn(label, i, wait)
+        times = {}
+        for thing, frames in zip(scene.things[-scene.subjects :], subjects(scene, order), strict=True):
+            middle = thing.sprite[thing.sprite.shape[0] // 2, thing.sprite.shape[1] // 2, :3].astype(int)
+            colour = min(COLOURS, key=lambda c: int(np.abs(middle - np.array(COLOURS[c])).sum()))
+            assert not frames[[0, -1]].any(), "neither the first frame nor the last one tells"
+            times[colour] = np.nonzero((frames.max(axis=-1) > 40).sum(axis=(1, 2)) > 60)[0]
+        assert set(times) == {first, second}
+        assert times[second][0] - times[first][-1] > wait * WAIT
+        assert all(np.isin(t, indices).any() for t in times.values() for indices in sampled(wait))
+
+
+def test_a_wait_is_out_of_reach_of_four_shifts() -> None:
+    """TSM with four shifts sees four samples to each side: a window of nine never holds a cue and what comes after the wait."""
+    assert WAIT // STRIDE >= 8
+
+
+def test_lamps_read_at_the_networks_resolution_give_the_class() -> None:
+    """What the network gets of the sampled frames is enough: cropped to 48 pixels, a lamp's middle still has its colour."""
+    cfg = load_config(ROOT / "params/mini.yaml").data
+    for label in LIGHTING:
+        scene, order = drawn(label, 5, 1)
+        frames = torch.from_numpy(render(scene)[order][segment_indices(clip_frames(1), clip_frames(1) // STRIDE)])
+        small = centre_crop(frames.permute(0, 3, 1, 2), cfg.image_size, cfg.short_side).permute(0, 2, 3, 1).numpy()
+        halo = scene.things[-scene.subjects]
+        x, y = (int(c[-1] / 16 * cfg.short_side / 72 + cfg.image_size / 2) for c in (halo.x, halo.y))
+        distances = {c: np.abs(small[:, y, x].astype(int) - np.array(LAMPS[c])).sum(axis=1) for c in LAMPS}
+        nearest = [min(LAMPS, key=lambda c: distances[c][t]) for t in range(len(small))]
+        lit = [c for t, c in enumerate(nearest) if distances[c][t] < 90]
+        assert lit[-1] == name_of(label).split()[2]
+
+
+# --- pixels and files ----------------------------------------------------------------------------------------------------
+
+GOLDEN = {
+    "Hiding something yellow behind the left screen": "(40, 72, 72, 3) c1488f0967e546f4",
+    "Lighting something blue last, then marking it": "(40, 72, 72, 3) 45e51eeb50659d36",
+    "Lighting something green last, then marking it": "(40, 72, 72, 3) 75a78884f9fe8b6d",
+    "Showing something green, then something yellow": "(40, 72, 72, 3) e01cb4d64e8f7939",
+}
+
+
+@pytest.mark.parametrize("label", [a for a in LABELS if a < MEMORY.partner[a]], ids=name_of)
+def test_pixels_are_the_same_on_every_machine(label: int) -> None:
+    frames = render_clip(label, (0, 0, label, 0), SPEC)
+    found = f"{frames.shape} {hashlib.sha256(frames.tobytes()).hexdigest()[:16]}"
+    assert found == GOLDEN[name_of(label)], "if the pixels were meant to change, raise GENERATOR_VERSION with these"
+
+
+def test_each_clip_has_its_own_seed_and_mini_keeps_its_own() -> None:
+    seeds = [clip_seed(SPEC, split, label, index) for split in WAITS for label in LABELS for index in range(3)]
+    assert len(set(seeds)) == len(seeds)
+    assert [clip_seed(MiniSpec(), split, 3, 4) for split in SPLITS] == [(0, 0, 3, 4), (0, 1, 3, 4)]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The set as the command line makes it, with few clips."""
+    out = tmp_path_factory.mktemp("set") / "memory"
+    options = ["--train-per-class", "1", "--val-per-class", "1", "--workers", "1"]
+    assert main(["prepare", "memory", "--out", str(out), *options]) == 0
+    return out
+
+
+def test_every_list_is_balanced_and_its_clips_wait_as_it_says(made: Path) -> None:
+    assert (made / "classes.txt").read_text(encoding="utf-8").splitlines() == list(MEMORY.classes)
+    assert {file.stem for file in made.glob("*.csv")} == set(WAITS)
+    for split, wait in WAITS.items():
+        with open(made / f"{split}.csv", encoding="utf-8", newline="") as stream:
+            rows = list(csv.reader(stream))
+        assert Counter(int(label) for _, label, _ in rows) == dict.fromkeys(LABELS, 1)
+        assert {int(frames) for _, _, frames in rows} == {clip_frames(wait)}
+        assert all(path.startswith(f"{split}/{name_of(int(label))}/") for path, label, _ in rows)
+
+
+@pytest.mark.parametrize("split", WAITS)
+def test_the_recipe_reads_every_list_at_one_stride(made: Path, split: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`hitagu evaluate --overrides "data.val_list=... data.num_frames=..."` as the recipe's comment says."""
+    monkeypatch.chdir(ROOT)
+    T = {"train": 20, "val": 20, "val_wait2": 28, "val_wait4": 44, "val_wait8": 76}[split]
+    cfg = load_config("params/memory.yaml", f"data.root={made / 'frames'} data.num_frames={T}").data
+    clips = read_list(made / f"{split}.csv", Path(cfg.root), made / "classes.txt")
+    frames, t, label, row = ClipDataset(clips, cfg, train=False)[0, 3]
+    assert frames.shape == (T, 3, cfg.image_size, cfg.image_size) and (label, row) == (int(clips.labels[3]), 3)
+    assert torch.equal(t.diff(), torch.ones(T - 1))
+    assert WAITS[split] * WAIT == 2 * T - 2 * BLOCK - MARK
