@@ -53,15 +53,18 @@ def evaluate(
     hitagu evaluate --checkpoint outputs/mini/checkpoints/last.pt --protocol multi
     torchrun --nproc_per_node 2 -m hitagu_lib evaluate --checkpoint outputs/mini/checkpoints/last.pt
     """
-    from hitagu_lib.config import read_params, resolve
+    from hitagu_lib.config import load_config, resolve
     from hitagu_lib.evaluation.evaluate import default_folder, evaluate, evaluate_video
     from hitagu_lib.inference.accelerator import make_accelerator
     from hitagu_lib.prepare.synthetic.make import prepare_data
     from hitagu_lib.runs.checkpoint import load_checkpoint
 
     chosen = [f"eval.{key}={value}" for key, value in given.items() if value is not None]
-    mapping = read_params(params) if params else load_checkpoint(checkpoint)["params"]
-    cfg = resolve(mapping, " ".join([overrides, *chosen]), source=str(params or checkpoint))
+    overrides = " ".join([overrides, *chosen])
+    if params:
+        cfg = load_config(params, overrides)
+    else:
+        cfg = resolve(load_checkpoint(checkpoint)["params"], overrides, source=str(checkpoint))
     if video:
         report = evaluate_video(cfg, checkpoint, video, out)
         views = report["views"]

@@ -344,7 +344,7 @@ def _indices(file: Path, clips: Sequence[Annotation], names: Sequence[str], name
     index = {without_blanks(name): i for i, name in enumerate(names)}
     keys = [None if clip.label is None else without_blanks(clip.label) for clip in clips]
     for clip, key in zip(clips, keys, strict=True):
-        if key is not None and key not in index:
+        if clip.label is not None and key not in index:
             near = difflib.get_close_matches(clip.label, names, n=1)
             hint = f" (nearest: {near[0]!r})" if near else ""
             expected = f"one of the {len(names)} labels in {names_file}{hint}"

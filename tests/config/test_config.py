@@ -28,7 +28,7 @@ from hitagu_lib.config import (
 )
 from hitagu_lib.errors import ConfigError
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 # checkpoints.yaml names weights; it is no recipe.
 PARAMS = sorted(set(ROOT.glob("params/**/*.yaml")) - {ROOT / "params" / "checkpoints.yaml"})
 PUBLISHED = sorted(ROOT.glob("outputs/published/**/params.yaml"))
