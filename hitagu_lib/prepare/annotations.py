@@ -286,16 +286,11 @@ def _index(
     write_classes(out.with_name("classes.txt"), names)
     write_csv(out, rows)
     if unlisted:
-        lines = ((clip.line, clip.key, _readable(f"{clip.kind}: {clip.what}")) for clip in unlisted)
+        lines = ((clip.line, clip.key, f"{clip.kind}: {clip.what}") for clip in unlisted)
         write_csv(manifest, lines, header=("line", "key", "reason"))
     else:
         manifest.unlink(missing_ok=True)  # an earlier run's
     return AnnotationReport(len(rows), unlisted, manifest)
-
-
-def _readable(text: str) -> str:
-    """Return the text with bytes of a name that are not UTF-8 spelt out, so that the file can be read as UTF-8 again."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _own_classes(file: Path, clips: Sequence[Annotation]) -> list[str]:
@@ -344,8 +339,8 @@ def _indices(file: Path, clips: Sequence[Annotation], names: Sequence[str], name
     index = {without_blanks(name): i for i, name in enumerate(names)}
     keys = [None if clip.label is None else without_blanks(clip.label) for clip in clips]
     for clip, key in zip(clips, keys, strict=True):
-        if clip.label is not None and key not in index:
-            near = difflib.get_close_matches(clip.label, names, n=1)
+        if key is not None and key not in index:
+            near = difflib.get_close_matches(key, names, n=1)
             hint = f" (nearest: {near[0]!r})" if near else ""
             expected = f"one of the {len(names)} labels in {names_file}{hint}"
             raise ListError(f"{file}:{clip.line}: found label {clip.label!r}, expected {expected}")

@@ -43,7 +43,7 @@ def test_a_list_opens_with_paths_labels_counts_and_lines(tmp_path: Path) -> None
             clips.path(outside)
 
 
-def test_excels_byte_order_mark_is_no_part_of_the_first_path(tmp_path: Path) -> None:
+def test_excels_byte_order_mark_is_not_part_of_the_first_path(tmp_path: Path) -> None:
     file = write_list(tmp_path, "a/one,0,10\n".encode("utf-8-sig"))
     assert read_list(file, tmp_path).path(0) == "a/one"
 
@@ -52,7 +52,7 @@ def test_a_list_holds_no_python_object_per_row_and_travels_to_workers(tmp_path: 
     rows = 20_000
     text = "".join(f"a/video number {i:06d},{i % 3},{1 + i % 400}\n" for i in range(rows))
     file = write_list(tmp_path, text)
-    read_list(file, tmp_path)  # whatever is made once, is made now
+    read_list(file, tmp_path)  # allocate now what is allocated only once
     before = sys.getallocatedblocks()
     clips = read_list(file, tmp_path)
     assert sys.getallocatedblocks() - before < rows / 10
@@ -134,7 +134,7 @@ def test_bytes_that_are_not_utf8_are_named_with_their_line(tmp_path: Path) -> No
         read_list(file, tmp_path)
 
 
-def test_lists_that_cannot_be_had(tmp_path: Path) -> None:
+def test_lists_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(ListError, match=r"train\.csv: no such list; `hitagu index"):
         read_list(tmp_path / "train.csv", tmp_path)
     file = write_list(tmp_path, "")

@@ -1,4 +1,4 @@
-"""Clips from lists: the same at any number of workers, labels that follow the mirror, and no clip silently replaced."""
+"""Clips from lists are the same with any number of workers; labels follow the mirror; no clip is silently replaced."""
 
 import dataclasses
 import shutil
@@ -56,7 +56,7 @@ def test_epochs_differ_in_order_and_in_crops(tiny_cfg: Config) -> None:
     assert torch.equal(dataset[0, 0][0], dataset[0, 0][0])
 
 
-def test_validation_goes_through_the_whole_list_in_order_and_never_changes(tiny_cfg: Config) -> None:
+def test_validation_reads_the_whole_list_in_order_and_never_changes(tiny_cfg: Config) -> None:
     clips = open_lists(tiny_cfg.data)[1]
     dataset = ClipDataset(clips, tiny_cfg.data, train=False)
     batches = list(make_loader(dataset, 5, shuffle=False))
@@ -66,7 +66,7 @@ def test_validation_goes_through_the_whole_list_in_order_and_never_changes(tiny_
 
 
 def test_a_mirrored_clip_takes_the_mirrored_label(tiny_cfg: Config) -> None:
-    """Half the clips of a class with a left and a right are called the other, and those are the mirrored ones."""
+    """Half the clips of a class with a left and a right get the other label: exactly the mirrored ones."""
     clips = open_lists(tiny_cfg.data)[0]
     flipped = ClipDataset(clips, tiny_cfg.data, train=True)
     plain = ClipDataset(clips, dataclasses.replace(tiny_cfg.data, hflip=False), train=True)
@@ -105,14 +105,14 @@ def test_params_and_generator_agree_on_mirrors_and_reverses(tiny_cfg: Config) ->
         ([("a", "b"), ("c", "a")], "found 'a' in two pairs"),
     ],
 )
-def test_pairs_of_labels_that_make_no_sense(pairs: list[tuple[str, str]], message: str) -> None:
+def test_impossible_pairs_of_labels_are_refused(pairs: list[tuple[str, str]], message: str) -> None:
     with pytest.raises(ConfigError, match=f"some.key: {message}"):
         swap_table(("a", "b", "c"), pairs, "some.key")
 
 
 @pytest.fixture
 def damaged(tiny_cfg: Config, tmp_path: Path) -> Config:
-    """The tiny data with one training clip's frames cut short to nothing."""
+    """The tiny data, with the frames of one training clip emptied."""
     root = tmp_path / "frames"
     shutil.copytree(tiny_cfg.data.root, root)
     cfg = with_data(tiny_cfg, root=str(root))
@@ -127,7 +127,7 @@ def test_a_clip_that_cannot_be_read_stops_with_its_line(damaged: Config, workers
         epoch_of(with_data(damaged, workers=workers))
 
 
-def test_or_is_left_out_and_named(damaged: Config) -> None:
+def test_a_clip_that_cannot_be_read_is_skipped_and_named(damaged: Config) -> None:
     batches = epoch_of(with_data(damaged, on_bad_clip="skip"))
     assert 4 not in rows_of(batches)
     (message,) = [bad for batch in batches for bad in batch["bad"]]
@@ -188,7 +188,7 @@ def keys_of(
     return [list(sampler) for sampler in samplers]
 
 
-def test_training_visits_each_clip_once_an_epoch_but_for_the_last_smaller_batch() -> None:
+def test_training_visits_each_clip_once_per_epoch_except_for_the_last_smaller_batch() -> None:
     (keys,) = keys_of(22, 4, 1, shuffle=True)
     assert {epoch for epoch, _ in keys} == {3}
     rows = [row for _, row in keys]

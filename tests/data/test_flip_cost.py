@@ -1,4 +1,4 @@
-"""What a wrong flip costs: mirrored clips under their old label, which no error message ever tells of."""
+"""What a wrong flip costs: mirrored clips keep their old label, and no error message reports it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SWAPS = ((LEFT, RIGHT),)
 
 
 def wrong_labels(cfg: DataConfig, epochs: int = 12) -> float:
-    """The share of the training clips of direction classes whose label is not what their frames show."""
+    """Return the share of training clips of direction classes whose label is not what their frames show."""
     clips = open_lists(cfg)[0]
     loaded, plain = (ClipDataset(clips, dataclasses.replace(cfg, hflip=hflip), train=True) for hflip in (True, False))
     rows = [row for row, label in enumerate(clips.labels) if HFLIP[label] != label]
@@ -64,7 +64,7 @@ def movers(tmp_path: Path) -> DataConfig:
 
 
 def trained_accuracy(cfg: DataConfig, epochs: int = 6) -> float:
-    """Validation top-1 of a linear classifier (ridge regression) of the frames' column brightness, trained on the loader's clips."""
+    """Return the validation top-1 of a ridge regression on the frames' column brightness, trained on the loader's clips."""
 
     def examples(dataset: ClipDataset, epochs: int) -> tuple[torch.Tensor, torch.Tensor]:
         clips = [dataset[epoch, row] for epoch in range(epochs) for row in range(len(dataset))]
@@ -79,7 +79,7 @@ def trained_accuracy(cfg: DataConfig, epochs: int = 6) -> float:
     return float((((seen - mean) @ weights).sign() == labels).double().mean())
 
 
-def test_a_classifier_of_direction_learns_with_the_table_and_nothing_without(movers: DataConfig) -> None:
+def test_a_classifier_of_direction_learns_with_the_table_and_fails_without(movers: DataConfig) -> None:
     assert trained_accuracy(dataclasses.replace(movers, hflip=False)) >= 0.95
     assert trained_accuracy(dataclasses.replace(movers, hflip_swaps=SWAPS)) >= 0.95
     assert trained_accuracy(movers) == pytest.approx(0.5, abs=0.25), "mirrored under the old label: chance"

@@ -1,4 +1,4 @@
-"""Decoding, cropping, mirroring, normalising: uint8 all the way, and damage is named."""
+"""Decoding, cropping, mirroring and normalising stay in uint8 throughout, and damage is named."""
 
 import errno
 import io
@@ -42,7 +42,7 @@ def test_a_missing_frame_names_the_file_and_what_is_there(folder: Path) -> None:
 
 
 def odd_frames() -> dict[str, tuple[bytes, str | None]]:
-    """What people have in place of a frame of 30x20: its bytes, and why it cannot be read or None."""
+    """Return what people have in place of a frame of 30x20: its bytes, and why it cannot be read or None."""
     picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8))
 
     def saved(picture: Image.Image, kind: str = "JPEG", **options: object) -> bytes:
@@ -150,7 +150,7 @@ def test_frames_of_two_sizes_are_refused(folder: Path) -> None:
         read_frames(folder, [0, 2])
 
 
-def test_normalise_is_imagenets_and_undoes_itself() -> None:
+def test_normalise_uses_imagenets_statistics_and_can_be_undone() -> None:
     frames = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16).expand(1, 3, 16, 16)
     x = normalise(frames)
     assert x.dtype == torch.float32
@@ -159,7 +159,7 @@ def test_normalise_is_imagenets_and_undoes_itself() -> None:
 
 
 def gradient(H: int, W: int) -> torch.Tensor:
-    """A clip whose pixel values tell their place: red = column, green = row, blue = frame."""
+    """Make a clip whose pixel values give their position: red = column, green = row, blue = frame."""
     rows, cols = torch.meshgrid(torch.arange(H), torch.arange(W), indexing="ij")
     return torch.stack([torch.stack([cols, rows, torch.full_like(rows, t)]) for t in range(3)]).to(torch.uint8)
 
@@ -200,7 +200,7 @@ def test_a_mirror_swaps_left_and_right_only() -> None:
 
 
 def test_frames_lie_in_memory_as_the_fast_resize_wants_them_up_to_the_batch(tmp_path: Path) -> None:
-    """Channels last is what makes the uint8 resize four times as fast; planar frames give the same pixels, slower."""
+    """Channels last makes the uint8 resize four times as fast; planar frames give the same pixels, but slower."""
     frames = read_frames(make_clip(tmp_path / "clip", 2), [0, 1])
     assert frames.is_contiguous(memory_format=torch.channels_last)
     fast, slow = (random_crop(x, 10, 0.5, np.random.default_rng(1)) for x in (frames, frames.contiguous()))

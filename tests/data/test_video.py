@@ -1,4 +1,4 @@
-"""Frames straight from video files: the k-th frame is the k-th, the clip is that of the extracted frames, and damage is named."""
+"""Frames read from video files have the right number, equal the extracted frames, and damage is named."""
 
 import dataclasses
 import json
@@ -34,14 +34,14 @@ SIZE = {"size": "320x240"}
 
 
 def both(file: Path, folder: Path, short_side: int = 256) -> tuple[torch.Tensor, torch.Tensor]:
-    """All frames by extraction and straight from the file."""
+    """Return all frames, by extraction and straight from the file."""
     count = extract_video(file, folder, short_side=short_side)
     assert count_video(file) == (count, None)
     return read_frames(folder, range(count)), read_video(file, range(count), count, short_side)
 
 
 def same_frames(a: torch.Tensor, b: torch.Tensor) -> bool:
-    """Whether each frame of b is nearest to its own of a: drawn pictures are all edges, where JPEG loses more than in real ones."""
+    """Return whether each frame of b is nearest to its own in a. (Drawn pictures are all edges, where JPEG loses most.)"""
     flat_a, flat_b = (x.flatten(1).float() for x in (a, b))
     nearest = torch.cdist(flat_b, flat_a, p=1).argmin(1)
     return a.shape == b.shape and nearest.tolist() == list(range(len(a))) and difference(a, b) < 10
@@ -53,7 +53,7 @@ def difference(a: torch.Tensor, b: torch.Tensor) -> float:
 
 
 @pytest.mark.parametrize("name", CLIPS)
-def test_real_clips_are_those_of_the_frames_route(shared_data: Path, tmp_path: Path, name: str) -> None:
+def test_real_clips_equal_those_of_extracted_frames(shared_data: Path, tmp_path: Path, name: str) -> None:
     """An h264 MP4, a VP9 WebM that is named .mp4, an MPEG-4 AVI: the same number of frames, within two grey levels on average."""
     frames, straight = both(shared_data / "clips" / name, tmp_path / "frames")
     assert difference(frames, straight) < 2
@@ -75,9 +75,7 @@ def test_real_clips_are_those_of_the_frames_route(shared_data: Path, tmp_path: P
         ("stream.ts", (*H264, "-bf", "2", "-g", "7")),
     ],
 )
-def test_any_frame_alone_is_the_one_that_decoding_everything_gives(
-    tmp_path: Path, name: str, options: tuple[str, ...]
-) -> None:
+def test_any_frame_read_alone_equals_that_of_full_decoding(tmp_path: Path, name: str, options: tuple[str, ...]) -> None:
     file = make_video(tmp_path / name, *options, **SIZE, frames=30)
     frames, straight = both(file, tmp_path / "frames")
     assert len(frames) == 30 and same_frames(frames, straight)
@@ -89,7 +87,7 @@ def test_any_frame_alone_is_the_one_that_decoding_everything_gives(
         assert torch.equal(read_video(file, some, 30, 256), straight[some])
 
 
-def test_far_frames_are_sought_and_not_decoded_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_distant_frames_are_reached_by_seeking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = make_video(tmp_path / "v.mp4", *H264, "-g", "10", "-bf", "0", frames=60)
     count, decoded = 0, video._decoded
 
@@ -105,7 +103,7 @@ def test_far_frames_are_sought_and_not_decoded_to(tmp_path: Path, monkeypatch: p
 
 
 @pytest.mark.parametrize("promised", [20, 40])
-def test_a_list_that_counts_otherwise_changes_no_frame(tmp_path: Path, promised: int) -> None:
+def test_a_list_with_another_count_changes_no_frame(tmp_path: Path, promised: int) -> None:
     file = make_video(tmp_path / "v.mp4", *H264, "-g", "6", frames=30)
     assert torch.equal(read_video(file, [3, 17], promised, 256), read_video(file, [3, 17], 30, 256))
 
@@ -153,7 +151,7 @@ def test_sizes_and_colours_are_those_of_extraction(tmp_path: Path, marks: tuple[
 
 
 def changing(folder: Path, *sizes: str, rotation: int = 0) -> Path:
-    """Make a video whose picture's size changes in mid-stream: 10 frames of each size, which its tkhd marks as turned."""
+    """Make a video whose picture's size changes in mid-stream: 10 frames of each size, with a mark of rotation in its track header."""
     file = folder / f"{'-'.join(sizes)}.{rotation}.mp4"
     parts = [make_video(folder / f"{size}.h264", *H264, "-bf", "0", size=size, frames=10) for size in sizes]
     (folder / "all.h264").write_bytes(b"".join(part.read_bytes() for part in parts))
@@ -175,7 +173,7 @@ def with_matrix(file: Path, cos: float, sin: float) -> None:
 
 
 def assert_both_routes_agree(file: Path, folder: Path, size: tuple[int, int]) -> None:
-    """All frames come by extraction and straight, of one size (height, width); any frame alone is the same."""
+    """Assert that extraction and reading give the same frames, of one size (height, width), and any frame alone too."""
     frames, straight = both(file, folder)
     assert straight.shape[-2:] == size and same_frames(frames, straight)
     for k in (0, len(frames) // 2, len(frames) - 1):
@@ -235,7 +233,7 @@ def test_a_title_that_is_not_utf8_stops_nothing(tmp_path: Path) -> None:
 
 
 def odd_videos(folder: Path) -> dict[str, str]:
-    """Make videos that cannot be read; return what is to be said of each."""
+    """Make videos that cannot be read; return the message expected of each."""
     good = make_video(folder / "good.mp4", *H264, frames=30)
     whole = good.read_bytes()
     (folder / "unknown.mp4").write_bytes(whole.replace(b"avc1", b"zzz1"))
@@ -329,7 +327,7 @@ def data_set(folder: Path) -> DataConfig:
     return DataConfig(root=str(folder / "videos"), source="video", **lists, **small)  # type: ignore[arg-type]
 
 
-def test_lists_training_clips_and_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_lists_clips_and_a_run_of_videos(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cfg = data_set(tmp_path)
     of_video = (tmp_path / "video-train.csv").read_text()
     assert of_video == "train/bars/a.mp4,0,20\ntrain/test/a.mp4,1,20\n"
@@ -387,7 +385,7 @@ def test_official_annotations_find_video_files(tmp_path: Path, capsys: pytest.Ca
     assert (tmp_path / "s" / "train.csv").read_text() == "74225.webm,0,5\n"
 
 
-def test_what_is_wrong_is_named_with_file_and_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_fault_is_named_with_file_and_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     good = make_video(tmp_path / "good.mp4", *H264, frames=30)
     (tmp_path / "cut.mp4").write_bytes(good.read_bytes()[:-400])
     (tmp_path / "text.mp4").write_text("no video")

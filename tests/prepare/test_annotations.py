@@ -72,7 +72,7 @@ def test_every_layout_in_use_is_found(tmp_path: Path, folder: str, clip: str) ->
     assert read_classes(tmp_path / "classes.txt") == ("playing piano (well)", "yawning")
 
 
-def test_clips_of_one_video_are_told_apart_by_their_times_alone(tmp_path: Path) -> None:
+def test_only_their_times_tell_clips_of_one_video_apart(tmp_path: Path) -> None:
     root = tmp_path / "frames"
     frames(root / "6sYu45RK454_000022_000032", 4)
     frames(root / "6sYu45RK454", 9)
@@ -89,7 +89,7 @@ def test_clips_of_one_video_are_told_apart_by_their_times_alone(tmp_path: Path) 
     assert "6sYu45RK454 could be any of 2 clips of this video" in report.unlisted[0].what
 
 
-def test_what_is_not_there_or_not_right_goes_to_the_manifest_and_not_to_the_list(tmp_path: Path) -> None:
+def test_missing_and_faulty_clips_go_to_the_manifest_and_not_to_the_list(tmp_path: Path) -> None:
     root, out = tmp_path / "frames", tmp_path / "lists" / "train.csv"
     frames(root / "good0000000_0_10", 3)
     (frames(root / "gap00000000_0_10", 3) / "000002.jpg").unlink()
@@ -120,7 +120,7 @@ def test_what_is_not_there_or_not_right_goes_to_the_manifest_and_not_to_the_list
     }
     file = kinetics(tmp_path, "a,again000000,0,10,train", "b,good0000000,0,10,train")
     assert index_kinetics700(file, root, out).unlisted == []
-    assert not report.manifest.exists()  # it was the earlier run's
+    assert not report.manifest.exists()  # written by the earlier run
     assert sorted(path.name for path in out.parent.iterdir()) == ["classes.txt", "train.csv"]
 
 
@@ -133,14 +133,14 @@ def test_validation_takes_the_training_classes_and_paths_may_start_above_the_fra
     index_kinetics700(file, root, tmp_path / "val.csv", **options)
     assert (tmp_path / "val.csv").read_text() == "frames/val/running/abcdefghijk_1_11,1,2\n"
     assert read_list(tmp_path / "val.csv", tmp_path).frames_dir(0) == root / "running" / "abcdefghijk_1_11"
-    with pytest.raises(ListError, match=r"classes\.txt:1: found 2 classes already"):  # its own are other ones
+    with pytest.raises(ListError, match=r"classes\.txt:1: found 2 classes already"):  # its own classes differ
         index_kinetics700(file, root, tmp_path / "val.csv")
     file = kinetics(tmp_path, "runing,abcdefghijk,1,11,validate")
     with pytest.raises(ListError, match=r"official\.csv:2: found label 'runing', expected one of .*nearest: 'running'"):
         index_kinetics700(file, root, tmp_path / "val.csv", **options)
 
 
-def test_a_test_split_is_for_prediction_alone(tmp_path: Path) -> None:
+def test_a_test_split_is_only_for_prediction(tmp_path: Path) -> None:
     root, out = tmp_path / "frames", tmp_path / "test.csv"
     frames(root / "a_class" / "---v8pgm1eQ_0_10")
     frames(root / "---v8pgm1eQ_000005_000015")
@@ -212,7 +212,7 @@ def test_accents_composed_and_decomposed_are_one_label(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets names be any bytes")
-def test_a_name_that_is_not_utf8_reaches_the_manifest_readably_and_no_list(tmp_path: Path) -> None:
+def test_a_name_that_is_not_utf8_never_gets_into_a_list(tmp_path: Path) -> None:
     odd = tmp_path / b"caf\xe9".decode("utf-8", "surrogateescape") / "frames"
     frames(odd / "abcdefghijk_0_10")
     file = kinetics(tmp_path, "a,abcdefghijk,0,10,train")
@@ -250,7 +250,7 @@ def test_a_bad_kinetics_row_is_named(tmp_path: Path, header: str, row: str, line
     assert str(caught.value).startswith(f"{file}:{line}: ")
 
 
-def test_kinetics_files_as_other_programs_save_them(tmp_path: Path) -> None:
+def test_kinetics_files_saved_by_other_programs_are_read(tmp_path: Path) -> None:
     file = tmp_path / "pandas.csv"
     file.write_bytes(b'\xef\xbb\xbfyoutube_id, time_start,time_end,label,is_cc\r\n\r\n-a,84.0,94.0,"so, so",1\r\n')
     assert read_kinetics700(file) == [Annotation(3, "-a", "so, so", (84, 94))]
@@ -265,7 +265,7 @@ def test_times_of_six_digits_have_one_spelling() -> None:
     assert find_folder(clip, {"abcdefghijk_100000_100010": ["abcdefghijk_100000_100010"]}, 1) == clip.names[0]
 
 
-def test_nothing_is_written_where_no_clip_is_found_or_over_what_is_read(tmp_path: Path) -> None:
+def test_nothing_is_written_without_clips_or_over_the_input(tmp_path: Path) -> None:
     root = tmp_path / "frames"
     frames(root / "train" / "abcdefghijk_0_10")  # one level too deep
     file = kinetics(tmp_path, "a,abcdefghijk,0,10,train")
@@ -298,7 +298,7 @@ def test_ssv2_labels_keep_the_official_index(tmp_path: Path) -> None:
     assert (tmp_path / "official.json").read_text().splitlines()[9] == "{"  # where the record begins
 
 
-def test_ssv2_test_split_is_for_prediction_alone(tmp_path: Path) -> None:
+def test_the_ssv2_test_split_is_only_for_prediction(tmp_path: Path) -> None:
     root, out = tmp_path / "frames", tmp_path / "test.csv"
     frames(root / "1420")
     files = ssv2(tmp_path, [{"id": "1420"}])

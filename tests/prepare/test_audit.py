@@ -1,4 +1,4 @@
-"""What lists hold: every duplicate and every leak found, each under its kind, and nothing else called one."""
+"""The audit of lists finds every duplicate and every leak, reports each under its kind, and reports nothing else."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ def lists(folder: Path, train: list[str], val: list[str], classes: str = "run\ns
     return DataConfig(root=str(folder), train_list=str(folder / "train.csv"), val_list=str(folder / "val.csv"))
 
 
-def test_clean_lists_are_counted_and_nothing_is_found(tmp_path: Path) -> None:
+def test_clean_lists_are_counted_and_have_no_findings(tmp_path: Path) -> None:
     report = audit_lists(lists(tmp_path, ["run/a,0,9", "run/b,0,9", "sit/c,1,9"], ["val/run/a,0,9"]))
     train = report["train"]
     assert train["per_class"] == {"run": 2, "sit": 1, "jump": 0} and train["empty_classes"] == ["jump"]
@@ -59,13 +59,13 @@ def test_a_clip_of_kinetics_in_two_folders_is_a_duplicate_and_two_parts_of_a_vid
     assert [found["lines"] for found in report["train"]["duplicates"]] == [[1, 2]]
 
 
-def test_names_that_only_look_like_kinetics_are_compared_by_path_alone(tmp_path: Path) -> None:
+def test_names_that_only_resemble_kinetics_are_compared_by_path_only(tmp_path: Path) -> None:
     assert is_clean(audit_lists(lists(tmp_path, ["train/jumping_001,0,9"], ["val/jumping_001,0,9"])))
     mixed = ["train/abcdefghij1_1_11,0,9", "train/short,0,9"]
     assert is_clean(audit_lists(lists(tmp_path, mixed, ["val/abcdefghij1_1_11,0,9"])))
 
 
-def test_the_command_shows_them_and_ends_with_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_shows_the_findings_and_exits_with_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cfg = lists(tmp_path, ["run/a,0,9", "run/a,1,9", "sit/c,1,9"], ["sit/c,1,9"])
     (tmp_path / "p.yaml").write_text(json.dumps({"data": {"train_list": cfg.train_list, "val_list": cfg.val_list}}))
     command = ["report", "lists", "--params", str(tmp_path / "p.yaml")]
