@@ -102,7 +102,11 @@ class STUConfig:
     states: int = _option(3, low=1, high=3)
     width: int = _option(256, low=1)  # channels of each state
     whole_frame: bool = True  # the states above the first are of the whole frame, not of each position
-    bands: bool = True  # forget gates confined to disjoint bands
+    bands: bool = (
+        True  # forget gates confined to disjoint bands; false: free, started at half-lives of 1, 3.4 and 14 steps
+    )
+    # what each level above the first hears of the whole frame, one level down; for whole_frame: false
+    broadcast: str = _option("none", choices=("none", "mean", "max"))
     elapsed_time: bool = True  # forget gates raised to the elapsed time
     # forget gates that also see their own state one step ago, as a GRU's: sequential, the loop alone
     gates_see_state: bool = False
@@ -117,9 +121,11 @@ class AttentionConfig:
     sca_gates: tuple[str, ...] = _option(GATES, choices=GATES)
     sca_reduction: int = _option(32, low=1)  # the channel gate's bottleneck is C / sca_reduction
     sca_kernel: int = _option(7, choices=(3, 5, 7))  # the spatial gate's convolution
+    sca_identity: bool = False  # gates of 2 sigmoid, which start near 1, in place of sigmoid, which start near a half
     tsa_width: int = _option(128, low=2)  # channels of queries, keys and values together
     tsa_heads: int = _option(4, low=1)
-    tsa_position: bool = True  # the position code, computed from the frames' times
+    tsa_position: bool = True  # whether TSA is told the frames' times
+    tsa_relative: bool = False  # by differences of times, in place of a code of each time since the clip's start
 
 
 @dataclass(frozen=True)
@@ -129,6 +135,8 @@ class ModelConfig:
     mde: MDEConfig = _option(MDEConfig)
     stu: STUConfig = _option(STUConfig)
     attention: AttentionConfig = _option(AttentionConfig)
+    # what the classifier reads of the frames: their mean, the last one, or both side by side
+    readout: str = _option("mean", choices=("mean", "last", "both"))
     dropout: float = _option(0.5, low=0.0, high=0.99)
 
 
@@ -415,6 +423,10 @@ def _check_together(config: Config, source: str) -> None:
         raise ConfigError(
             f"{source}: model.stu.form: found {model.stu.form}; "
             "expected auto or loop, the only forms for model.stu.gates_see_state: true"
+        )
+    if model.stu.whole_frame and model.stu.broadcast != "none":
+        raise ConfigError(
+            f"{source}: model.stu.broadcast: found {model.stu.broadcast}; expected none, or model.stu.whole_frame: false"
         )
     if model.attention.tsa_width % (2 * model.attention.tsa_heads):
         raise ConfigError(
