@@ -168,7 +168,10 @@ class STUConfig:
     states: StrictInt = Field(default=3, ge=1, le=3)
     width: StrictInt = Field(default=256, ge=1)  # channels of each state
     whole_frame: StrictBool = True  # the states above the first are of the whole frame, not of each position
-    bands: StrictBool = True  # confine the forget gates to disjoint bands
+    # Confine the forget gates to disjoint bands; false: free gates, which start at half-lives of 1, 3.4 and 14 steps.
+    bands: StrictBool = True
+    # What each level above the first hears of the whole frame, one level down; for whole_frame: false.
+    broadcast: Literal["none", "mean", "max"] = "none"
     elapsed_time: StrictBool = True  # raise the forget gates to the elapsed time
     # Let the forget gates also see their own state one step ago, as a GRU's do: sequential, by the loop alone.
     gates_see_state: StrictBool = False
@@ -180,6 +183,9 @@ class STUConfig:
         if self.gates_see_state and self.form not in ("auto", "loop"):
             problem = f"found {self.form}; expected auto or loop, the only forms for model.stu.gates_see_state: true"
             raise _conflict(problem, "form", "gates_see_state")
+        if self.whole_frame and self.broadcast != "none":
+            problem = f"found {self.broadcast}; expected none, or model.stu.whole_frame: false"
+            raise _conflict(problem, "broadcast", "whole_frame")
         return self
 
 
@@ -190,9 +196,11 @@ class AttentionConfig:
     sca_gates: tuple[Literal["channel", "spatial"], ...] = ("channel", "spatial")
     sca_reduction: StrictInt = Field(default=32, ge=1)  # the channel gate's bottleneck has C / sca_reduction channels
     sca_kernel: Annotated[Literal[3, 5, 7], IntChoice] = 7  # the spatial gate's convolution
+    sca_identity: StrictBool = False  # gates of 2 sigmoid, which start near 1, not of sigmoid, which start near a half
     tsa_width: StrictInt = Field(default=128, ge=2)  # channels of queries, keys and values, over all heads
     tsa_heads: StrictInt = Field(default=4, ge=1)
-    tsa_position: StrictBool = True  # the position code, computed from the frames' times
+    tsa_position: StrictBool = True  # tell TSA the frames' times
+    tsa_relative: StrictBool = False  # by differences of times, not by a code of each time since the clip's start
 
     @model_validator(mode="after")
     def _check(self) -> AttentionConfig:
@@ -217,6 +225,8 @@ class ModelConfig:
     mde: MDEConfig = MDEConfig()
     stu: STUConfig = STUConfig()
     attention: AttentionConfig = AttentionConfig()
+    # What the classifier reads of the frame embeddings: their mean, the last one, or both side by side.
+    readout: Literal["mean", "last", "both"] = "mean"
     dropout: Float = Field(default=0.5, ge=0.0, le=0.99)
 
     @model_validator(mode="after")

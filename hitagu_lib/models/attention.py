@@ -21,11 +21,13 @@ from hitagu_lib.config import AttentionConfig
 class SpatialChannelAttention(nn.Module):
     """CBAM: which channels, then where. (N, C, h, w) -> the same, channel gate (N, C), spatial gate (N, h, w).
 
-    A gate that `sca_gates` does not list is left out; None is returned for it.
+    A gate that `sca_gates` does not list is left out; None is returned for it. A gate is a sigmoid, which starts near a half, so that a
+    fresh SCA passes about a quarter of the map. With `sca_identity` a gate is twice that: it starts near 1, and can close and amplify.
     """
 
     def __init__(self, cfg: AttentionConfig, channels: int) -> None:
         super().__init__()
+        self.open = 2.0 if cfg.sca_identity else 1.0  # a gate's largest value
         self.bottleneck = self.conv = None
         if "channel" in cfg.sca_gates:
             hidden = max(4, channels // cfg.sca_reduction)
@@ -36,38 +38,62 @@ class SpatialChannelAttention(nn.Module):
     def forward(self, y: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
         channel = spatial = None
         if self.bottleneck:
-            channel = torch.sigmoid(self.bottleneck(y.mean((2, 3))) + self.bottleneck(y.amax((2, 3))))  # (N, C)
+            seen = self.bottleneck(y.mean((2, 3))) + self.bottleneck(y.amax((2, 3)))
+            channel = self.open * torch.sigmoid(seen)  # (N, C)
             y = y * channel[:, :, None, None]
         if self.conv:
             where = torch.stack([y.mean(1), y.amax(1)], dim=1)  # (N, 2, h, w)
-            spatial = torch.sigmoid(self.conv(where))[:, 0]  # (N, h, w)
+            spatial = self.open * torch.sigmoid(self.conv(where))[:, 0]  # (N, h, w)
             y = y * spatial[:, None]
         return y, channel, spatial
 
 
 class TemporalSelfAttention(nn.Module):
-    """Frames look at frames. tokens (B, T, C), t (B, T) -> (B, T, C)."""
+    """Frames look at frames. tokens (B, T, C), t (B, T) -> (B, T, C).
+
+    Time enters as a code of each frame's own time, or with `tsa_relative` by differences of times alone, head by head:
+
+        score_ij += before_h max(t_i - t_j, 0) + after_h max(t_j - t_i, 0)        a slope a side, in 1 / reference stride
+
+    so that a network trained on short clips meets nothing new in long ones (ALiBi, Press et al. 2022, has one slope, fixed and for the
+    past; T5, Raffel et al. 2020, a learned bias for bins of signed distances). The slopes start at 0, so that at first every frame
+    counts alike at any distance, and the two sides differ only by what is learned.
+    """
 
     def __init__(self, cfg: AttentionConfig, channels: int) -> None:
         super().__init__()
         self.heads = cfg.tsa_heads
         self.norm = nn.LayerNorm(channels)
         self.qkv = nn.Linear(channels, 3 * cfg.tsa_width)
-        self.position = nn.Linear(cfg.tsa_width, 3 * cfg.tsa_width, bias=False) if cfg.tsa_position else None
+        coded = cfg.tsa_position and not cfg.tsa_relative
+        self.position = nn.Linear(cfg.tsa_width, 3 * cfg.tsa_width, bias=False) if coded else None
+        self.slopes = nn.Parameter(torch.zeros(2, cfg.tsa_heads)) if cfg.tsa_position and cfg.tsa_relative else None
         self.out = nn.Linear(cfg.tsa_width, channels)
         nn.init.zeros_(self.out.weight)  # starts as the identity
         nn.init.zeros_(self.out.bias)
 
     def forward(self, tokens: Tensor, t: Tensor) -> Tensor:
         q, k, v = self._heads(tokens, t)
-        mixed = F.scaled_dot_product_attention(q, k, v)  # (B, heads, T, width / heads)
+        mixed = F.scaled_dot_product_attention(
+            q, k, v, attn_mask=self._bias(t, q.dtype)
+        )  # (B, heads, T, width / heads)
         out: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
         return tokens + out
 
     def weights(self, tokens: Tensor, t: Tensor) -> Tensor:
         """Return the attention weights that `forward` uses without forming them: (B, heads, T, T); rows sum to 1."""
         q, k, _ = self._heads(tokens, t)
-        return torch.softmax(q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1]), dim=-1)
+        scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
+        bias = self._bias(t, scores.dtype)
+        return torch.softmax(scores if bias is None else scores + bias, dim=-1)
+
+    def _bias(self, t: Tensor, dtype: torch.dtype) -> Tensor | None:
+        """Return what differences of the times t (B, T) add to the scores, (B, heads, T, T); None if they add nothing."""
+        if self.slopes is None:
+            return None
+        ahead = (t[:, :, None] - t[:, None, :])[:, None]  # (B, 1, T, T), t_i - t_j
+        before, after = self.slopes[:, :, None, None]
+        return (before * ahead.relu() + after * (-ahead).relu()).to(dtype)
 
     def _heads(self, tokens: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         B, T, _ = tokens.shape

@@ -25,7 +25,7 @@ class TSN(ClipModel):
         super().__init__()
         self.backbone = TruncatedResNet(cfg.backbone)
         self.width = self.backbone.channels[cfg.backbone.cut]
-        self.head = ClassifierHead(self.width, num_classes, cfg.dropout)
+        self.head = ClassifierHead(self.width, num_classes, cfg.dropout, cfg.readout)
 
     def encode_frames(self, frames: Tensor) -> FrameFeatures:
         return FrameFeatures(self.backbone(frames)[self.backbone.cut])

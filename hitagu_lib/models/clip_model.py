@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from hitagu_lib.models.backbone import TruncatedResNet
+from hitagu_lib.models.head import ClassifierHead
 
 
 class FrameFeatures(NamedTuple):
@@ -53,8 +54,14 @@ class ClipModel(nn.Module):
     """
 
     backbone: TruncatedResNet
-    width: int  # D, channels of the frame and clip embeddings
+    head: ClassifierHead
+    width: int  # D, channels of the frame embeddings
     shares_frames = True  # `encode_frames` works, so views of a video can share a frame's features
+
+    @property
+    def clip_width(self) -> int:
+        """Channels of the clip embedding: D, or 2 D where `model.readout` is both."""
+        return self.head.linear.in_features
 
     def encode_frames(self, frames: Tensor) -> FrameFeatures:
         """frames (N, 3, H, W) -> their features; those of one frame do not depend on any other frame."""

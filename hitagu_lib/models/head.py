@@ -1,18 +1,28 @@
-"""The classifier: mean of the frame embeddings, dropout, one linear layer."""
+"""The classifier: what it reads of the frame embeddings, dropout, one linear layer."""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 
 class ClassifierHead(nn.Module):
-    """frame embeddings (B, T, D) -> logits (B, num_classes), clip embedding (B, D)."""
+    """frame embeddings (B, T, D) -> logits (B, num_classes), clip embedding (B, D), or (B, 2 D) where both are read.
 
-    def __init__(self, width: int, num_classes: int, dropout: float) -> None:
+    readout: "mean", over the frames; "last", the last frame; "both", the mean and then the last frame side by side.
+    """
+
+    def __init__(self, width: int, num_classes: int, dropout: float, readout: str = "mean") -> None:
         super().__init__()
+        self.readout = readout
         self.dropout = nn.Dropout(dropout)
-        self.linear = nn.Linear(width, num_classes)
+        self.linear = nn.Linear(2 * width if readout == "both" else width, num_classes)
 
     def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
-        clip = frames.mean(1)
+        if self.readout == "mean":
+            clip = frames.mean(1)
+        elif self.readout == "last":
+            clip = frames[:, -1]
+        else:
+            clip = torch.cat([frames.mean(1), frames[:, -1]], dim=1)
         return self.linear(self.dropout(clip)), clip

@@ -32,7 +32,7 @@ class HiTAGUNet(ClipModel):
         self.stu = ThreeStateTemporalUnit(cfg.stu, channels) if cfg.stu.enabled else None
         self.sca = SpatialChannelAttention(cfg.attention, channels) if cfg.attention.sca else None
         self.tsa = TemporalSelfAttention(cfg.attention, channels) if cfg.attention.tsa else None
-        self.head = ClassifierHead(channels, num_classes, cfg.dropout)
+        self.head = ClassifierHead(channels, num_classes, cfg.dropout, cfg.readout)
 
     def encode_frames(self, frames: Tensor) -> FrameFeatures:
         maps = self.backbone(frames)

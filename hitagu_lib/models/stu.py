@@ -9,6 +9,13 @@
 Each position chooses its own mix, so that what happens there now can meet what the whole frame remembers: a position's own memory would
 not know of an event elsewhere. `whole_frame: false` keeps all three memories at each position.
 
+With `whole_frame: false, bands: false, broadcast: max` each of the three memories at a position may hold and overwrite, and hears the
+frame through its maximum one level down, which one event among many positions survives:
+
+        level k:  m = max over positions of h^{k-1}            k > 1; level 1 hears no frame
+                  fk = sigmoid(W_k z + G_k m + b_k)            free: 1 holds, 0 overwrites; half-lives start at 1, 3.4 and 14 steps
+                  ck = tanh(V_k h^{k-1} + H_k m),  h^0 = z
+
 Our reconstruction. Relatives: minGRU (Feng et al. 2024), HGRN (Qin et al. 2023), GRU-D (Che et al. 2018), T-LSTM (Baytas et al. 2017).
 Numbers in brackets are the equations of chapter 02c.
 """
@@ -16,6 +23,8 @@ Numbers in brackets are the equations of chapter 02c.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -27,7 +36,15 @@ from hitagu_lib.config import STUConfig
 _EDGES = (0.5, 0.84, 0.96)
 # A gamma is held within this distance of its channel's largest, so no band is narrower than e^-10 / 4.
 _GAMMA_SPAN = 10.0
+_FREE_BIASES = (0.0, 1.5, 3.0)  # where free gates start: half-lives of 1, 3.4 and 14 steps
 _LOG_FLOOR = 1e-20  # added to a forget gate before its logarithm is taken
+
+
+class Memory(NamedTuple):
+    """What a unit keeps between two frames: their size does not depend on how many came before."""
+
+    t: Tensor  # (B,), the time of the last frame
+    states: list[Tensor]  # of each level, (B, h, w, D), of a level of the whole frame (B, 1, 1, D)
 
 
 class ThreeStateTemporalUnit(nn.Module):
@@ -55,7 +72,16 @@ class ThreeStateTemporalUnit(nn.Module):
         if cfg.bands:
             widths = torch.diff(torch.tensor([0.0, *_EDGES[:K], 1.0]))
             self.gamma = nn.Parameter(widths.log()[:, None].repeat(1, D))  # (K + 1, D)
+        elif not cfg.gates_see_state:
+            assert self.W_f.bias is not None
+            with torch.no_grad():
+                self.W_f.bias.copy_(torch.tensor(_FREE_BIASES[:K]).repeat_interleave(D))
         nn.init.zeros_(self.W_o.weight)  # starts as the identity
+        # What a level's gate and candidate hear of the frame, one level down. The first level hears nothing.
+        self.broadcast = {"none": None, "mean": torch.mean, "max": torch.amax}[cfg.broadcast]
+        heard = K - 1 if self.broadcast else 0
+        self.G = nn.ModuleList(nn.Conv2d(D, D, 1, bias=False) for _ in range(heard))
+        self.H = nn.ModuleList(nn.Conv2d(D, D, 1, bias=False) for _ in range(heard))
         # An ablation: gates that also see their own state, as a GRU's do, and so can only run step by step.
         self.U = nn.ModuleList(nn.Conv2d(D, D, 1, bias=False) for _ in range(K)) if cfg.gates_see_state else None
 
@@ -76,52 +102,85 @@ class ThreeStateTemporalUnit(nn.Module):
         if self.U is not None:
             raise RuntimeError("with gates_see_state the gates depend on the states: they exist only inside forward")
         z = z.permute(0, 1, 3, 4, 2)
-        steps, bands = self._steps(dt, z), self._bands(z)
-        gates = [self._gate(pre, k, steps, bands).expand_as(z) for k, pre in enumerate(self._gate_inputs(z))]
+        gates = [f.expand_as(z) for f, _ in self._levels(z, dt, None) if f is not None]
         return torch.stack(gates, dim=2).permute(0, 1, 2, 5, 3, 4)
 
     def forward(self, u: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         """u (B, T, C, h, w), t (B, T) in reference strides -> y (B, T, C, h, w), state mix s (B, T, K, D, h, w)."""
+        y, s, _ = self.resume(u, t, None)
+        return y, s
+
+    def resume(self, u: Tensor, t: Tensor, before: Memory | None) -> tuple[Tensor, Tensor, Memory]:
+        """Run `forward` on frames that follow others, which left the memory as `before`; None: nothing came before.
+
+        Also return the memory after the last frame. A clip in two pieces gives what the whole clip gives.
+        """
         frames = self.bn(self.W_in(u.flatten(0, 1)))  # (B T, D, h, w), (2c.1)
         z = frames.permute(0, 2, 3, 1).contiguous().unflatten(0, u.shape[:2])  # (B, T, h, w, D)
-        dt = torch.cat([torch.ones_like(t[:, :1]), torch.diff(t, dim=1)], dim=1)
-        read, s = self.memory(z, dt)
+        first = torch.ones_like(t[:, :1]) if before is None else t[:, :1] - before.t[:, None]
+        dt = torch.cat([first, torch.diff(t, dim=1)], dim=1)
+        read, s, states = self._remember(z, dt, None if before is None else before.states)
         read = read.to(z.dtype).flatten(0, 1).permute(0, 3, 1, 2)  # (B T, D, h, w)
         if not u.flatten(0, 1).is_contiguous(memory_format=torch.channels_last):
             read = read.contiguous()  # W_o's result then has u's memory layout, and the sum is not strided
-        return u + self.W_o(read).unflatten(0, u.shape[:2]), s.permute(0, 1, 4, 5, 2, 3)
+        y = u + self.W_o(read).unflatten(0, u.shape[:2])
+        return y, s.permute(0, 1, 4, 5, 2, 3), Memory(t[:, -1], states)
 
     def memory(self, z: Tensor, dt: Tensor) -> tuple[Tensor, Tensor]:
         """The unit between W_in and W_o: z (B, T, h, w, D), dt (B, T) -> sum_k s^k h^k (B, T, h, w, D), s (B, T, h, w, K, D)."""
+        read, s, _ = self._remember(z, dt, None)
+        return read, s
+
+    def _remember(self, z: Tensor, dt: Tensor, before: Sequence[Tensor] | None) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Run `memory` from the states before the first frame; also return those after the last."""
         scores = _linear(z, self.W_s).unflatten(-1, (self.states, -1))
         s = torch.softmax(scores, dim=-2, dtype=_at_least_float32(z))  # (2c.7)
-        steps, bands, level = self._steps(dt, z), self._bands(z), z
         read: Tensor | None = None
-        for k, (pre, V, share) in enumerate(zip(self._gate_inputs(z), self.V, s.unbind(-2), strict=True)):
-            c = torch.tanh(_linear(level, V))  # (2c.5)
-            state = self._level(k, pre, c, steps, bands)
+        last = []
+        for share, (_, state) in zip(s.unbind(-2), self._levels(z, dt, before), strict=True):
             read = share * state if read is None else torch.addcmul(read, share, state)  # (2c.8)
-            level = self._summary(state, k).to(z.dtype)
+            last.append(state[:, -1])
         assert read is not None
-        return read, s
+        return read, s, last
+
+    def _levels(self, z: Tensor, dt: Tensor, before: Sequence[Tensor] | None) -> Iterator[tuple[Tensor | None, Tensor]]:
+        """Yield each level's forget gates (None where they see the state) and its states, from the first level up."""
+        steps, bands, below = self._steps(dt, z), self._bands(z), z
+        for k, (pre, V) in enumerate(zip(self._gate_inputs(z), self.V, strict=True)):
+            candidate = _linear(below, V)
+            if k and self.broadcast is not None:
+                frame = self.broadcast(below, (2, 3), keepdim=True)  # m, (B, T, 1, 1, D)
+                pre, candidate = pre + _linear(frame, self.G[k - 1]), candidate + _linear(frame, self.H[k - 1])
+            c = torch.tanh(candidate)  # (2c.5)
+            f, state = self._level(k, pre, c, steps, bands, None if before is None else before[k])
+            yield f, state
+            below = self._summary(state, k).to(z.dtype)
 
     def _summary(self, x: Tensor, k: int) -> Tensor:
         """Return what the level above level k (from 0) sees of x (B, T, h, w, D): its mean over positions, (B, T, 1, 1, D), or x itself."""
         return x.mean((2, 3), keepdim=True) if self.whole_frame and k == 0 else x
 
-    def _level(self, k: int, pre: Tensor, c: Tensor, dt: Tensor | None, bands: Tensor | None) -> Tensor:
-        """(2c.6) Return the states of one level from its gate's input and its candidates, both (B, T, h, w, D) or (B, T, 1, 1, D)."""
+    def _level(
+        self, k: int, pre: Tensor, c: Tensor, dt: Tensor | None, bands: Tensor | None, before: Tensor | None
+    ) -> tuple[Tensor | None, Tensor]:
+        """(2c.6) Return gates and states of one level from its gate's input and its candidates.
+
+        Both inputs are (B, T, h, w, D) or (B, T, 1, 1, D). The gates are None where they see the state.
+        """
         if self.U is None:
             f = self._gate(pre, k, dt, bands)
-            return self.recur(f, (1 - f) * c)
+            new = (1 - f) * c
+            if before is not None:  # h_0 enters as part of the first frame's input
+                new = torch.cat([torch.addcmul(new[:, :1], f[:, :1], before[:, None]), new[:, 1:]], dim=1)
+            return f, self.recur(f, new)
         U, states = self.U[k], []
-        state = torch.zeros_like(c[:, 0], dtype=_at_least_float32(c))
+        state = torch.zeros_like(c[:, 0], dtype=_at_least_float32(c)) if before is None else before
         for i in range(c.shape[1]):
             seen = pre[:, i] + _linear(state.to(c.dtype), U)
             f = self._gate(seen, k, None if dt is None else dt[:, i], bands)
             state = f * state + (1 - f) * c[:, i]
             states.append(state)
-        return torch.stack(states, dim=1)
+        return None, torch.stack(states, dim=1)
 
     def _gate_inputs(self, z: Tensor) -> list[Tensor]:
         """Return W_k z for each level, (B, T, h, w, D), or (B, T, 1, 1, D) for whole-frame levels.

@@ -45,7 +45,7 @@ class Learner:
         self.global_batch_size = cfg.train.global_batch_size(accelerator.num_processes)
         check_device(cfg.train, accelerator)
         model = build_model(cfg.model, len(classes), pretrained=cfg.train.init is None)
-        criterion = TotalLoss(cfg.train, len(classes), model.width)
+        criterion = TotalLoss(cfg.train, len(classes), model.clip_width)
         optimizer = make_optimizer(model, cfg.train, cfg.train.peak_lr(accelerator.num_processes))
         self.schedule = make_schedule(optimizer, cfg.train, steps_per_epoch)
         # Channels last: the layout in which CPUs and tensor cores run convolutions fastest.

@@ -30,12 +30,12 @@ def gated(sca: SpatialChannelAttention, y: Tensor) -> list[Tensor]:
             first, _, second = sca.bottleneck
             cells = frame.flatten(1)  # (C, h w)
             hidden = [relu(first.weight @ v + first.bias) for v in (sum(cells.T) / (h * w), cells.max(1).values)]
-            channel = sigmoid(sum(second.weight @ v + second.bias for v in hidden))
+            channel = sca.open * sigmoid(sum(second.weight @ v + second.bias for v in hidden))
             frame = torch.stack([frame[c] * channel[c] for c in range(C)])
             gates.append(channel)
         if sca.conv:
             descriptors = torch.stack([sum(frame) / C, frame.max(0).values])[None]
-            spatial = sigmoid(conv(descriptors, sca.conv.weight))[0, 0]
+            spatial = sca.open * sigmoid(conv(descriptors, sca.conv.weight))[0, 0]
             frame = torch.stack([plane * spatial for plane in frame])
             gates.append(spatial)
         outs.append([frame, *gates])
@@ -56,6 +56,21 @@ def test_sca_equals_the_loops(gates: tuple, N: int, kernel: int, memory_format: 
     }
     shipped = [part for part in (out, channel, spatial) if part is not None]
     assert_same(shipped, gated(sca, y), [y, *sca.parameters()])
+
+
+def test_gates_that_start_near_1_equal_the_loops() -> None:
+    cfg = AttentionConfig(sca_reduction=1, sca_kernel=3, sca_identity=True)
+    sca, y = wake(SpatialChannelAttention(cfg, 5)), random_maps(4)
+    assert sca.open == 2
+    assert_same(sca(y), gated(sca, y), [y, *sca.parameters()])
+
+
+def test_a_fresh_sca_passes_a_quarter_of_the_map_or_with_sca_identity_all_of_it() -> None:
+    for identity, passed in ((False, 0.25), (True, 1.0)):
+        torch.manual_seed(0)
+        sca, y = SpatialChannelAttention(AttentionConfig(sca_identity=identity), 64), torch.rand(8, 64, 7, 7)
+        share = (sca(y)[0].norm() / y.norm()).item()
+        assert passed * 0.75 < share < passed * 1.25, share
 
 
 def test_gates_lie_between_0_and_1() -> None:
@@ -102,7 +117,18 @@ def attended(tsa: TemporalSelfAttention, tokens: Tensor, t: Tensor, width: int, 
         mixed = []
         for head in range(heads):
             scale = math.sqrt(width / heads)
-            rows = [softmax([q[i][head] @ k[j][head] / scale for j in range(T)]) for i in range(T)]
+
+            def score(
+                i: int, j: int, head: int = head, q: list = q, k: list = k, b: int = b, scale: float = scale
+            ) -> Tensor:
+                likeness = q[i][head] @ k[j][head] / scale
+                if tsa.slopes is None:
+                    return likeness
+                before, after = tsa.slopes[:, head]
+                distance = (t[b, i] - t[b, j]).item()
+                return likeness + (before * distance if distance > 0 else after * -distance)
+
+            rows = [softmax([score(i, j) for j in range(T)]) for i in range(T)]
             mixed.append(torch.stack([sum(row[j] * v[j][head] for j in range(T)) for row in rows]))
             weights.append(torch.stack([torch.stack(row) for row in rows]))
         outs.append(tokens[b] + torch.cat(mixed, dim=1) @ tsa.out.weight.T + tsa.out.bias)
@@ -127,6 +153,29 @@ def test_tsa_equals_the_loops(B: int, T: int, position: bool) -> None:
     assert any(name.startswith("position") for name, _ in tsa.named_parameters()) is position
     shipped = tsa(tokens, t), tsa.weights(tokens, t)
     assert_same(shipped, attended(tsa, tokens, t, width, heads), [tokens, *tsa.parameters()])
+
+
+@pytest.mark.parametrize(("B", "T"), [(2, 1), (1, 2), (2, 8), (1, 33)])
+def test_tsa_by_differences_of_times_equals_the_loops(B: int, T: int) -> None:
+    width, heads = 8, 2
+    cfg = AttentionConfig(tsa_width=width, tsa_heads=heads, tsa_relative=True)
+    tsa, tokens, t = wake(TemporalSelfAttention(cfg, 6)), random_tokens(B, T), unequal_times(B, T)
+    assert tsa.slopes.any() and len(set(tsa.slopes.flatten().tolist())) == 4
+    shipped = tsa(tokens, t), tsa.weights(tokens, t)
+    assert_same(shipped, attended(tsa, tokens, t, width, heads), [tokens, *tsa.parameters()])
+
+
+def test_differences_of_times_know_no_clock_but_tell_before_from_after() -> None:
+    """Later by a constant: the same, unlike a code that counts from elsewhere. Played backwards: not the same turned round."""
+    tsa = wake(TemporalSelfAttention(AttentionConfig(tsa_width=8, tsa_heads=2, tsa_relative=True), 6))
+    tokens, t = random_tokens(2, 5), unequal_times(2, 5)
+    torch.testing.assert_close(tsa(tokens, t + 7), tsa(tokens, t))
+    backwards = t[:, -1:] - t.flip(1)
+    assert not torch.allclose(tsa(tokens.flip(1), backwards).flip(1), tsa(tokens, t))
+    with torch.no_grad():
+        tsa.slopes.fill_(-40.0)  # steep on both sides: a frame sees itself alone, however long the clip
+    weights = tsa.weights(random_tokens(1, 64), torch.arange(64.0, dtype=torch.float64)[None])
+    torch.testing.assert_close(weights[0, 0], torch.eye(64, dtype=torch.float64), atol=1e-6, rtol=0)
 
 
 def test_without_its_position_code_tsa_is_blind_to_times_and_order() -> None:

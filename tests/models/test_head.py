@@ -22,6 +22,19 @@ def test_the_head_equals_the_loops(B: int, T: int) -> None:
     assert_same(head(frames), [logits, clip], [frames, *head.parameters()])
 
 
+@pytest.mark.parametrize("readout", ["last", "both"])
+@pytest.mark.parametrize(("B", "T"), [(2, 1), (1, 2), (2, 8)])
+def test_the_other_readouts_equal_the_loops(readout: str, B: int, T: int) -> None:
+    head, frames = wake(ClassifierHead(5, 3, dropout=0.5, readout=readout)), random_frames(B, T)
+    clip = torch.stack([frames[b, T - 1] for b in range(B)])
+    if readout == "both":
+        mean = torch.stack([sum(frames[b, t] for t in range(T)) / T for b in range(B)])
+        clip = torch.stack([torch.cat([m, last]) for m, last in zip(mean, clip, strict=True)])
+    weight, bias = head.linear.weight, head.linear.bias
+    logits = torch.stack([torch.stack([sum(weight[k] * z) + bias[k] for k in range(3)]) for z in clip])
+    assert_same(head(frames), [logits, clip], [frames, *head.parameters()])
+
+
 def test_dropout_acts_in_training_on_what_is_classified_alone() -> None:
     """Half of the values are 0 and the others doubled, so that the mean stays; the clip embedding is untouched."""
     head, frames = wake(ClassifierHead(400, 400, dropout=0.5)).train(), torch.ones(1, 2, 400, dtype=torch.float64)

@@ -34,7 +34,14 @@ def mean(cells: list[Tensor]) -> Tensor:
     return sum(cells[1:], cells[0]) / len(cells)
 
 
-def reference(stu: ThreeStateTemporalUnit, u: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+def maximum(cells: list[Tensor]) -> Tensor:
+    largest = cells[0]
+    for cell in cells[1:]:
+        largest = torch.where(cell > largest, cell, largest)
+    return largest
+
+
+def reference(stu: ThreeStateTemporalUnit, u: Tensor, t: Tensor, broadcast: str = "none") -> tuple[Tensor, Tensor]:
     """One clip of P positions, u (T, P, C), t (T,) -> y (T, P, C), s (T, P, K, D): the chapter's equations as written."""
     weight = {name: p.flatten(1) if p.ndim == 4 else p for name, p in stu.named_parameters()}
     K, D, P = stu.states, len(stu.bn.weight), u.shape[1]
@@ -43,6 +50,7 @@ def reference(stu: ThreeStateTemporalUnit, u: Tensor, t: Tensor) -> tuple[Tensor
     if stu.bands:
         share = torch.exp(stu.gamma) / torch.exp(stu.gamma).sum(0)
         edge = [sum((share[j] for j in range(k)), torch.zeros(D, dtype=u.dtype)) for k in range(K + 1)]
+    largest = {"none": None, "mean": mean, "max": maximum}[broadcast]
     h = [[torch.zeros(D, dtype=u.dtype) for _ in range(cells[k])] for k in range(K)]
     y, mix = [], []
     for step in range(len(u)):
@@ -52,9 +60,13 @@ def reference(stu: ThreeStateTemporalUnit, u: Tensor, t: Tensor) -> tuple[Tensor
         for k in range(K):
             seen = z if cells[k] == P else [mean(z)]
             below = below if len(below) == cells[k] else [mean(below)]
+            hears = largest is not None and k > 0
+            frame = largest(below) if hears else torch.zeros(D, dtype=u.dtype)
             for i in range(cells[k]):
                 rows = slice(k * D, (k + 1) * D)
                 gate = weight["W_f.weight"][rows] @ seen[i] + weight["W_f.bias"][rows]
+                if hears:
+                    gate = gate + weight[f"G.{k - 1}.weight"] @ frame
                 if f"U.{k}.weight" in weight:
                     gate = gate + weight[f"U.{k}.weight"] @ h[k][i]
                 f = sigmoid(gate)
@@ -62,7 +74,10 @@ def reference(stu: ThreeStateTemporalUnit, u: Tensor, t: Tensor) -> tuple[Tensor
                     f = edge[k] + (edge[k + 1] - edge[k]) * f
                 if stu.elapsed_time:
                     f = f**dt
-                c = torch.tanh(weight[f"V.{k}.weight"] @ below[i] + weight[f"V.{k}.bias"])
+                candidate = weight[f"V.{k}.weight"] @ below[i] + weight[f"V.{k}.bias"]
+                if hears:
+                    candidate = candidate + weight[f"H.{k - 1}.weight"] @ frame
+                c = torch.tanh(candidate)
                 h[k][i] = f * h[k][i] + (1 - f) * c
             below = h[k]
         for p in range(P):
@@ -74,10 +89,12 @@ def reference(stu: ThreeStateTemporalUnit, u: Tensor, t: Tensor) -> tuple[Tensor
     return torch.stack(y).reshape(len(u), P, -1), torch.stack(mix).reshape(len(u), P, K, D)
 
 
-def looped(stu: ThreeStateTemporalUnit, u: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+def looped(stu: ThreeStateTemporalUnit, u: Tensor, t: Tensor, broadcast: str = "none") -> tuple[Tensor, Tensor]:
     """`reference` on every clip: u (B, T, C, h, w) -> y (B, T, C, h, w), s (B, T, K, D, h, w)."""
     h, w = u.shape[3:]
-    pairs = [reference(stu, clip.flatten(2).transpose(1, 2), times) for clip, times in zip(u, t, strict=True)]
+    pairs = [
+        reference(stu, clip.flatten(2).transpose(1, 2), times, broadcast) for clip, times in zip(u, t, strict=True)
+    ]
     y, s = (torch.stack(parts).movedim(2, -1).unflatten(-1, (h, w)) for parts in zip(*pairs, strict=True))
     return y, s
 
@@ -96,9 +113,9 @@ def gradients(y: Tensor, variables: list[Tensor]) -> list[Tensor]:
     return [torch.zeros_like(v) if g is None else g for g, v in zip(found, variables, strict=True)]
 
 
-def hold_to_the_loops(stu: ThreeStateTemporalUnit, u: Tensor, t: Tensor) -> None:
+def hold_to_the_loops(stu: ThreeStateTemporalUnit, u: Tensor, t: Tensor, broadcast: str = "none") -> None:
     variables = [u.requires_grad_(), *stu.parameters()]
-    (y, s), (y_loop, s_loop) = stu(u, t), looped(stu, u, t)
+    (y, s), (y_loop, s_loop) = stu(u, t), looped(stu, u, t, broadcast)
     torch.testing.assert_close(y, y_loop)
     torch.testing.assert_close(s, s_loop)
     for a, b in zip(gradients(y, variables), gradients(y_loop, variables), strict=True):
@@ -395,3 +412,89 @@ def test_only_a_memory_of_the_whole_frame_knows_at_one_position_what_was_at_anot
         (there,) = torch.autograd.grad(y[0, 5, :, 0, 0].sum(), u)
         assert there[0, 1, :, 0, 0].any()  # a position always knows its own past
         assert bool(there[0, 1, :, 0, 3].any()) is known
+
+
+# The form whose levels hear the frame: three memories at each position, free gates
+
+
+FREE = {"whole_frame": False, "bands": False, "broadcast": "max"}
+
+
+@pytest.mark.parametrize("T", [1, 2, 8, 33])
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"broadcast": "mean"}, {"bands": True}, {"states": 1}, {"states": 2}, {"gates_see_state": True}],
+    ids=str,
+)
+def test_levels_that_hear_the_frame_equal_the_loops(T: int, changes: dict) -> None:
+    changes = FREE | changes
+    hold_to_the_loops(unit(**changes), *clips(2, T, 1, 3), broadcast=changes["broadcast"])
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_of_levels_that_hear_the_frame_equals_the_loops(form: str) -> None:
+    hold_to_the_loops(unit(form=form, **FREE), *clips(1, 8, 3, 5), broadcast="max")
+
+
+def test_free_gates_start_at_half_lives_of_1_and_3_and_14_steps() -> None:
+    stu = ThreeStateTemporalUnit(STUConfig(width=2, **FREE), 3)
+    for G in stu.G:  # a still frame that says nothing
+        nn.init.zeros_(G.weight)
+    f = stu.forget_gates(torch.zeros(1, 1, 2, 1, 1), torch.ones(1, 1))
+    assert half_life(f[0, 0, :, 0, 0, 0]).tolist() == pytest.approx([1, 3.44, 14.27], rel=0.01)
+    with torch.no_grad():
+        for gate, value in ((80.0, 1.0), (-80.0, 0.0)):  # free: a state may be held, and overwritten
+            stu.W_f.bias.fill_(gate)
+            assert torch.allclose(stu.forget_gates(torch.zeros(1, 1, 2, 1, 1), torch.ones(1, 1)), torch.tensor(value))
+
+
+def test_an_impulse_at_one_position_reaches_the_candidates_of_all() -> None:
+    """By the maximum: one event among many positions; without it, a position never hears of another."""
+    for broadcast, heard in (("max", True), ("none", False)):
+        stu = unit(**FREE | {"broadcast": broadcast})
+        u, t = clips(1, 4, 1, 6)
+        louder = u.clone()
+        louder[0, 1, :, 0, 5] += 5
+        changed = (stu(louder, t)[0] - stu(u, t)[0])[0, 3, :, 0, 0]
+        assert bool(changed.any()) is heard
+
+
+def test_permuting_positions_permutes_what_a_unit_of_positions_gives() -> None:
+    stu, (u, t) = unit(**FREE), clips(2, 5, 2, 3)
+    order = torch.tensor([4, 0, 5, 2, 1, 3])
+
+    def permuted(x: Tensor) -> Tensor:
+        return x.flatten(-2)[..., order].unflatten(-1, (2, 3))
+
+    torch.testing.assert_close(stu(permuted(u), t)[0], permuted(stu(u, t)[0]))
+
+
+def test_a_still_clip_of_free_gates_sampled_sparsely_reaches_the_same_first_state() -> None:
+    stu = unit(states=1, **FREE)
+    u = clips(1, 1, 2, 2)[0].expand(1, 9, 3, 2, 2)
+    t = torch.arange(9, dtype=torch.float64)[None]
+    torch.testing.assert_close(stu(u[:, ::2], t[:, ::2])[0], stu(u, t)[0][:, ::2])
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("changes", [{}, FREE], ids=["as built", "hears the frame"])
+def test_a_clip_cut_in_pieces_gives_what_the_whole_gives(form: str, changes: dict) -> None:
+    """The memory that is handed on holds all that later frames need, and its size stays the same."""
+    stu, (u, t) = unit(form=form, **changes), clips(2, 9, 2, 3)
+    whole, mix = stu(u, t)
+    memory, parts, mixes, sizes = None, [], [], set()
+    for piece in ((0, 1), (1, 5), (5, 6), (6, 9)):
+        y, s, memory = stu.resume(u[:, slice(*piece)], t[:, slice(*piece)], memory)
+        parts.append(y)
+        mixes.append(s)
+        sizes.add(sum(state.numel() for state in memory.states))
+    torch.testing.assert_close(torch.cat(parts, 1), whole)
+    torch.testing.assert_close(torch.cat(mixes, 1), mix)
+    assert len(sizes) == 1
+
+
+def test_levels_of_the_whole_frame_have_nothing_to_hear() -> None:
+    with pytest.raises(
+        ConfigError, match=r"stu\.broadcast: found max; expected none, or model\.stu\.whole_frame: false"
+    ):
+        Config.from_mapping({"model": {"stu": {"broadcast": "max"}}})

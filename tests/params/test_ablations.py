@@ -43,7 +43,7 @@ def test_an_ablation_differs_from_its_base_in_what_it_names_and_can_be_built(fil
     net = build_model(cfg.model, 4)
     x, labels = torch.randn(2, 3, 3, 32, 32), torch.tensor([1, 3])
     logits, maps = net(x, return_embeddings=True)
-    loss, _ = TotalLoss(cfg.train, 4, net.width)(logits, maps, labels)
+    loss, _ = TotalLoss(cfg.train, 4, net.clip_width)(logits, maps, labels)
     loss.backward()
     unused = [name for name, p in net.named_parameters() if p.grad is None]
     assert loss.isfinite() and not unused
@@ -89,6 +89,27 @@ SWITCHES = [
     ("attention", {"tsa": False}, ["tsa."], ["tsa.out."]),
     ("attention", {"tsa_position": False}, ["tsa.position."], ["tsa.position."]),
 ]
+NEW_FORM = {"whole_frame": False, "bands": False}
+
+
+def test_a_unit_that_hears_the_frame_is_the_one_that_does_not_with_g_and_h_at_zero() -> None:
+    hears, deaf = awake(config("stu", **NEW_FORM, broadcast="max")), awake(config("stu", **NEW_FORM))
+    own = {name for name in dict(hears.named_parameters()) if name.startswith(("stu.G.", "stu.H."))}
+    assert own == set(dict(hears.named_parameters())) - set(dict(deaf.named_parameters())) and len(own) == 4
+    with torch.no_grad():
+        for name, parameter in hears.named_parameters():
+            if name in own:
+                parameter.zero_()
+    state = deaf.state_dict()
+    deaf.load_state_dict({name: value for name, value in hears.state_dict().items() if name in state})
+    x, t = torch.randn(2, 5, 3, 32, 32, dtype=torch.float64), torch.arange(5, dtype=torch.float64).expand(2, 5)
+    torch.testing.assert_close(deaf(x, t), hears(x, t))
+
+
+def test_relative_times_have_slopes_in_the_place_of_the_position_code() -> None:
+    relative = dict(awake(config("attention", tsa_relative=True)).named_parameters())
+    absolute = dict(awake(config()).named_parameters())
+    assert set(relative) - set(absolute) == {"tsa.slopes"} and set(absolute) - set(relative) == {"tsa.position.weight"}
 
 
 @pytest.mark.parametrize(("section", "change", "gone", "silencing"), SWITCHES, ids=str)
