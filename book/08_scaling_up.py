@@ -490,9 +490,9 @@ except ConfigError as error:
 # - **Killed** at any moment, it loses what came after the last checkpoint: an epoch at most, or with `train.checkpoint_every: 500` five hundred
 #   steps. On CPU the final weights are the same bits as those of a run that was never interrupted. Checkpoints are written aside and renamed, and the
 #   one before stays as `previous.pt`.
-# - **Asked to stop**, by SIGTERM, SIGINT (Ctrl-C) or SIGUSR1, all processes end the step they are in, write a checkpoint and stop. Send it to
-#   torchrun, which hands SIGTERM on and waits 30 seconds before it kills; SIGUSR1 it does not hand on but dies of. This was tried with two processes
-#   on one machine, not under SLURM.
+# - **Asked to stop**, by SIGTERM, SIGINT (Ctrl-C), SIGHUP (a closed terminal) or SIGUSR1, all processes end the step they are in, write a checkpoint and
+#   stop. If you started torchrun yourself, send it SIGTERM: torchrun passes that on and waits 30 seconds before it kills, but it dies of SIGUSR1. With
+#   `train.processes` any of the four will do. This was tried with two processes on one machine, not under SLURM.
 # - **Two of the same** cannot write to one folder: a lock stops the second. Other parameters in the same folder stop with the difference, other clips
 #   a step with what to change.
 # - **A full disk** stops it with the last good checkpoint intact, and says how much room it wants.

@@ -40,7 +40,7 @@ from hitagu_lib.evaluation.seeds import (
     methods_table,
     read_runs,
 )
-from hitagu_lib.files import write_atomic
+from hitagu_lib.files import write_atomic, write_json
 from hitagu_lib.inference.accelerator import make_accelerator
 from hitagu_lib.prepare.synthetic.make import prepare_data
 from hitagu_lib.training.learner import Learner
@@ -115,7 +115,7 @@ def matched_epochs(params: Path, common: str, file: Path, steps: int = 4, rounds
         }
         for method in METHODS
     }
-    write_atomic(file, [json.dumps(table, indent=2) + "\n"])
+    write_json(file, table)
     return epochs
 
 

@@ -9,7 +9,8 @@
 A command is a function that returns its exit code. It imports what it needs itself, so that `hitagu --help` need not wait for torch.
 
 Exit codes: 0 done; 1 done, but some data failed or has faults, each named; 2 not done, with the reason on standard error; 130 stopped by
-Ctrl-C, and for `train` also 143 by SIGTERM and 138 by SIGUSR1 (the same command resumes the work); 141 the reader of the output has left.
+Ctrl-C, and for `train` also 143 by SIGTERM, 138 by SIGUSR1 and 129 by SIGHUP (the same command resumes the work); 141 the reader of the
+output has left.
 """
 
 from __future__ import annotations

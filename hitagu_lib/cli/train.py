@@ -23,7 +23,7 @@ def train(params: Path, overrides: str) -> int:
     torchrun --nproc_per_node 2 -m hitagu_lib train --params params/k700.yaml
     """
     from hitagu_lib.config import load_config
-    from hitagu_lib.training.launch import end_with_launcher
+    from hitagu_lib.training.signals import end_with_launcher
     from hitagu_lib.training.trainer import train
 
     end_with_launcher()

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hitagu_lib.files import replacing, to_disk, write_atomic
+from hitagu_lib.files import replacing, to_disk, write_json
 
 SAVE_SECONDS = 30.0
 """At most this much work is lost when a process is killed, besides the videos it was scoring."""
@@ -44,7 +44,7 @@ def open_folder(folder: Path, settings: dict[str, Any]) -> None:
         changed = sorted(key for key in there.keys() | settings.keys() if there.get(key) != settings.get(key))
         _log.warning("%s: its scores are of another %s: starting anew", folder, ", ".join(changed))
     shutil.rmtree(folder, ignore_errors=True)
-    write_atomic(file, [json.dumps(settings, indent=2, ensure_ascii=False) + "\n"])
+    write_json(file, settings)
 
 
 class PartialScores:

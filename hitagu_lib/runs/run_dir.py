@@ -31,7 +31,7 @@ import yaml
 from hitagu_lib.config import SECTIONS, Config
 from hitagu_lib.data.clip_list import read_classes
 from hitagu_lib.errors import ConfigError, WeightsError
-from hitagu_lib.files import explained_when_full, locked, quoted, remove_asides, to_disk, write_atomic
+from hitagu_lib.files import explained_when_full, locked, remove_asides, to_disk, write_atomic, write_csv, write_json
 from hitagu_lib.runs.checkpoint import load_checkpoint, save_checkpoint, tensor_bytes
 from hitagu_lib.runs.provenance import (
     command,
@@ -226,11 +226,11 @@ class Run:
         return self._read_json(self._summary)
 
     def write_summary(self, summary: dict[str, Any]) -> None:
-        write_atomic(self._summary, [json.dumps(summary, indent=2) + "\n"])
+        write_json(self._summary, summary)
 
     def write_classes(self, labels: Sequence[str], clips: Sequence[int], correct: Sequence[int]) -> None:
-        rows = (f"{quoted(label)},{n},{right}\n" for label, n, right in zip(labels, clips, correct, strict=True))
-        write_atomic(self.folder / "val_classes.csv", ["label,clips,correct\n", *rows])
+        rows = zip(labels, clips, correct, strict=True)
+        write_csv(self.folder / "val_classes.csv", rows, header=("label", "clips", "correct"))
 
     def metrics(self) -> list[dict[str, Any]]:
         """Return what `log_metrics` wrote, one entry per epoch."""
@@ -289,7 +289,7 @@ class Run:
                 first["first_start"] = "its record is lost; this one is of a later start"
         if resumed_at is not None:
             first["resumed"] = [*first.get("resumed", []), {"at_step": resumed_at, **here}]
-        write_atomic(self._provenance, [json.dumps(first, indent=2) + "\n"])
+        write_json(self._provenance, first)
 
     def checkpoint(self, name: str) -> Path:
         return self._checkpoints / f"{name}.pt"

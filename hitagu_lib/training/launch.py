@@ -29,7 +29,6 @@ from hitagu_lib.runs.provenance import STARTED_BY, command
 from hitagu_lib.runs.run_dir import Run, read_metrics
 from hitagu_lib.training.distributed import FAILURE_FILE
 from hitagu_lib.training.signals import Stopped, StopSignals
-from hitagu_lib.training.signals import end_with_launcher as end_with_launcher  # the command line imports it from here
 
 OnEpoch = Callable[[list[dict[str, Any]]], None]
 POLL_SECONDS = 0.5
