@@ -183,7 +183,7 @@ def test_a_damaged_video_is_named_and_leaves_no_overlay(
         "cut.mkv": "File ended prematurely",
         "empty.mp4": "(the file has 0 bytes)",
         "text.mp4": "text, not a video: it begins with 'not a video'",
-        "absent.mp4": "No such file",
+        "absent.mp4": "no such file or folder (looked from ",
         "folder": "found no frames named 000001.jpg",
     }
     sources = [str(tmp_path / name) for name in names]
