@@ -68,7 +68,8 @@ def add_extract(commands: Commands[argparse.ArgumentParser]) -> None:
 
 
 def _extract(args: argparse.Namespace) -> int:
-    from hitagu_lib.prepare.extract import MANIFEST, extract_tree, extract_video
+    from hitagu_lib.prepare.extract import extract_tree, extract_video
+    from hitagu_lib.prepare.videos import MANIFEST, SKIPPED, left_out
 
     one, tree = (args.video, args.folder), (args.root, args.out)
     if not (all(one) and not any(tree)) and not (all(tree) and not any(one)):
@@ -89,6 +90,8 @@ def _extract(args: argparse.Namespace) -> int:
     print(
         f"{args.out}: {report.extracted} video{'s' * (report.extracted != 1)} extracted{kept}, {report.frames} frames"
     )
+    if report.skipped:
+        print(left_out(report.skipped, args.out / SKIPPED), file=sys.stderr)
     if not report.failed:
         return 0
     for video, reason in report.failed[:SHOWN]:
@@ -135,6 +138,7 @@ def _index(args: argparse.Namespace) -> int:
     from hitagu_lib.data.clip_list import read_list
     from hitagu_lib.prepare.check import check_list
     from hitagu_lib.prepare.index import index_frames
+    from hitagu_lib.prepare.videos import left_out
 
     if args.root is None:  # required here, and not in front of kinetics700 and ssv2
         args.parser.error("the following arguments are required: --root")
@@ -147,11 +151,13 @@ def _index(args: argparse.Namespace) -> int:
     if args.out and args.allow_unlabelled:
         args.parser.error("--allow-unlabelled is for --check")
     if args.out:
-        rows = index_frames(
+        report = index_frames(
             args.root, args.out,
             relative_to=args.relative_to, classes=args.classes, source=args.source, progress=True,
         )  # fmt: skip
-        print(f"{args.out}: {rows} clips; labels in {args.out.with_name('classes.txt')}")
+        print(f"{args.out}: {report.clips} clips; labels in {args.out.with_name('classes.txt')}")
+        if report.skipped:
+            print(left_out(report.skipped, report.manifest), file=sys.stderr)
         return 0
     clips = read_list(args.check, args.root, args.classes, allow_unlabelled=args.allow_unlabelled)
     problems = check_list(clips, source=args.source, decode=not args.no_decode, workers=args.workers)
@@ -263,8 +269,8 @@ def add_split(commands: Commands[argparse.ArgumentParser]) -> None:
 
 
 def _split(args: argparse.Namespace) -> int:
-    from hitagu_lib.prepare.extract import MANIFEST
     from hitagu_lib.prepare.split import split_videos
+    from hitagu_lib.prepare.videos import MANIFEST, SKIPPED, left_out
 
     if args.seed < 0:
         args.parser.error(f"--seed: found {args.seed}, expected at least 0")
@@ -278,6 +284,8 @@ def _split(args: argparse.Namespace) -> int:
         f"{args.out}: {len(report.train)} training and {len(report.val)} validation clips of {len(report.classes)} classes; "
         f"{args.out / 'sources.csv'} says what was taken for one source"
     )
+    if report.skipped:
+        print(left_out(report.skipped, args.out / "frames" / SKIPPED), file=sys.stderr)
     if not report.failed:
         return 0
     for video, reason in report.failed[:SHOWN]:
