@@ -128,11 +128,6 @@ def explained_when_full(folder: Path, advice: Callable[[], str]) -> Iterator[Non
         ) from error
 
 
-def quoted(field: str) -> str:
-    """Return a CSV field, in quotes if it needs them."""
-    return '"' + field.replace('"', '""') + '"' if any(c in field for c in ',"\r\n') else field
-
-
 def file_sha256(file: Path) -> str:
     """Return the SHA-256 of a file's content in hexadecimal digits."""
     with file.open("rb") as stream:

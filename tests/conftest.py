@@ -1,11 +1,11 @@
 """What several test files need: the real inputs, where they are, and a tiny mini data set made once a session."""
 
 import os
+import shutil
 
 if "PYTEST_XDIST_WORKER" in os.environ:
-    os.environ.setdefault(
-        "OMP_NUM_THREADS", "1"
-    )  # before torch is imported: workers and what they start share the cores
+    # Before torch is imported: workers and what they start share the cores.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,6 +38,16 @@ def shared_data() -> Path:
     if not (folder / "clips").is_dir():
         pytest.skip(f"no real clips: {folder / 'clips'} is not there (set HITAGU_SHARED to a folder that holds clips/)")
     return folder
+
+
+@pytest.fixture(params=["system", "imageio"])
+def each_ffmpeg(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run a test twice: the library finds the system's ffmpeg on PATH, or none there, and takes imageio-ffmpeg's."""
+    if request.param == "system" and shutil.which("ffmpeg") is None:
+        pytest.skip("no ffmpeg on PATH")
+    if request.param == "imageio":
+        folders = [f for f in os.environ["PATH"].split(os.pathsep) if shutil.which("ffmpeg", path=f) is None]
+        monkeypatch.setenv("PATH", os.pathsep.join(folders))
 
 
 @pytest.fixture(scope="session")

@@ -84,7 +84,8 @@ def extract(
     hitagu extract new.mp4 frames/new --fps 12
     hitagu extract --root videos --out frames
     """
-    from hitagu_lib.prepare.extract import MANIFEST, extract_tree, extract_video
+    from hitagu_lib.prepare.extract import extract_tree, extract_video
+    from hitagu_lib.prepare.videos import MANIFEST, SKIPPED, left_out
 
     short = short_side or None
     if video and folder and not root and not out:
@@ -100,6 +101,8 @@ def extract(
     click.echo(
         f"{out}: {report.extracted} video{'s' * (report.extracted != 1)} extracted{kept}, {report.frames} frames"
     )
+    if report.skipped:
+        click.echo(left_out(report.skipped, out / SKIPPED), err=True)
     total = len(report.failed) + report.extracted + report.kept
     return failed(
         [f"{root / name}: {reason}" for name, reason in report.failed],
@@ -144,6 +147,7 @@ def index(
     from hitagu_lib.data.clip_list import read_list
     from hitagu_lib.prepare.check import check_list
     from hitagu_lib.prepare.index import index_frames
+    from hitagu_lib.prepare.videos import left_out
 
     if root is None:  # required here, but not before kinetics700 and ssv2
         raise click.UsageError("Missing option '--root'.")
@@ -156,8 +160,10 @@ def index(
     if out and allow_unlabelled:
         raise click.UsageError("--allow-unlabelled is for --check")
     if out:
-        rows = index_frames(root, out, relative_to=relative_to, classes=classes, source=source, progress=True)
-        click.echo(f"{out}: {rows} clips; labels in {out.with_name('classes.txt')}")
+        report = index_frames(root, out, relative_to=relative_to, classes=classes, source=source, progress=True)
+        click.echo(f"{out}: {report.clips} clips; labels in {out.with_name('classes.txt')}")
+        if report.skipped:
+            click.echo(left_out(report.skipped, report.manifest), err=True)
         return 0
     assert check is not None
     clips = read_list(check, root, classes, allow_unlabelled=allow_unlabelled)
@@ -286,8 +292,8 @@ def split(
     \b
     hitagu split --videos videos --out data/own
     """
-    from hitagu_lib.prepare.extract import MANIFEST
     from hitagu_lib.prepare.split import split_videos
+    from hitagu_lib.prepare.videos import MANIFEST, SKIPPED, left_out
 
     if group is not None and groups is not None:
         raise click.UsageError("expected at most one of --group and --groups")
@@ -300,6 +306,8 @@ def split(
         f"{out}: {len(report.train)} training and {len(report.val)} validation clips of {len(report.classes)} classes; "
         f"{out / 'sources.csv'} says what was taken for one source"
     )
+    if report.skipped:
+        click.echo(left_out(report.skipped, out / "frames" / SKIPPED), err=True)
     return failed(
         [f"{videos / video}: {reason}" for video, reason in report.failed],
         f"{len(report.failed)} videos failed and are in neither list, see {out / 'frames' / MANIFEST}",

@@ -1,1 +1,1 @@
-"""Video and picture files: ffmpeg, frame folders."""
+"""Video files through ffmpeg, and folders of frames."""

@@ -1,4 +1,4 @@
-"""Pictures to a video that browsers play: H.264 in MP4, 4:2:0, its index in front, without sound."""
+"""Encode pictures to a video that browsers play: H.264 in MP4, 4:2:0, with its index in front, without sound."""
 
 from __future__ import annotations
 
@@ -19,31 +19,33 @@ from hitagu_lib.media.ffmpeg import ffmpeg_path
 
 @contextmanager
 def video_writer(file: Path, width: int, height: int, fps: float) -> Iterator[Callable[[NDArray[np.uint8]], None]]:
-    """A function that adds a picture, uint8 (height, width, 3) RGB, to a new MP4; sizes are even.
+    """Open a new MP4 and yield a function that appends one picture, uint8 (height, width, 3) RGB. Sizes must be even.
 
-    The file is there whole, at the context's end, or not at all: with an error an older one of that name stays as it was.
-    Raises ExtractError with ffmpeg's words where it cannot encode.
+    The file appears, complete, when the context ends. After an error there is none, and an older file of that name stays
+    as it was. Raises ExtractError with ffmpeg's message if it cannot encode.
     """
     if width % 2 or height % 2:
-        raise ExtractError(f"{file}: found {width} x {height}; expected even sizes, which 4:2:0 needs")
+        raise ExtractError(f"{file}: found {width} x {height}; expected even sizes, as 4:2:0 requires")
     ffmpeg = ffmpeg_path()
-    # The words go to a file: a pipe that nobody reads would fill up and stop ffmpeg.
-    with replacing(Path(os.path.abspath(file))) as aside, tempfile.TemporaryFile() as words:
+    # Messages go to a file: a pipe that nobody reads would fill up and block ffmpeg.
+    with replacing(Path(os.path.abspath(file))) as aside, tempfile.TemporaryFile() as messages:
         command = [ffmpeg, "-hide_banner", "-v", "error", "-y", "-f", "rawvideo", "-pix_fmt", "rgb24"]
         command += ["-s", f"{width}x{height}", "-r", f"{fps:g}", "-i", "-"]
         command += ["-c:v", "libx264", "-preset", "veryfast", "-crf", "20", "-pix_fmt", "yuv420p"]
         command += ["-movflags", "+faststart", "-f", "mp4", str(aside)]
-        # A process group of its own: Ctrl-C reaches this program, which then ends ffmpeg.
+        # ffmpeg gets its own process group, so that Ctrl-C reaches this program alone, which then ends ffmpeg.
         process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=words, process_group=0
+            command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=messages, process_group=0
         )
         assert process.stdin is not None
         stdin = process.stdin
 
         def failed() -> ExtractError:
-            words.seek(0)
-            said = words.read().decode(errors="replace").strip().splitlines() or ["(no message)"]
-            return ExtractError(f"{file}: {ffmpeg} could not write this video: {said[-1]}; expected one with libx264")
+            messages.seek(0)
+            said = messages.read().decode(errors="replace").strip().splitlines() or ["(no message)"]
+            return ExtractError(
+                f"{file}: {ffmpeg} could not write this video: {said[-1]}; expected an ffmpeg with libx264"
+            )
 
         def write(picture: NDArray[np.uint8]) -> None:
             if picture.shape != (height, width, 3) or picture.dtype != np.uint8:
@@ -61,5 +63,5 @@ def video_writer(file: Path, width: int, height: int, fps: float) -> Iterator[Ca
             if process.wait():
                 raise failed()
         finally:
-            process.kill()  # nothing, where it has ended
+            process.kill()  # does nothing if it has ended
             process.wait()

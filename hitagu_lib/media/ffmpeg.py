@@ -1,15 +1,15 @@
-"""One run of ffmpeg: a video's frames into a folder, and whether they are all there.
+"""One run of ffmpeg: write the frames of a video to a folder, and check that all of them are there.
 
-    video -> command -> ffmpeg -> exit code, its words -> the file's promised length -> 000001.jpg ... N counted
+    video -> command -> ffmpeg -> exit code, messages -> length that the file promises -> count of 000001.jpg ... N
 
-Frames are the video's own: each decoded frame once, in order, upright (rotation marks are applied), with its stored
-pixels (marks of non-square pixels are ignored, as in the field's usual preparation), as 4:2:0 JPEG.
+The frames are the video's own: each decoded frame once, in order, upright (rotation marks are applied), with its stored
+pixels (marks of non-square pixels are ignored, as is usual in the field), as 4:2:0 JPEG.
 
-What counts as failed: with -xerror ffmpeg stops at a packet that it cannot read or decode and at a frame that it had to
-patch up, but not at complaints that cost no frame (such as "mmco: unref short failure" where a clip was cut out without
-encoding it anew, common in Kinetics). A file cut short can still pass for a short video; so a demuxer's complaint about
-it, and MP4, MOV and AVI headers that promise more bytes than there are, fail a video too. Formats that state no length
-can pass when cut short: MPEG-TS mostly; FLV, WMV, MPEG and fragmented MP4 now and then.
+Which videos fail: with -xerror, ffmpeg stops at a packet that it cannot read or decode and at a frame that it had to
+repair. It does not stop at complaints that cost no frame, such as "mmco: unref short failure" in a clip that was cut out
+without re-encoding (common in Kinetics). Even so, a truncated file can pass for a short video. Therefore a video also
+fails if a demuxer reports the truncation, or if its MP4, MOV or AVI header promises more bytes than the file has. In formats
+that state no length, truncation can go unnoticed: mostly in MPEG-TS, now and then in FLV, WMV, MPEG and fragmented MP4.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import math
 import os
 import re
 import shutil
+import stat
 import subprocess
 import threading
 from dataclasses import dataclass
@@ -30,15 +31,23 @@ from PIL import Image
 from hitagu_lib.errors import ExtractError
 from hitagu_lib.media.frame_folder import FRAME_NAME, count_frames
 
+VIDEO_SUFFIXES = (
+    *(".mp4", ".webm", ".avi", ".mkv", ".mov", ".m4v", ".mpg", ".mpeg", ".flv", ".wmv", ".ts", ".3gp"),
+    *(".mts", ".m2ts", ".vob", ".ogv", ".asf", ".dv", ".3g2", ".mxf"),
+)
+"""A file with one of these endings is a video without asking ffmpeg; if it is not, its extraction fails."""
+
 _BOXES = b"ftyp moov mdat moof mfra free skip wide pnot udta uuid meta sidx styp emsg prft pdin".split()
 _CUT_SHORT = ("partial file", "File ended prematurely")
-"""What ffmpeg's MP4 and Matroska demuxers say where a file ends early, without failing even under -xerror."""
+"""What ffmpeg's MP4 and Matroska demuxers report when a file ends early; they do not fail, even under -xerror."""
 _DISK_FULL = ("No space left on device", "Disk quota exceeded")
+_INTERNALS = re.compile(r"Task finished with error code|Terminating thread with return code|Conversion failed!")
+"""Lines in which ffmpeg reports how it stopped, not why."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What is asked of the frames, as extract_video describes it. Raises ExtractError for what is out of range."""
+    """The settings of the frames, as extract_video describes them. Raises ExtractError for a value out of range."""
 
     short_side: int | None
     fps: float | None
@@ -58,11 +67,14 @@ class Settings:
 
 
 class RunError(ExtractError):
-    """Not the fault of one video: going on with the next would meet the same."""
+    """An error that is not the fault of one video: the next one would meet it too."""
 
 
 def ffmpeg_path() -> str:
-    """The system's ffmpeg if on PATH, else the one in the package imageio-ffmpeg. Raises ExtractError for neither."""
+    """Return the ffmpeg on PATH, or else the one in the package imageio-ffmpeg.
+
+    Raises ExtractError if there is neither.
+    """
     if found := shutil.which("ffmpeg"):
         return found
     try:
@@ -77,13 +89,12 @@ def ffmpeg_path() -> str:
 
 
 def run_ffmpeg(video: Path, folder: Path, settings: Settings, run: str) -> int:
-    """Frames of the video into the folder, checked; their number. Raises ExtractError with ffmpeg's words.
+    """Write the frames of the video to the folder, check them, and return their number.
 
-    run: a name under which `stop_run` finds this ffmpeg.
+    run: the name under which `stop_run` finds this ffmpeg. Raises ExtractError with ffmpeg's message.
     """
-    if begins := _text_beginning(
-        video
-    ):  # ffmpeg says less, and would draw some text files as pictures of their letters
+    # ffmpeg's own message would say less, and it draws some text files as pictures of their letters.
+    if begins := _text_beginning(video):
         raise ExtractError(f"{video}: text, not a video: it begins with {begins!r}")
     ffmpeg = ffmpeg_path()
     code, said = _wait_for(_command(ffmpeg, video, folder, settings), run)
@@ -94,21 +105,24 @@ def run_ffmpeg(video: Path, folder: Path, settings: Settings, run: str) -> int:
         for frame in folder.glob("*.jpg"):
             frame.unlink()
         code, said = _wait_for(_command(ffmpeg, video, folder, settings, size), run)
-    reason = _reason(said) or ("" if code == 0 else f"ffmpeg ended with code {code} and no word")
+    reason = _reason(said).replace(f"{video}: ", "") or (
+        "" if code == 0 else f"ffmpeg ended with code {code} and no message"
+    )
     if any(words in said for words in _DISK_FULL):
-        raise RunError(f"{folder.parent}: {reason}; make room, then run again: it goes on where it stopped")
+        raise RunError(f"{folder.parent}: {reason}; free some space and run again: finished videos are kept")
+    length, missing = video.stat().st_size, missing_bytes(video)
     if "matches no streams" in said:
         reason = f"no video stream; {reason}"
-    if "moov atom not found" in said and video.stat().st_size:
+    if missing:  # this is the cause, and what ffmpeg met is the effect
+        reason = "; ".join(filter(None, [f"the file is cut short: its header promises {missing} bytes more", reason]))
+    elif "moov atom not found" in said and length:
         reason = f"no whole MP4: cut short, or no video; {reason}"
-    if code != 0 or any(words in said for words in _CUT_SHORT):
-        raise ExtractError(f"{video}: {reason}" + (" (the file has 0 bytes)" if video.stat().st_size == 0 else ""))
-    if missing := missing_bytes(video):
-        raise ExtractError(f"{video}: the file is cut short: its header promises {missing} bytes more")
+    if missing or code != 0 or any(words in said for words in _CUT_SHORT):
+        raise ExtractError(f"{video}: {reason}" + (" (the file has 0 bytes)" if length == 0 else ""))
     count, fault = count_frames(folder)
     if fault:
         raise ExtractError(
-            f"{video}: ffmpeg made no frames: {reason or 'and said nothing'}" if not count else f"{video}: {fault}"
+            f"{video}: ffmpeg made no frames: {reason or 'it gave no reason'}" if not count else f"{video}: {fault}"
         )
     return count
 
@@ -142,7 +156,10 @@ _stopped: set[str] = set()
 
 
 def _wait_for(command: list[str], run: str) -> tuple[int, str]:
-    """Exit code and standard error. A process group of its own: Ctrl-C reaches this program, which then ends ffmpeg."""
+    """Run ffmpeg and return its exit code and standard error.
+
+    It gets its own process group, so that Ctrl-C reaches this program alone, which then ends ffmpeg.
+    """
     with _lock:
         if run in _stopped:
             raise ExtractError("stopped")
@@ -160,7 +177,7 @@ def _wait_for(command: list[str], run: str) -> tuple[int, str]:
     try:
         said = process.communicate()[1]
     finally:
-        process.kill()  # nothing, where it has ended
+        process.kill()  # does nothing if it has ended
         process.wait()
         with _lock:
             del _running[process]
@@ -168,7 +185,7 @@ def _wait_for(command: list[str], run: str) -> tuple[int, str]:
 
 
 def stop_run(run: str) -> None:
-    """End the ffmpegs of a run in this process, and let its threads start no others."""
+    """End every ffmpeg that this process started for a run, and start no others for it."""
     with _lock:
         _stopped.add(run)
         for process, its_run in _running.items():
@@ -177,9 +194,10 @@ def stop_run(run: str) -> None:
 
 
 def _reason(said: str) -> str:
-    """ffmpeg's last line, and its first where that is another: the last often only sums up."""
+    """Return ffmpeg's last message, and its first if that differs: the last one is often only a summary."""
     lines = [re.sub(r" @ 0x[0-9a-f]+", "", line).strip() for line in said.splitlines()]
     lines = [line for line in lines if line and not line.startswith("Last message repeated")]
+    lines = [line for line in lines if not _INTERNALS.search(line)] or lines
     if not lines:
         return ""
     return lines[-1] + (f" (it began with: {lines[0]})" if lines[0] != lines[-1] else "")
@@ -187,7 +205,7 @@ def _reason(said: str) -> str:
 
 @lru_cache
 def _each_frame_once(ffmpeg: str) -> list[str]:
-    """Every decoded frame as it comes: the option's name since ffmpeg 5.1, or before."""
+    """Return the option that writes every decoded frame once; ffmpeg 5.1 renamed it."""
     known = subprocess.run(
         [ffmpeg, "-hide_banner", "-h", "long"], capture_output=True, stdin=subprocess.DEVNULL, check=False
     )
@@ -195,19 +213,18 @@ def _each_frame_once(ffmpeg: str) -> list[str]:
 
 
 def frame_rate(video: Path) -> float | None:
-    """Frames a second, on average where they vary; None where the file tells none, or cannot be read.
+    """Return the frames per second, the average if they vary; None if the file states no rate or cannot be read.
 
-    What the file states, unless that is above 120: recorders that know no rate state 1000, the resolution of their times. The times
-    themselves tell then.
+    A stated rate above 120 is not believed: recorders that know no rate state 1000, the resolution of their timestamps.
+    The rate then comes from the timestamps.
     """
-    said = _asked("-i", str(video)).stderr
-    line = next((x for x in said.splitlines() if re.match(r" *Stream #.*: Video: ", x) and "attached pic" not in x), "")
-    found = re.search(r", ([0-9.]+)(k?) (?:fps|tbr)", line)
+    said = _ask("-i", os.path.abspath(video)).stderr
+    found = re.search(r", ([0-9.]+)(k?) (?:fps|tbr)", _video_stream(said))
     stated = float(found[1]) * (1000 if found[2] else 1) if found else 0.0
     if 0 < stated <= 120:
         return stated
     of_times = ["-map", "0:V:0", "-c", "copy", "-f", "null", "-progress", "-", "-"]
-    told = _asked("-v", "error", "-i", str(video), *of_times).stdout
+    told = _ask("-v", "error", "-i", os.path.abspath(video), *of_times).stdout
     frames = re.findall(r"^frame=(\d+)", told, re.MULTILINE)
     ends = re.findall(r"^out_time_us=(\d+)", told, re.MULTILINE)
     if not frames or not ends or int(frames[-1]) < 2 or int(ends[-1]) == 0:
@@ -215,7 +232,58 @@ def frame_rate(video: Path) -> float | None:
     return (int(frames[-1]) - 1) / (int(ends[-1]) / 1e6)
 
 
-def _asked(*options: str) -> subprocess.CompletedProcess[str]:
+def why_not_a_video(file: Path) -> str | None:
+    """Return why a file is not a video, or None if it is one that ffmpeg reads. Its name does not count.
+
+    Only a regular file is opened: a named pipe would block until somebody writes to it.
+    """
+    if why := why_not_a_file(file):
+        return why
+    try:
+        with open(file, "rb") as stream:
+            head = stream.read(4096)
+        if not head:
+            return "an empty file"
+        if _text_beginning(file):
+            return "text"
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    if head.startswith(b"\xff\xd8\xff"):  # the most frequent one, answered without starting ffmpeg
+        return "a still picture"
+    said = _ask("-i", os.path.abspath(file)).stderr
+    container = re.search(r"^Input #0, (.+?), from '", said, re.MULTILINE)
+    if not container:
+        return "no format that ffmpeg knows"
+    stream_line = _video_stream(said)
+    if not stream_line:
+        return "no video stream"
+    if container[1] == "webp_pipe" and b"ANIM" in head:
+        return "an animated WebP, which this ffmpeg cannot decode; convert it to MP4 or GIF"
+    still_gif = container[1] == "gif" and " fps" not in stream_line  # one picture has no rate
+    if container[1].endswith("_pipe") or container[1] == "image2" or still_gif:
+        return "a still picture"
+    return None if re.search(r", \d+x\d+", stream_line) else "no pictures in its video stream"
+
+
+def why_not_a_file(path: Path) -> str | None:
+    """Return what a path is that cannot be opened and read like a file, or None for a regular file. Links are followed."""
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        if path.is_symlink():
+            return f"a link to {os.readlink(path)}, which cannot be reached ({error.strerror}); is its disk mounted?"
+        return f"cannot be read: {error.strerror}"
+    kinds = {stat.S_IFREG: None, stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
+    return kinds.get(stat.S_IFMT(mode), "a device")
+
+
+def _video_stream(said: str) -> str:
+    """Return ffmpeg's line about the first video stream that is not a cover picture; empty if there is none."""
+    lines = (line for line in said.splitlines() if re.match(r" *Stream #.*: Video: ", line))
+    return next((line for line in lines if "attached pic" not in line), "")
+
+
+def _ask(*options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [ffmpeg_path(), "-nostdin", "-hide_banner", "-protocol_whitelist", "file,pipe", *options],
         stdin=subprocess.DEVNULL, capture_output=True, check=False, text=True, encoding="utf-8", errors="replace",
@@ -223,10 +291,13 @@ def _asked(*options: str) -> subprocess.CompletedProcess[str]:
 
 
 def _text_beginning(video: Path) -> str:
-    """The first words of a file that is text; empty where it is not, as videos are not, but for the header of raw .y4m."""
+    """Return the first words of a text file; empty for any other file.
+
+    The only videos that begin with text are raw .y4m files.
+    """
     with open(video, "rb") as stream:
         head = stream.read(4096)
-    # A character may have been cut in two at the end.
+    # The last character may be cut in two.
     text = codecs.getincrementaldecoder("utf-8")(errors="surrogateescape").decode(head)
     if head.startswith(b"YUV4MPEG2") or not all(c.isprintable() or c in "\t\n\r\f\ufeff" for c in text):
         return ""
@@ -234,7 +305,10 @@ def _text_beginning(video: Path) -> str:
 
 
 def missing_bytes(video: Path) -> int:
-    """How many bytes the top-level boxes (MP4, MOV) or chunks (AVI) reach past the file's end; 0 where they tell nothing."""
+    """Return how many bytes the top-level boxes (MP4, MOV) or chunks (AVI) extend past the file's end.
+
+    0 also for formats that do not tell.
+    """
     size, at = video.stat().st_size, 0
     with open(video, "rb") as stream:
         while at + 8 <= size:
@@ -242,11 +316,11 @@ def missing_bytes(video: Path) -> int:
             head = stream.read(16)
             if head[:4] == b"RIFF":
                 length = int.from_bytes(head[4:8], "little") + 8
-                known = length > 8  # else it was never filled in
+                known = length > 8  # otherwise it was never filled in
             else:
                 length = int.from_bytes(head[:4], "big")
                 length = int.from_bytes(head[8:16], "big") if length == 1 else length
-                known = length >= 8 and head[4:8] in _BOXES  # else it goes to the file's end, or is no box
+                known = length >= 8 and head[4:8] in _BOXES  # otherwise it extends to the end, or is no box
             if not known:
                 return 0
             at += length
@@ -255,6 +329,3 @@ def missing_bytes(video: Path) -> int:
 
 def _is_int(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
-
-
-VIDEO_SUFFIXES = (".mp4", ".webm", ".avi", ".mkv", ".mov", ".m4v", ".mpg", ".mpeg", ".flv", ".wmv", ".ts", ".3gp")

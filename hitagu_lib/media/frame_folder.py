@@ -9,14 +9,14 @@ from pathlib import Path
 FRAME_NAME = "{:06d}.jpg"
 
 
-_LITTER = {"Thumbs.db", "desktop.ini"}
-"""What Windows leaves in folders that hold pictures."""
+LITTER = {"Thumbs.db", "desktop.ini"}
+"""Files that Windows leaves in folders of pictures."""
 
 
 def count_frames(folder: Path) -> tuple[int, str | None]:
-    """The number of frames in a folder, and what is wrong with it: expected is exactly 000001.jpg to N."""
+    """Return the number of frames in a folder, and what is wrong with it unless it holds exactly 000001.jpg to N."""
     try:
-        names = sorted(name for name in os.listdir(folder) if not name.startswith(".") and name not in _LITTER)
+        names = sorted(name for name in os.listdir(folder) if not name.startswith(".") and name not in LITTER)
     except FileNotFoundError:
         return 0, "no such folder"
     except OSError as error:

@@ -1,15 +1,17 @@
-"""Video files to folders of JPEG frames, through ffmpeg.
+"""Extract video files to folders of JPEG frames, through ffmpeg.
 
     video -> ffmpeg -> .name.partial-<id>/ 000001.jpg ... -> checks -> rename -> name/ 000001.jpg ... and .extract.json
 
-A frame folder is there whole or not at all. Its hidden .extract.json keeps the settings, the video's size in bytes and
-the number of frames; while a folder is in the making, the same file carries the lock by which other runs see that its
-maker lives. A rename outlives a killed process, not a power cut: after one, `hitagu index --check` finds what was lost.
+A frame folder appears complete or not at all. Its hidden .extract.json stores the settings, the size of the video in bytes
+and the number of frames. While the folder is being made, the same file is locked, which tells other runs that its maker is
+alive. (The lock is made here, not by filelock, because it is renamed together with its folder.) A rename survives a killed
+process but not a power cut: after one, `hitagu index --check` finds what was lost.
 """
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import re
@@ -27,27 +29,32 @@ from typing import TextIO
 from tqdm.auto import tqdm
 
 from hitagu_lib.errors import ExtractError
-from hitagu_lib.files import quoted, write_atomic
-from hitagu_lib.media.ffmpeg import VIDEO_SUFFIXES, RunError, Settings, ffmpeg_path, run_ffmpeg, stop_run
+from hitagu_lib.media.ffmpeg import RunError, Settings, ffmpeg_path, run_ffmpeg, stop_run, why_not_a_file
+from hitagu_lib.prepare.videos import MANIFEST, MARKER, SKIPPED, Found, Reasons, find_videos, write_reasons
 
 if sys.platform != "win32":
     import fcntl
 
-MARKER = ".extract.json"
-MANIFEST = "failed.csv"
-_PARTIAL = re.compile(r"\.(.+)\.partial-[0-9a-f]{12}")
-_EVERY_VIDEOS_ERRORS = {errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE}
+_PARTIAL = re.compile(r"\.(.+)\.partial-[0-9a-f]{12}", re.DOTALL)
+_LONGEST = 230
+"""Bytes of a frame folder's name that fit, with a dot and `.partial-<id>`, into the 255 of most file systems."""
+_EVERY_VIDEOS_ERRORS = {errno.ENOSPC, errno.EROFS, errno.EMFILE, errno.ENFILE}
+_PERMISSION_ERRORS = {errno.EACCES, errno.EPERM}
 
 
 @dataclass(frozen=True)
 class ExtractReport:
-    """What `extract_tree` did: videos extracted now; kept, since they were whole; failed, as (video relative to root,
-    reason) by name; and the frames of those that are whole."""
+    """What `extract_tree` did.
+
+    extracted: videos extracted now. kept: videos whose frames were there already. frames: of both together.
+    failed, skipped: videos that could not be extracted, and entries that are not videos, as (path below root, reason).
+    """
 
     extracted: int = 0
     kept: int = 0
     frames: int = 0
-    failed: list[tuple[str, str]] = field(default_factory=list)
+    failed: Reasons = field(default_factory=list)
+    skipped: Reasons = field(default_factory=list)
 
 
 def extract_video(
@@ -59,13 +66,15 @@ def extract_video(
     quality: int = 2,
     overwrite: bool = False,
 ) -> int:
-    """Write the frames of one video as out/000001.jpg, 000002.jpg ...; return their number.
+    """Write the frames of one video as out/000001.jpg, 000002.jpg ... and return their number.
 
-    short_side: pixels that the shorter side is scaled down to, never up; None: as it is. fps: None: every frame once;
-    else frames are dropped or repeated to this rate. quality: ffmpeg's -q:v, 2 (best) to 31.
+    short_side: scale the shorter side down to this many pixels, never up; None keeps the size.
+    fps: drop or repeat frames to reach this rate; None writes every frame once.
+    quality: ffmpeg's -q:v, 2 (best) to 31.
+    overwrite: replace a folder that was made with other settings, once the new one is complete.
 
-    A folder made before from a video of this size with these settings is kept. Made otherwise, it is an error, or with
-    `overwrite` replaced once the new one is whole. Raises ExtractError also for a video that cannot be decoded to its end.
+    A folder that was made from a video of this size with these settings is kept. Raises ExtractError for a folder that was
+    made otherwise (unless `overwrite`), and for a video that cannot be decoded to its end.
     """
     out = Path(os.path.abspath(out))
     settings = Settings(short_side, fps, quality)
@@ -80,7 +89,7 @@ def extract_tree(
     short_side: int | None = 256,
     fps: float | None = None,
     quality: int = 2,
-    suffixes: tuple[str, ...] = VIDEO_SUFFIXES,
+    found: Found | None = None,
     executor: Executor | None = None,
     workers: int | None = None,
     progress: bool = True,
@@ -88,28 +97,31 @@ def extract_tree(
 ) -> ExtractReport:
     """Extract every video below `root` into the same folders below `out`: root/a/vid.mp4 -> out/a/vid/000001.jpg ...
 
-    The other settings are extract_video's. Run again after being stopped in any way it goes on: whole folders are kept.
+    The other settings are those of extract_video. A run that was stopped, however, resumes: complete folders are kept.
 
-    executor: any concurrent.futures.Executor, such as Dask's client.get_executor(), whose workers see the same files
-    under the same paths; None: threads, each waiting for an ffmpeg of one thread. workers: threads, None: one a core;
-    with an executor: how many workers it has, so that a few tasks more than that are in flight, None: 1024 tasks.
+    found: what `find_videos` returned for `root`; None searches now.
+    executor: any concurrent.futures.Executor whose workers see the same files under the same paths, such as Dask's
+    client.get_executor(); None uses threads, each of which waits for a single-threaded ffmpeg.
+    workers: the number of threads, None one per core. With an executor: how many workers it has, which limits the tasks
+    in flight to a few more than that; None allows 1024 tasks.
 
-    Videos that fail are listed in out/failed.csv (video,reason: ffmpeg's last line), and the rest goes on; without failures
-    there is no such file. Raises ExtractError at once for what no next video would escape: two videos that would share a
-    folder, no video at all, folders made with other settings, a full disk.
+    Videos that fail do not stop the others; they are listed in out/failed.csv (video,reason), entries that are not videos
+    in out/skipped.csv (path,reason). A file without rows is removed. Raises ExtractError for what would stop every video:
+    two that would share a folder, no video at all, folders made with other settings, a full disk.
     """
     root, out = Path(os.path.abspath(root)), Path(os.path.abspath(out))
     settings = Settings(short_side, fps, quality)
     ffmpeg_path()
-    targets = find_videos(root, out, suffixes)
+    found = found or find_videos(root, out)
+    targets = found.videos
     for parent in {(out / target).parent for target in targets.values()}:
         _remove_leftovers(parent)
     run = uuid.uuid4().hex
     jobs = ((video, (root / video, out / target, settings, overwrite, run)) for video, target in targets.items())
     counts = {"extracted": 0, "kept": 0, "frames": 0}
-    failed: list[tuple[str, str]] = []
+    failed = list(found.failed)
     pool = executor or ThreadPoolExecutor(workers or usable_cores())
-    # Just enough futures to keep all workers busy: 540,000 at once would burden a cluster's scheduler.
+    # Just enough futures to keep all workers busy: 540,000 at once would overload a cluster's scheduler.
     window = 1024 if executor and not workers else 4 * (workers or usable_cores())
     finished = False
     try:
@@ -132,48 +144,12 @@ def extract_tree(
         if executor is None:
             pool.shutdown(cancel_futures=True)
         if finished or failed:
-            with nullcontext() if finished else suppress(OSError):  # the disk may be full, which is being said already
-                _write_manifest(out / MANIFEST, sorted(failed))
-    return ExtractReport(**counts, failed=sorted(failed))
-
-
-def find_videos(root: Path, out: Path, suffixes: tuple[str, ...]) -> dict[str, str]:
-    """Video -> its frame folder, both relative, sorted. Hidden entries are passed over."""
-    if not root.is_dir():
-        raise ExtractError(f"{root}: no such folder, expected one with videos in it")
-
-    def refuse(error: OSError) -> None:
-        raise ExtractError(f"{error.filename}: cannot list this folder: {error.strerror}") from error
-
-    owner: dict[str, str] = {}
-    others: set[str] = set()
-    for folder, subfolders, files in os.walk(root, onerror=refuse, followlinks=True):
-        # The output may lie below the root: millions of frames, none a video.
-        subfolders[:] = [s for s in sorted(subfolders) if not s.startswith(".") and Path(folder, s) != out]
-        for name in sorted(files):
-            stem, suffix = os.path.splitext(name)
-            if name.startswith(".") or suffix.lower() not in suffixes:
-                others.add(suffix.lower())
-                continue
-            video = Path(folder, name).relative_to(root)
-            target = (video.parent / stem).as_posix()
-            if target in owner:
-                raise ExtractError(
-                    f"{root}: {owner[target]} and {video.as_posix()} would both be extracted to {out / target}; "
-                    "rename one, or extract them from different roots"
-                )
-            owner[target] = video.as_posix()
-    if not owner:
-        found = f"found only files of {', '.join(sorted(others - {''}))}" if others - {""} else "found no files"
-        raise ExtractError(f"{root}: {found}, expected videos: {' '.join(suffixes)}")
-    for target in owner:
-        for above in Path(target).parents:
-            if above.as_posix() in owner:
-                raise ExtractError(
-                    f"{root}: {owner[above.as_posix()]} would be extracted to {out / above}, where {owner[target]} goes too; "
-                    "rename the video or the folder"
-                )
-    return {video: target for target, video in sorted(owner.items())}
+            with (
+                nullcontext() if finished else suppress(OSError)
+            ):  # the disk may be full, which is being reported already
+                write_reasons(out / MANIFEST, sorted(failed), "video")
+                write_reasons(out / SKIPPED, found.skipped, "path")
+    return ExtractReport(**counts, failed=sorted(failed), skipped=found.skipped)
 
 
 _Job = tuple[Path, Path, Settings, bool, str]
@@ -181,7 +157,7 @@ _Outcome = tuple[str, int, str]  # "extracted", "kept" or "failed"; frames; reas
 
 
 def _task(video: Path, out: Path, settings: Settings, overwrite: bool, run: str) -> _Outcome:
-    """One video, in any worker. `run` tells runs apart: Dask would hand a second run the first one's result."""
+    """Extract one video, in any worker. `run` differs between runs, or Dask would return an earlier run's result."""
     try:
         frames, kept = _extract(video, out, settings, overwrite, run)
     except RunError:
@@ -192,7 +168,7 @@ def _task(video: Path, out: Path, settings: Settings, overwrite: bool, run: str)
 
 
 def _in_window(pool: Executor, jobs: Iterable[tuple[str, _Job]], window: int) -> Generator[tuple[str, _Outcome]]:
-    """Results as they come, with at most `window` futures alive. On the way out what has not begun is cancelled."""
+    """Yield results as they arrive, with at most `window` futures alive. At the end, cancel those that have not begun."""
     alive: dict[Future[_Outcome], str] = {}
     done: SimpleQueue[Future[_Outcome]] = SimpleQueue()
     todo = iter(jobs)
@@ -205,7 +181,7 @@ def _in_window(pool: Executor, jobs: Iterable[tuple[str, _Job]], window: int) ->
             if not alive:
                 return
             try:
-                future = done.get(timeout=0.5)  # without a timeout Ctrl-C would not be heard on Windows
+                future = done.get(timeout=0.5)  # without a timeout, Windows would not notice Ctrl-C
             except Empty:
                 continue
             yield alive.pop(future), future.result()
@@ -215,12 +191,14 @@ def _in_window(pool: Executor, jobs: Iterable[tuple[str, _Job]], window: int) ->
 
 
 def _extract(video: Path, out: Path, settings: Settings, overwrite: bool, run: str) -> tuple[int, bool]:
-    """Number of frames, and whether they were there already."""
+    """Return the number of frames, and whether they were there already."""
     video = Path(os.path.abspath(video))
     try:
         source_bytes = video.stat().st_size
     except OSError as error:
         raise ExtractError(f"{video}: cannot read this video: {error.strerror}") from error
+    if why := why_not_a_file(video):  # opening a named pipe would never return
+        raise ExtractError(f"{video}: {why}, expected a video file")
     asked = {**asdict(settings), "source_bytes": source_bytes}
     if (frames := _kept(video, out, asked, overwrite)) is not None:
         return frames, True
@@ -230,7 +208,7 @@ def _extract(video: Path, out: Path, settings: Settings, overwrite: bool, run: s
             json.dump({**asked, "frames": frames}, marker)
             marker.flush()
             if sys.platform == "win32":
-                marker.close()  # Windows renames no folder with an open file in it
+                marker.close()  # Windows does not rename a folder that has an open file in it
             if (theirs := _kept(video, out, asked, overwrite)) is not None:  # another run was faster
                 return theirs, True
             if out.exists():
@@ -238,14 +216,17 @@ def _extract(video: Path, out: Path, settings: Settings, overwrite: bool, run: s
             os.rename(partial, out)
     except OSError as error:
         what = f"{error.filename or out}: {error.strerror}"
-        if error.errno in _EVERY_VIDEOS_ERRORS:
-            raise RunError(f"{what}; mend that, then run again: it goes on where it stopped") from error
+        at_source = error.filename == str(video)
+        if error.errno in _EVERY_VIDEOS_ERRORS or (error.errno in _PERMISSION_ERRORS and not at_source):
+            raise RunError(f"{what}; fix that and run again: finished videos are kept") from error
+        if at_source:
+            raise ExtractError(f"{video}: cannot read this video: {error.strerror}") from error
         raise ExtractError(f"{video}: {what}") from error
     return frames, False
 
 
 def _kept(video: Path, out: Path, asked: dict[str, object], overwrite: bool) -> int | None:
-    """Number of frames of a folder that is whole and as asked for; None where it is to be made."""
+    """Return the number of frames of a folder that is complete and made as asked; None if it must be made."""
     try:
         found = json.loads((out / MARKER).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -267,18 +248,21 @@ def _kept(video: Path, out: Path, asked: dict[str, object], overwrite: bool) -> 
     differ = [key for key in asked if found.get(key) != asked[key]]
     there, wanted = (", ".join(f"{key} {of.get(key)}" for key in differ) for of in (found, asked))
     message = f"{out}: was made with {there}; asked for is {wanted}; {advice}"
-    # Other settings concern the whole tree, a video that was changed since concerns itself.
+    # Other settings concern the whole tree; a video that has changed since then concerns only itself.
     raise ExtractError(f"{video}: {message}") if differ == ["source_bytes"] else RunError(message)
 
 
 @contextmanager
 def _aside(out: Path) -> Iterator[tuple[Path, TextIO]]:
-    """A hidden folder beside `out` with its open marker, locked while this process lives; gone at the end unless renamed."""
+    """Yield a hidden folder beside `out` and its open marker, which is locked while this process lives.
+
+    Unless the folder is renamed, it is removed at the end.
+    """
     folder = _aside_name(out)
     folder.mkdir(parents=True)
     with open(folder / MARKER, "w", encoding="utf-8") as marker:
         if sys.platform != "win32":
-            with suppress(OSError):  # a file system without locks: others then take us for alive
+            with suppress(OSError):  # a file system without locks: others then assume that we are alive
                 fcntl.flock(marker, fcntl.LOCK_EX)
         try:
             yield folder, marker
@@ -287,29 +271,37 @@ def _aside(out: Path) -> Iterator[tuple[Path, TextIO]]:
 
 
 def _aside_name(out: Path) -> Path:
-    return out.with_name(f".{out.name}.partial-{uuid.uuid4().hex[:12]}")
+    return out.with_name(f".{_shortened(out.name)}.partial-{uuid.uuid4().hex[:12]}")
+
+
+def _shortened(name: str) -> str:
+    """Return the name, or, if it is too long to be extended, its beginning and a digest of the whole."""
+    raw = os.fsencode(name)
+    if len(raw) <= _LONGEST:
+        return name
+    return f"{raw[: _LONGEST - 20].decode('utf-8', 'ignore')}~{hashlib.sha256(raw).hexdigest()[:16]}"
 
 
 def _remove_leftovers(parent: Path, name: str | None = None) -> None:
-    """Remove what killed runs left in a folder, of frame folder `name` or of all."""
+    """Remove what killed runs left in a folder: of the frame folder `name`, or of all."""
     if not parent.is_dir():
         return
     for entry in os.listdir(parent):
         match = _PARTIAL.fullmatch(entry)
-        if match and name in (None, match[1]) and not _is_live(parent / entry):
+        if match and (name is None or match[1] == _shortened(name)) and not _is_live(parent / entry):
             with suppress(OSError):
                 _throw_away(parent / entry, parent / match[1])
 
 
 def _throw_away(folder: Path, out: Path) -> None:
-    """Remove a folder under another name: an ffmpeg that outlived its run can then add nothing to it, and stops."""
+    """Rename a folder, then remove it: an ffmpeg that outlived its run can no longer write to it, and stops."""
     trash = _aside_name(out)
     os.rename(folder, trash)
     shutil.rmtree(trash, ignore_errors=True)
 
 
 def _is_live(partial: Path) -> bool:
-    """Whether the maker of a folder still holds its lock."""
+    """Return whether the maker of a folder still holds its lock."""
     if sys.platform == "win32":
         return False  # there the open marker itself keeps the folder from being renamed
     try:
@@ -317,25 +309,20 @@ def _is_live(partial: Path) -> bool:
             fcntl.flock(marker, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False
-    except OSError:  # held; or a file system without locks, where a leftover is better kept than a live one removed
+    except (
+        OSError
+    ):  # locked; or a file system without locks, where keeping a leftover is better than removing a live folder
         return True
     return False
 
 
 def _refuse_other_files(out: Path) -> None:
-    """Overwriting removes frames, and nothing else that lies in a folder of that name."""
+    """Raise RunError if a folder holds anything but frames: overwriting must not remove it."""
     for name in os.listdir(out):
         if name != MARKER and not re.fullmatch(r"[0-9]{6,}\.jpg", name):
             raise RunError(f"{out}: holds {name!r}, which is no frame; not overwritten")
 
 
-def _write_manifest(file: Path, failed: list[tuple[str, str]]) -> None:
-    if failed:
-        write_atomic(file, ["video,reason\n", *(f"{quoted(video)},{quoted(reason)}\n" for video, reason in failed)])
-    else:
-        file.unlink(missing_ok=True)
-
-
 def usable_cores() -> int:
-    """Cores that this process may use: under a scheduler often fewer than the machine has."""
+    """Return how many cores this process may use: under a scheduler often fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,8 +1,8 @@
-"""Lists of clips, made from the frame folders.
+"""Make lists of clips from frame folders, or from video files.
 
-    root/<class>/<video>/000001.jpg -> index_frames -> train.csv, classes.txt
+    root/<class>/<clip>/000001.jpg -> index_frames -> train.csv, classes.txt
 
-Both files' formats are in lists.py, which reads and checks them. Nothing is written before every folder has been found right.
+data/clip_list.py describes both files and reads them. Nothing is written before every folder has been found right.
 """
 
 from __future__ import annotations
@@ -11,18 +11,39 @@ import difflib
 import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tqdm.auto import tqdm
 
 from hitagu_lib.data.clip_list import path_fault, read_classes
 from hitagu_lib.errors import ListError
-from hitagu_lib.files import quoted, write_atomic
-from hitagu_lib.media.ffmpeg import VIDEO_SUFFIXES
+from hitagu_lib.files import write_atomic
+from hitagu_lib.media.ffmpeg import why_not_a_video
 from hitagu_lib.media.frame_folder import FRAME_NAME, count_frames
+from hitagu_lib.prepare.videos import (
+    SHOWN,
+    Entry,
+    Reasons,
+    identities,
+    is_loop,
+    listing,
+    some,
+    write_reasons,
+    write_rows,
+)
 
-_SHOWN = 10
-"""How many of many faults a message spells out."""
+
+@dataclass(frozen=True)
+class IndexReport:
+    """What `index_frames` did.
+
+    clips: rows of the list. skipped: entries that are not clips, as (path below root, reason), also listed in `manifest`.
+    """
+
+    clips: int
+    manifest: Path
+    skipped: Reasons = field(default_factory=list)
 
 
 def index_frames(
@@ -33,42 +54,42 @@ def index_frames(
     classes: Path | None = None,
     source: str = "frames",
     progress: bool = False,
-) -> int:
-    """Write the list of root/<class>/<video>/000001.jpg ... to `out`, classes.txt beside it; return the number of rows.
+) -> IndexReport:
+    """Write the list of root/<class>/<clip>/000001.jpg ... to `out`, and classes.txt beside it.
 
-    source: "video": the list of root/<class>/<video>.mp4 and so on, for `data.source: video`; every video is decoded to count its frames.
+    source: "video" lists root/<class>/<clip>.mp4 and so on, for `data.source: video`; every video is decoded to count its
+    frames.
+    relative_to: the folder that the paths in the list start from, `root` or one above it; None: root.
+    classes: the training list's classes.txt, for a validation or test list; None: the sorted names of the class folders.
 
-    relative_to: what the paths in the list are relative to, `root` or a folder above it; None: root.
-    classes: the training list's classes.txt, for a validation or test list; None: the class folders' sorted names.
-
-    Hidden entries are passed over, and files that lie beside class or video folders. Raises ListError, and writes
-    nothing, for folders whose frames are not exactly 000001.jpg to N, class folders that `classes` does not have, a
-    class folder without videos (unless `classes` is given), and a classes.txt beside `out` that differs.
+    Entries of a class folder that are not clips, and videos beside the class folders, are listed in the report and in
+    LIST.skipped.csv. Hidden entries do not count. Raises ListError, and writes nothing, for a clip that is not right (its
+    frames are not exactly 000001.jpg to N, a link leads nowhere, two videos differ only in their endings), for a class
+    folder that is not in `classes`, that has no clips (unless `classes` is given) or that cannot be reached, and if a
+    different classes.txt lies beside `out`.
     """
     root, out = Path(root), Path(out)
     if not root.is_dir():
         raise ListError(f"{root}: no such folder, expected <class>/<video>/000001.jpg in it, as `hitagu extract` makes")
     prefix = prefix_below(root, Path(relative_to) if relative_to is not None else root)
-    found = [name for name, is_dir in entries(root) if is_dir]
+    found = class_folders(root)
     names = _classes_of(root, found, Path(classes) if classes is not None else None)
     index = {name: i for i, name in enumerate(names)}
     rows: list[tuple[str, int, int]] = []
+    skipped = _loose_videos(root, source)
     faults: list[str] = []
     # Listing half a million folders waits for the disk or the network, not for a core.
     with ThreadPoolExecutor(8) as pool:
         for name in tqdm(found, desc="indexing", unit="class", disable=None if progress else True):
-            folders = [root / name / video for video in clips_in(root / name, source)]
-            if source == "frames" and not folders and (root / name / FRAME_NAME.format(1)).exists():
-                faults.append(f"{root / name}: holds frames itself; is {root} one level too deep?")
-            elif source == "frames" and not folders and clips_in(root / name, "video"):
-                faults.append(
-                    f"{root / name}: holds video files; extract their frames, or list them with --source video"
-                )
-            elif not folders and classes is None:  # of given classes some may well be absent
-                faults.append(f"{root / name}: a class folder without videos; remove it if it is no class")
-            for folder, (count, fault) in zip(folders, pool.map(counter(source), folders), strict=True):
+            clips, others, wrong = _sorted_out(root / name, source, pool)
+            faults += wrong
+            skipped += [(f"{name}/{other}", why) for other, why in others]
+            if not clips and not wrong and (why := _no_clips(root / name, source, others, classes is not None)):
+                faults.append(why)
+            folders = [root / name / clip for clip in clips]
+            for folder, (count, wrong_frames) in zip(folders, pool.map(counter(source), folders), strict=True):
                 path = f"{prefix}{name}/{folder.name}"
-                if fault := fault or path_fault(path) or unwritable(path):
+                if fault := wrong_frames or path_fault(path) or unwritable(path):
                     faults.append(f"{folder}: {fault}")
                 rows.append((path, index[name], count))
     if faults:
@@ -76,26 +97,88 @@ def index_frames(
     if not rows:
         raise ListError(f"{root}: found no video folders, expected <class>/<video>/000001.jpg in it")
     write_classes(out.with_name("classes.txt"), names)
-    write_atomic(out, (f"{quoted(path)},{label},{count}\n" for path, label, count in rows))
-    return len(rows)
+    report = IndexReport(len(rows), out.with_name(f"{out.stem}.skipped.csv"), sorted(skipped))
+    write_reasons(report.manifest, report.skipped, "path")
+    write_rows(out, rows)
+    return report
 
 
-def entries(folder: Path) -> list[tuple[str, bool]]:
-    """(name, is a folder) of what is not hidden, sorted by name: the same order on every system."""
-    with os.scandir(folder) as found:
-        return sorted((entry.name, entry.is_dir()) for entry in found if not entry.name.startswith("."))
+def class_folders(root: Path) -> list[str]:
+    """Return the names of the class folders in `root`, sorted.
+
+    Raises ListError for an entry that may be a class folder but cannot be read: without it, the labels of all later
+    classes would change.
+    """
+    try:
+        entries = listing(root)
+    except OSError as error:
+        raise ListError(f"{root}: cannot list this folder: {error.strerror}") from error
+    faults = [f"{e.name!r}: {e.why}" for e in entries if e.kind == "unreachable"]
+    names = [e.name for e in entries if e.kind == "folder"]
+    above = identities([root.absolute(), *root.absolute().parents])
+    faults += [f"{name!r}: {loop}" for name in names if (loop := is_loop(root / name, above))]
+    if faults:
+        raise ListError(f"{root}: these entries cannot be read as class folders:\n{some(faults)}\nMend or remove them")
+    return names
 
 
-def clips_in(folder: Path, source: str) -> list[str]:
-    """The names in a folder that are clips: folders, or video files by their endings."""
-    found = entries(folder)
+def _loose_videos(root: Path, source: str) -> Reasons:
+    """Return the videos that lie beside the class folders."""
+    names = [
+        e.name
+        for e in listing(root)
+        if e.kind == "file" and (e.named_like_a_video or (source == "video" and why_not_a_video(root / e.name) is None))
+    ]
+    return [(name, f"a video beside the class folders, expected <class>/{name}") for name in names]
+
+
+def _sorted_out(folder: Path, source: str, pool: ThreadPoolExecutor) -> tuple[list[str], Reasons, list[str]]:
+    """Return the names in a class folder that are clips, the other names with reasons, and what is wrong."""
+    try:
+        entries = listing(folder)
+    except OSError as error:
+        return [], [], [f"{folder}: cannot list this folder: {error.strerror}"]
+    faults = [
+        f"{folder / e.name}: {e.why}"
+        for e in entries
+        if e.kind == "unreachable" or (e.kind == "special" and e.named_like_a_video)
+    ]
+    others = [(e.name, e.why) for e in entries if e.kind == "special" and not e.named_like_a_video]
+    folders = [e.name for e in entries if e.kind == "folder"]
+    files = [e for e in entries if e.kind == "file"]
     if source == "frames":
-        return [name for name, is_dir in found if is_dir]
-    return [name for name, is_dir in found if not is_dir and os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES]
+        return folders, others + [(e.name, "a file, expected a folder of frames") for e in files], faults
+    others += [(name, "a folder, expected video files") for name in folders]
+    reasons = pool.map(lambda e: None if e.named_like_a_video else why_not_a_video(folder / e.name), files)
+    clips: dict[str, str] = {}
+    for entry, why in zip(files, reasons, strict=True):
+        stem = os.path.splitext(entry.name)[0]
+        if why:
+            others.append((entry.name, why))
+        elif stem in clips:
+            faults.append(
+                f"{folder}: {clips[stem]} and {entry.name} differ only in their endings; remove or rename one"
+            )
+        else:
+            clips[stem] = entry.name
+    return list(clips.values()), others, faults
+
+
+def _no_clips(folder: Path, source: str, others: Reasons, may_be_empty: bool) -> str:
+    """Return what is wrong with a class folder without clips; empty if nothing is."""
+    names = [name for name, _ in others]
+    if source == "frames" and FRAME_NAME.format(1) in names:
+        return f"{folder}: holds frames itself; is {folder.parent} one level too deep?"
+    if source == "frames" and any(Entry(name, "file").named_like_a_video for name in names):
+        return f"{folder}: holds video files; extract their frames, or list them with --source video"
+    if may_be_empty:  # of given classes, some may well be absent
+        return ""
+    found = f" (found {', '.join(f'{name}: {why}' for name, why in others[:3])})" if others else ""
+    return f"{folder}: a class folder without videos{found}; remove it if it is no class"
 
 
 def counter(source: str) -> Callable[[Path], tuple[int, str | None]]:
-    """What counts a clip's frames and says what is wrong with it."""
+    """Return the function that counts the frames of a clip and says what is wrong with it."""
     if source == "frames":
         return count_frames
     from hitagu_lib.data.video import count_video  # PyAV is an optional extra
@@ -104,40 +187,47 @@ def counter(source: str) -> Callable[[Path], tuple[int, str | None]]:
 
 
 def scan_frames(root: Path, classes: Iterable[str] = (), source: str = "frames") -> dict[str, list[str]]:
-    """Folder name (of videos: file name without its ending) -> paths relative to root, of the clips in root and in the folders there
-    that `classes` name.
+    """Return name -> paths below root, of the clips in `root` and in those of its folders that `classes` name.
 
-    One look at the tree, which names of half a million clips can then be looked up in.
+    The name is that of the folder of frames, or of the video file without its ending. The tree is read once; half a million
+    names can then be looked up.
     """
     if not root.is_dir():
         raise ListError(
             f"{root}: no such folder, expected "
             + ("videos in it" if source == "video" else "folders of frames in it, as `hitagu extract` makes")
         )
-    class_folders = {folded(name) for name in classes}
+    labels = {folded(name) for name in classes}
     found: dict[str, list[str]] = {}
 
     def key(clip: str) -> str:
         return clip if source == "frames" else os.path.splitext(clip)[0]
 
-    for clip in clips_in(root, source):
-        if source == "video" or folded(clip) not in class_folders:
+    for clip in _named_clips(root, source):
+        if source == "video" or folded(clip) not in labels:
             found.setdefault(key(clip), []).append(clip)
-    for name in (name for name, is_dir in entries(root) if is_dir and folded(name) in class_folders):
-        for clip in clips_in(root / name, source):
+    for name in (e.name for e in listing(root) if e.kind == "folder" and folded(e.name) in labels):
+        for clip in _named_clips(root / name, source):
             found.setdefault(key(clip), []).append(f"{name}/{clip}")
     return found
 
 
+def _named_clips(folder: Path, source: str) -> list[str]:
+    """Return the names in a folder that can be clips of an annotation file: folders, or files with a video's ending."""
+    if source == "frames":
+        return [e.name for e in listing(folder) if e.kind == "folder"]
+    return [e.name for e in listing(folder) if e.kind == "file" and e.named_like_a_video]
+
+
 def folded(label: str) -> str:
-    """What a label and its class folder have in common: folders are named with spaces or underscores."""
+    """Return a label with single spaces for blanks and underscores: class folders are named either way."""
     return " ".join(label.replace("_", " ").split())
 
 
 def count_folders(
     root: Path, folders: Sequence[str], progress: bool = False, source: str = "frames"
 ) -> list[tuple[int, str | None]]:
-    """count_frames, or count_video, of each clip below root. Several at a time: listing waits for the disk, not for a core."""
+    """Return count_frames, or count_video, of each clip below root. Several at once: listing waits for the disk."""
     count, size = counter(source), 64 if source == "frames" else 1
     blocks = [folders[start : start + size] for start in range(0, len(folders), size)]
     counts: list[tuple[int, str | None]] = []
@@ -153,7 +243,7 @@ def count_folders(
 
 
 def prefix_below(root: Path, base: Path) -> str:
-    """The part of `root` below `base` with a slash at its end; empty where they are the same."""
+    """Return the part of `root` below `base`, with a slash at its end; empty if they are the same."""
     try:
         relative = Path(os.path.abspath(root)).relative_to(os.path.abspath(base))
     except ValueError:
@@ -162,7 +252,7 @@ def prefix_below(root: Path, base: Path) -> str:
 
 
 def _classes_of(root: Path, found: Sequence[str], classes: Path | None) -> tuple[str, ...]:
-    """The labels by index: the class folders' sorted names, or those of the file, which must have every folder's."""
+    """Return the labels by index: the names of the class folders, or those in the file, which must include every folder."""
     if not found:
         raise ListError(f"{root}: found no class folders, expected <class>/<video>/000001.jpg in it")
     if classes is None:
@@ -172,8 +262,8 @@ def _classes_of(root: Path, found: Sequence[str], classes: Path | None) -> tuple
         return tuple(found)
     names = read_classes(classes)
     if unknown := [name for name in found if name not in set(names)]:
-        near = [difflib.get_close_matches(name, names, n=1) for name in unknown[:_SHOWN]]
-        hints = [f" (nearest: {match[0]!r})" if match else "" for match in near] + [""] * len(unknown[_SHOWN:])
+        near = [difflib.get_close_matches(name, names, n=1) for name in unknown[:SHOWN]]
+        hints = [f" (nearest: {match[0]!r})" if match else "" for match in near] + [""] * len(unknown[SHOWN:])
         raise ListError(
             f"{root}: of its class folders {len(unknown)} are not among the {len(names)} classes of {classes}:\n"
             + some([f"{name!r}{hint}" for name, hint in zip(unknown, hints, strict=True)])
@@ -182,7 +272,7 @@ def _classes_of(root: Path, found: Sequence[str], classes: Path | None) -> tuple
 
 
 def write_classes(file: Path, names: Sequence[str]) -> None:
-    """Writes the labels. A file with other ones is left alone: lists beside it may count on it."""
+    """Write the labels. Raises ListError if the file holds other labels: lists beside it may rely on them."""
     if not file.exists():
         write_atomic(file, (f"{name}\n" for name in names))
     elif (there := read_classes(file)) != tuple(names):
@@ -196,15 +286,11 @@ def write_classes(file: Path, names: Sequence[str]) -> None:
 
 
 def unwritable(name: str) -> str | None:
-    """Why a list or classes.txt cannot hold a name; None if it can."""
+    """Return why a list or classes.txt cannot hold a name; None if it can."""
     try:
         name.encode("utf-8")
-    except UnicodeEncodeError:  # Linux allows any bytes in a name; Python shows what is not UTF-8 as lone surrogates
+    except (
+        UnicodeEncodeError
+    ):  # Linux allows any bytes in a name; in Python, those that are not UTF-8 are lone surrogates
         return "its name is not UTF-8; rename it"
     return None
-
-
-def some(faults: Sequence[str]) -> str:
-    """The first faults, one an indented line, and how many more there are."""
-    more = [f"... and {len(faults) - _SHOWN} more"] if len(faults) > _SHOWN else []
-    return "\n".join(f"  {fault}" for fault in [*faults[:_SHOWN], *more])

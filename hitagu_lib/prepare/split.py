@@ -1,11 +1,11 @@
-"""A folder of videos, one subfolder a class, to frames and to a training and a validation list: `hitagu split`.
+"""Turn a folder of videos, one subfolder per class, into frames, a training list and a validation list: `hitagu split`.
 
     videos/<class>/<name>.mp4 -> sources -> extract_tree -> out/frames/<class>/<name>/000001.jpg ...
                                          -> split        -> out/train.csv  val.csv  classes.txt  sources.csv
 
-Clips that were cut from one recording share its place, light and people. With some of them in training and others in validation, a network
-is rewarded for knowing the recording again, and the score says nothing about new ones. So what is divided is not clips but their *sources*,
-and all clips of a source stay on one side.
+Clips that were cut from one recording share its place, light and people. If some of them are in training and others in
+validation, a network is rewarded for recognising the recording, and the score says nothing about new recordings. Therefore
+the split divides *sources*, not clips: all clips of a source stay on one side.
 """
 
 from __future__ import annotations
@@ -14,43 +14,49 @@ import csv
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from hitagu_lib.errors import ConfigError, ListError
-from hitagu_lib.files import file_sha256, quoted, write_atomic
-from hitagu_lib.media.ffmpeg import VIDEO_SUFFIXES
-from hitagu_lib.prepare.extract import extract_tree, find_videos
-from hitagu_lib.prepare.index import count_folders, entries, some, unwritable
+from hitagu_lib.errors import ConfigError, ListError, first_of
+from hitagu_lib.files import file_sha256, write_atomic
+from hitagu_lib.prepare.extract import extract_tree
+from hitagu_lib.prepare.index import class_folders, count_folders, unwritable
+from hitagu_lib.prepare.videos import Found, Reasons, find_videos, some, write_rows
 
 _NUMBERS = re.compile(r"([ _-]+[0-9]+)+$")
 _CAMERA = re.compile(r"[A-Z]{2,4}")
 _ATTEMPTS = 20
-"""At a division that puts every class on both sides, where sources tie several classes together."""
+"""At finding a division that puts every class on both sides, when sources tie several classes together."""
 LISTS = ("train", "val")
 
 
 @dataclass(frozen=True)
 class Video:
     path: str  # relative to the folder of videos
-    folder: str  # its frames', relative to out/frames
+    folder: str  # of its frames, relative to out/frames
     label: str
     source: str
 
 
 @dataclass(frozen=True)
 class SplitReport:
-    """train, val: the videos on each side. failed: those that could not be extracted, in neither list, as (path, reason)."""
+    """What `split_videos` did.
+
+    train, val: the videos on each side. failed, skipped: videos that could not be extracted, and entries that are not videos,
+    as (path below the folder of videos, reason); they are in neither list.
+    """
 
     classes: tuple[str, ...]
     train: list[Video]
     val: list[Video]
-    failed: list[tuple[str, str]]
+    failed: Reasons
+    skipped: Reasons
 
     def table(self) -> list[str]:
-        """Clips on each side and, in brackets, how many sources they are of; a line a class, under a header."""
+        """Return lines of text, a header and one per class: the clips on each side and, in brackets, their sources."""
         width = max(15, *(len(name) for name in self.classes))
         lines = [f"{'clips (sources)':{width}}  {'training':>12}  {'validation':>12}"]
         for name in self.classes:
@@ -74,12 +80,15 @@ def split_videos(
 ) -> SplitReport:
     """Extract videos/<class>/<name>.<ending> to out/frames and write out/train.csv, val.csv, classes.txt, sources.csv.
 
-    val_share: of each class's clips, as nearly as whole sources allow; every class is on both sides. The same videos, share and seed give
-    the same lists. group, groups: what a video's source is, see `sources`. sources.csv tells of each video its source and its side, and can
-    be corrected and given as `groups`. Stopped, the same call goes on; videos that fail are reported and listed nowhere.
+    val_share: the share of each class's clips that validate, as closely as whole sources allow; every class is on both
+    sides. The same videos, share and seed give the same lists.
+    group, groups: the rule that names the source of a video, see `sources`. sources.csv has the source and the side of each
+    video; correct it and pass it as `groups`.
 
-    Raises ListError for folders without videos, one class alone, the same video twice, and a class whose clips are all of one source;
-    ConfigError for a share or a rule that cannot be.
+    A call that was stopped resumes when it is repeated. Videos that fail, and entries that are not videos, are in the report
+    and in out/frames/failed.csv and skipped.csv, but in no list. Raises ListError for a class folder without videos or that
+    cannot be reached, a single class, the same video twice, a name that a list cannot hold, and a class whose clips come all
+    from one source; ConfigError for an impossible share or rule.
     """
     videos, out = Path(videos), Path(out)
     if not 0 < val_share < 1:
@@ -88,52 +97,60 @@ def split_videos(
         raise ListError(
             f"{out}: holds a train.csv that was not made here (there is no sources.csv); choose another folder"
         )
-    found = read_videos(videos, out, group, groups)
+    files = _find(videos, out)
+    found = _with_sources(videos, out, files, group, groups)
     _refuse_copies(videos, found)
-    choose_validation(found, val_share, seed)  # what cannot be is said before hours of extraction
-    failed = extract_tree(videos, out / "frames", short_side=short_side, workers=workers, progress=progress).failed
-    if failed:
-        lost = {path for path, _ in failed}
-        found = [video for video in found if video.path not in lost]
+    choose_validation(found, val_share, seed)  # what is impossible is reported before hours of extraction
+    frames = out / "frames"
+    done = extract_tree(videos, frames, found=files, short_side=short_side, workers=workers, progress=progress)
+    lost = {path for path, _ in done.failed}
+    found = [video for video in found if video.path not in lost]
     chosen = choose_validation(found, val_share, seed)
-    counts = count_folders(out / "frames", [video.folder for video in found], progress)
-    if faults := [
-        f"{out / 'frames' / v.folder}: {fault}" for v, (_, fault) in zip(found, counts, strict=True) if fault
-    ]:
+    counts = count_folders(frames, [video.folder for video in found], progress)
+    if faults := [f"{frames / v.folder}: {fault}" for v, (_, fault) in zip(found, counts, strict=True) if fault]:
         raise ListError(f"{out}: no lists written, since these frames are not right:\n{some(faults)}")
     classes = tuple(sorted({video.label for video in found}))
-    rows: dict[str, list[str]] = {name: [] for name in LISTS}
+    rows: dict[str, list[tuple[str, int, int]]] = {name: [] for name in LISTS}
     sides: dict[str, list[Video]] = {name: [] for name in LISTS}
-    for video, (frames, _) in zip(found, counts, strict=True):
+    for video, (count, _) in zip(found, counts, strict=True):
         side = LISTS[video.source in chosen]
         sides[side].append(video)
-        rows[side].append(f"{quoted(video.folder)},{classes.index(video.label)},{frames}\n")
+        rows[side].append((video.folder, classes.index(video.label), count))
     of = {video.path: side for side, those in sides.items() for video in those}
-    told = [f"{quoted(v.path)},{quoted(v.source)},{of[v.path]}\n" for v in found]
-    write_atomic(out / "sources.csv", ["video,source,split\n", *told])
+    write_rows(out / "sources.csv", [(v.path, v.source, of[v.path]) for v in found], ("video", "source", "split"))
     write_atomic(out / "classes.txt", [f"{name}\n" for name in classes])
     for side in LISTS:
-        write_atomic(out / f"{side}.csv", rows[side])
-    return SplitReport(classes, sides["train"], sides["val"], failed)
+        write_rows(out / f"{side}.csv", rows[side])
+    return SplitReport(classes, sides["train"], sides["val"], done.failed, done.skipped)
 
 
 def read_videos(root: Path, out: Path, group: str | None = None, groups: Path | None = None) -> list[Video]:
-    """The videos below root/<class>/, by path, each with its source. Raises ListError where a class has none, or a video no class."""
-    targets = find_videos(root, out / "frames", VIDEO_SUFFIXES)
+    """Return the videos below root/<class>/ by path, each with its source.
+
+    Raises ListError for a class without videos, a video outside the class folders, and a name that a list cannot hold.
+    """
+    return _with_sources(root, out, _find(root, out), group, groups)
+
+
+def _find(root: Path, out: Path) -> Found:
+    return find_videos(root, out / "frames", apart=(out,))
+
+
+def _with_sources(root: Path, out: Path, files: Found, group: str | None, groups: Path | None) -> list[Video]:
+    names = class_folders(root)
+    targets = files.videos
     if bare := [path for path in targets if "/" not in path]:
         raise ListError(
             f"{root}: these videos lie beside the class folders, expected <class>/<video> in it:\n" + some(bare)
         )
     labels = {path.split("/")[0] for path in targets}
     faults = [f"{name!r}: {fault}" for name in sorted(labels) if (fault := unwritable(name) or _not_a_line(name))]
-    empty = [name for name, is_dir in entries(root) if is_dir and name not in labels]
-    faults += [
-        f"{name!r}: no videos in it; remove it if it is no class"
-        for name in empty
-        if root / name not in (out, *out.parents)
-    ]
+    empty = [name for name in names if name not in labels and root / name not in (out, *out.parents)]
+    faults += [f"{name!r}: {_why_empty(name, files)}" for name in empty]
     if faults:
         raise ListError(f"{root}: of its class folders these are not right:\n" + some(faults))
+    if unlisted := [f"{path!r}: {fault}" for path in targets if (fault := unwritable(path))]:
+        raise ListError(f"{root}: a list cannot hold the names of these videos:\n" + some(unlisted))
     if len(labels) < 2:
         raise ListError(
             f"{root}: found one class folder, {labels.pop()!r}; expected at least two classes to tell apart"
@@ -142,13 +159,25 @@ def read_videos(root: Path, out: Path, group: str | None = None, groups: Path | 
     return [Video(path, folder, path.split("/")[0], source[path]) for path, folder in targets.items()]
 
 
-def sources(paths: Iterable[str], group: str | None = None, groups: Path | None = None) -> dict[str, str]:
-    """What each video, <class>/<name>.<ending>, was cut from: path -> source.
+def _why_empty(name: str, files: Found) -> str:
+    """Return what a class folder holds in place of videos."""
+    of = [
+        f"{path.removeprefix(f'{name}/')}: {why}"
+        for path, why in files.failed + files.skipped
+        if path.split("/")[0] == name
+    ]
+    return f"no videos in it{f' (found {first_of(of, 3)})' if of else ''}; remove it if it is no class"
 
-    By the name without its ending, and without the numbers at the end of it: `kitchen_001`, `kitchen-2` and `kitchen_12_22` (start and end)
-    are of `kitchen`. Where only a counter remains, `0001` or a camera's `IMG_0001`, the video is its own source.
-    group: a regular expression instead, searched for in the name without its ending; its first group is the source, "(.*)" makes each name
-    its own. groups: a CSV instead, with a header and the columns video and source, such as sources.csv.
+
+def sources(paths: Iterable[str], group: str | None = None, groups: Path | None = None) -> dict[str, str]:
+    """Return path -> source: the recording that each video, <class>/<name>.<ending>, was cut from.
+
+    By default the source is the name without its ending and without the numbers at its end: `kitchen_001`, `kitchen-2` and
+    `kitchen_12_22` (start and end) come from `kitchen`. If only a counter remains, as in `0001` or a camera's `IMG_0001`, the
+    video is its own source.
+    group: a regular expression to search for in the name without its ending; its first group is the source. "(.*)" makes each
+    name its own source.
+    groups: a CSV with a header and the columns video and source, such as sources.csv.
     """
     if group is not None and groups is not None:
         raise ConfigError("group and groups: found both; expected one rule, a regular expression or a CSV")
@@ -174,7 +203,7 @@ def _own_source(path: str) -> str:
     stem = Path(path).stem
     rest = _NUMBERS.sub("", stem)
     if not rest or rest.isdecimal() or _CAMERA.fullmatch(rest):
-        return f"{path.split('/')[0]}/{stem}"  # a counter begins anew in each folder
+        return f"{path.split('/')[0]}/{stem}"  # each folder has its own counter
     return rest
 
 
@@ -197,11 +226,11 @@ def _listed_sources(paths: Iterable[str], file: Path) -> dict[str, str]:
 
 
 def choose_validation(videos: Sequence[Video], share: float, seed: int) -> set[str]:
-    """The sources whose clips validate: of each class about `share` of its clips, and never none or all of them.
+    """Return the sources whose clips validate: about `share` of the clips of each class, never none or all of them.
 
-    Greedy: sources, the largest first and those of one size in an order drawn from the seed, change sides as long as that brings the
-    classes' shares nearer, in the sum of squares, or gives a class a side that it lacks. Raises ListError where a class has clips of one
-    source only, or where sources tie classes together so that no division was found.
+    The algorithm is greedy. Sources, the largest first and equal ones in an order drawn from the seed, change sides as long as
+    that brings the shares of the classes closer to `share` (in the sum of squares) or gives a class a side that it lacks. Raises
+    ListError if all clips of a class come from one source, or if sources tie classes together so that no division is found.
     """
     clips: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))  # source -> class -> clips
     of_class: dict[str, set[str]] = defaultdict(set)
@@ -216,7 +245,7 @@ def choose_validation(videos: Sequence[Video], share: float, seed: int) -> set[s
         raise ListError(
             "these classes have clips of one source only, which cannot be in training and in validation:\n"
             + some(alone)
-            + "\nAdd clips of another source. Or, if these are not cut from one recording, say what a source is: "
+            + "\nAdd clips of another source. Or, if these were not cut from one recording, say what a source is: "
             "--group '(.*)' makes each file its own, --groups takes a CSV of video,source"
         )
     for attempt in range(_ATTEMPTS):
@@ -227,7 +256,7 @@ def choose_validation(videos: Sequence[Video], share: float, seed: int) -> set[s
     names = [repr(label) for label in sorted(total) if not 0 < held.get(label, 0) < total[label]]
     raise ListError(
         "found no division that has every class in training and in validation, since sources have clips of several classes; "
-        "wanting are:\n" + some(names) + "\nAdd clips of other sources to them"
+        "missing on one side:\n" + some(names) + "\nAdd clips of other sources to them"
     )
 
 
@@ -243,8 +272,8 @@ def _divided(
     def cost(label: str, count: int, must: bool) -> float:
         return (count / total[label] - share) ** 2 + must * (count in (0, total[label]))
 
-    # First what fits, the largest sources first; then what brings the shares nearer; at last no class may lack a side, for which the
-    # smallest source will do.
+    # First take what fits, the largest sources first; then what brings the shares closer; at last let no class lack a side, for
+    # which the smallest source is enough.
     for fits, must, names_in_turn in ((True, False, order), (False, False, order), (False, True, order[::-1])):
         changed = True
         while changed:  # each change lowers the sum, so it ends
@@ -269,15 +298,15 @@ def _held(clips: Mapping[str, Mapping[str, int]], val: Iterable[str]) -> dict[st
 
 
 def _refuse_copies(root: Path, videos: Sequence[Video]) -> None:
-    """The same file under two names would be in training and in validation, or have two labels."""
+    """Raise ListError if a file is there twice: it could be in training and in validation, or have two labels."""
     by_size: dict[int, list[str]] = defaultdict(list)
     for video in videos:
-        if size := (root / video.path).stat().st_size:  # an empty one fails when it is extracted
-            by_size[size].append(video.path)
+        by_size[(root / video.path).stat().st_size].append(video.path)
     same: dict[str, list[str]] = defaultdict(list)
-    for paths in by_size.values():
-        for path in paths if len(paths) > 1 else ():
-            same[file_sha256(root / path)].append(path)
+    for paths in (paths for size, paths in by_size.items() if size and len(paths) > 1):
+        for path in paths:
+            with suppress(OSError):  # an empty or unreadable video fails when it is extracted
+                same[file_sha256(root / path)].append(path)
     if copies := [" = ".join(paths) for paths in same.values() if len(paths) > 1]:
         raise ListError(f"{root}: the same video under several names; keep one of each:\n" + some(copies))
 

@@ -108,6 +108,7 @@ def test_a_list_with_another_count_changes_no_frame(tmp_path: Path, promised: in
     assert torch.equal(read_video(file, [3, 17], promised, 256), read_video(file, [3, 17], 30, 256))
 
 
+@pytest.mark.usefixtures("each_ffmpeg")
 def test_variable_frame_rate_and_an_edit_list(tmp_path: Path) -> None:
     make_video(tmp_path / "whole.mp4", *H264, "-g", "5", "-bf", "2", **SIZE, frames=30)
     uneven = tmp_path / "uneven.mkv"
@@ -121,6 +122,7 @@ def test_variable_frame_rate_and_an_edit_list(tmp_path: Path) -> None:
             assert torch.equal(read_video(file, [k], len(frames), 256)[0], straight[k]), (file.name, k)
 
 
+@pytest.mark.usefixtures("each_ffmpeg")
 @pytest.mark.parametrize("turned", ["90", "180", "270"])
 def test_marks_of_rotation_are_applied(tmp_path: Path, turned: str) -> None:
     plain = make_video(tmp_path / "plain.mp4", *H264, **SIZE, frames=4)
@@ -132,6 +134,7 @@ def test_marks_of_rotation_are_applied(tmp_path: Path, turned: str) -> None:
     assert not torch.equal(read_video(plain, [0], 4, 256)[0], straight[0])
 
 
+@pytest.mark.usefixtures("each_ffmpeg")
 @pytest.mark.parametrize(
     "marks",
     [

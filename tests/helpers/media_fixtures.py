@@ -1,4 +1,4 @@
-"""What several test files are fed with: folders of frames, small videos; and what they look at afterwards."""
+"""Inputs for tests, such as frame folders and small videos, and what tests look at afterwards."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import io
 import subprocess
 from pathlib import Path
 
+import imageio_ffmpeg
 import numpy as np
 from PIL import Image
-
-from hitagu_lib.media.ffmpeg import ffmpeg_path
 
 
 def jpeg(width: int = 16, height: int = 12, seed: int = 0) -> bytes:
@@ -27,9 +26,9 @@ def make_clip(folder: Path, frames: int = 3) -> Path:
 
 
 def ffmpeg(*args: str | Path) -> str:
-    done = subprocess.run(
-        [ffmpeg_path(), "-nostdin", "-y", "-v", "error", *map(str, args)], capture_output=True, text=True
-    )
+    """Run ffmpeg to make an input: always imageio-ffmpeg's, so that inputs are the same whatever the system has."""
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-y", "-v", "error", *map(str, args)]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stderr
 
@@ -37,21 +36,12 @@ def ffmpeg(*args: str | Path) -> str:
 def make_video(
     file: Path, *options: str, source: str = "testsrc2", size: str = "64x48", rate: int = 25, frames: int = 8
 ) -> Path:
-    """A small video that a filter of ffmpeg draws; MPEG-4 unless the options say otherwise."""
+    """Write a small video drawn by a filter of ffmpeg: MPEG-4 unless the options say otherwise."""
     file.parent.mkdir(parents=True, exist_ok=True)
     separator = ":" if "=" in source else "="
     codec = [] if "-c:v" in options or file.suffix == ".webm" else ["-c:v", "mpeg4", "-q:v", "2"]
-    ffmpeg(
-        "-f",
-        "lavfi",
-        "-i",
-        f"{source}{separator}size={size}:rate={rate}",
-        "-frames:v",
-        str(frames),
-        *codec,
-        *options,
-        file,
-    )
+    drawn = f"{source}{separator}size={size}:rate={rate}"
+    ffmpeg("-f", "lavfi", "-i", drawn, "-frames:v", str(frames), *codec, *options, file)
     return file
 
 
@@ -60,5 +50,5 @@ def sizes(folder: Path) -> set[tuple[int, int]]:
 
 
 def hidden(folder: Path) -> list[str]:
-    """Leftovers in the making, at any depth."""
+    """Return the names of unfinished frame folders, at any depth."""
     return [path.name for path in folder.rglob(".*.partial-*")]

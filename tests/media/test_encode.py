@@ -1,4 +1,4 @@
-"""Pictures to a video and back."""
+"""hitagu_lib/media/encode.py: pictures become a video, and come back from it."""
 
 from pathlib import Path
 
@@ -19,6 +19,7 @@ def flat(colour: tuple[int, int, int], height: int = 48, width: int = 64) -> np.
     return np.full((height, width, 3), colour, np.uint8)
 
 
+@pytest.mark.usefixtures("each_ffmpeg")
 @pytest.mark.parametrize("name", ["a.mp4", "-50 % of ü.mp4"])
 def test_pictures_come_back_in_order_at_their_rate(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -51,8 +52,8 @@ def test_an_error_leaves_the_older_file(tmp_path: Path) -> None:
     assert file.read_text() == "older" and list(tmp_path.iterdir()) == [file]
 
 
-def test_what_ffmpeg_cannot_encode_is_told_in_its_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As an ffmpeg without libx264 does: it stops while pictures are still coming."""
+def test_an_encoding_error_has_the_message_of_ffmpeg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An ffmpeg without libx264 stops while pictures are still being written."""
     fake = tmp_path / "ffmpeg"
     fake.write_text("#!/bin/sh\necho \"Unknown encoder 'libx264'\" >&2\nexit 1\n")
     fake.chmod(0o755)

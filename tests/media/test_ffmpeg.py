@@ -1,12 +1,15 @@
-"""hitagu_lib/media/ffmpeg.py, through extract_video: ffmpeg really runs, on small videos made here and on real ones."""
+"""hitagu_lib/media/ffmpeg.py, mostly through extract_video: ffmpeg runs on small videos made here and on real ones."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,7 @@ from media_fixtures import ffmpeg, hidden, make_video, sizes
 from PIL import Image
 
 from hitagu_lib.errors import ExtractError
-from hitagu_lib.media.ffmpeg import _each_frame_once, ffmpeg_path, frame_rate
+from hitagu_lib.media.ffmpeg import _each_frame_once, ffmpeg_path, frame_rate, why_not_a_video
 from hitagu_lib.prepare.extract import extract_video
 
 posix = pytest.mark.skipif(os.name != "posix", reason="shell scripts are POSIX's")
@@ -29,8 +32,9 @@ def brightness(folder: Path) -> list[float]:
 # One video
 
 
+@pytest.mark.usefixtures("each_ffmpeg")
 def test_frames_are_numbered_from_one_and_scaled_by_the_short_side(tmp_path: Path) -> None:
-    video = make_video(tmp_path / "50% off: a, b.mp4", frames=12)  # what paths must stand: patterns, protocols, commas
+    video = make_video(tmp_path / "50% off: a, b.mp4", frames=12)  # a pattern, a protocol and a comma
     out = tmp_path / "frames" / video.stem
     assert extract_video(video, out, short_side=24) == 12
     assert sorted(path.name for path in out.iterdir()) == [".extract.json", *(f"{i:06d}.jpg" for i in range(1, 13))]
@@ -51,12 +55,14 @@ def test_frames_are_never_enlarged(tmp_path: Path, short_side: int | None) -> No
         assert sizes(out) == {size}
 
 
+@pytest.mark.usefixtures("each_ffmpeg")
 def test_upright_video_is_scaled_by_its_width(tmp_path: Path) -> None:
     video = make_video(tmp_path / "a.mp4", size="48x64", frames=2)
     extract_video(video, tmp_path / "a", short_side=24)
     assert sizes(tmp_path / "a") == {(24, 32)}
 
 
+@pytest.mark.usefixtures("each_ffmpeg")
 def test_rotation_marks_are_applied_before_scaling(tmp_path: Path) -> None:
     video = make_video(
         tmp_path / "a.mp4", "-vf", "drawbox=x=32:w=32:h=48:color=white:t=fill", source="color=c=black", frames=2
@@ -72,32 +78,19 @@ def test_rotation_marks_are_applied_before_scaling(tmp_path: Path) -> None:
     assert picture[:12].max() < 60 and picture[20:].min() > 190  # left has become top
 
 
+@pytest.mark.usefixtures("each_ffmpeg")
 def test_every_frame_comes_once_where_times_collide_or_gap(tmp_path: Path) -> None:
     # 5000 frames a second, in WebM's milliseconds: five frames share each time. Then a gap of two seconds.
     ramp = "color=c=black:r=5000,format=gray,geq=lum='20+N*9',setpts='N+gte(N,15)*10000'"
-    sync = _each_frame_once(ffmpeg_path())
     video = tmp_path / "vfr.webm"
-    ffmpeg(
-        "-f",
-        "lavfi",
-        "-i",
-        ramp,
-        "-frames:v",
-        "25",
-        *sync,
-        "-c:v",
-        "libvpx-vp9",
-        "-lossless",
-        "1",
-        "-cpu-used",
-        "8",
-        video,
-    )
+    lossless = ["-fps_mode", "passthrough", "-c:v", "libvpx-vp9", "-lossless", "1", "-cpu-used", "8"]
+    ffmpeg("-f", "lavfi", "-i", ramp, "-frames:v", "25", *lossless, video)
     assert extract_video(video, tmp_path / "vfr") == 25
     steps = np.diff(brightness(tmp_path / "vfr"))
     assert steps.min() > 5 and steps.max() < 15  # in order, none left out, none twice
 
 
+@pytest.mark.usefixtures("each_ffmpeg")
 def test_fps_drops_or_repeats_frames_to_the_rate(tmp_path: Path) -> None:
     video = make_video(tmp_path / "a.mp4", rate=30, frames=60)
     assert extract_video(video, tmp_path / "five", fps=5) == 10
@@ -112,6 +105,7 @@ def test_quality_is_ffmpegs(tmp_path: Path) -> None:
     assert fine > 1.5 * coarse
 
 
+@pytest.mark.usefixtures("each_ffmpeg")
 def test_cover_pictures_are_no_video(tmp_path: Path) -> None:
     ffmpeg("-f", "lavfi", "-i", "color=c=red:size=32x32", "-frames:v", "1", tmp_path / "cover.png")
     song = tmp_path / "song.mp4"
@@ -149,7 +143,7 @@ def test_settings_are_checked(tmp_path: Path) -> None:
     assert not (tmp_path / "a").exists()
 
 
-# Videos that cannot be had whole
+# Videos that are damaged or cut short
 
 
 def audio_only(file: Path) -> None:
@@ -175,6 +169,7 @@ BROKEN: dict[str, tuple[str, Callable[[Path], object], str]] = {
 }
 
 
+@pytest.mark.usefixtures("each_ffmpeg")
 @pytest.mark.parametrize(("name", "make", "message"), BROKEN.values(), ids=BROKEN.keys())
 def test_a_broken_video_fails_and_leaves_nothing(
     tmp_path: Path, name: str, make: Callable[[Path], object], message: str
@@ -188,6 +183,7 @@ def test_a_broken_video_fails_and_leaves_nothing(
     assert hidden(tmp_path) == []
 
 
+@pytest.mark.usefixtures("each_ffmpeg")
 def test_the_reason_is_ffmpegs_own_last_line(tmp_path: Path) -> None:
     (tmp_path / "v.mp4").write_bytes(b"\0x" * 250)
     said = subprocess.run(
@@ -200,6 +196,7 @@ def test_the_reason_is_ffmpegs_own_last_line(tmp_path: Path) -> None:
     assert last in str(caught.value)
 
 
+@pytest.mark.usefixtures("each_ffmpeg")
 @pytest.mark.parametrize("kind", ["mp4", "faststart.mp4", "sound.mp4", "mkv", "webm", "avi", "mov"])
 def test_a_video_cut_short_is_never_taken_for_a_short_video(tmp_path: Path, kind: str) -> None:
     options = {
@@ -209,20 +206,8 @@ def test_a_video_cut_short_is_never_taken_for_a_short_video(tmp_path: Path, kind
     }.get(kind, [])
     whole = make_video(tmp_path / f"whole.{kind}", *options, frames=25)
     if kind == "sound.mp4":  # the cut may then fall where no video packet is
-        ffmpeg(
-            "-i",
-            whole,
-            "-f",
-            "lavfi",
-            "-i",
-            "sine=duration=1",
-            "-c:v",
-            "copy",
-            "-b:a",
-            "128k",
-            *options,
-            tmp_path / "with.mp4",
-        )
+        sound = ["-f", "lavfi", "-i", "sine=duration=1", "-c:v", "copy", "-b:a", "128k"]
+        ffmpeg("-i", whole, *sound, *options, tmp_path / "with.mp4")
         whole = tmp_path / "with.mp4"
     assert extract_video(whole, tmp_path / "whole") == 25
     data = whole.read_bytes()
@@ -234,6 +219,7 @@ def test_a_video_cut_short_is_never_taken_for_a_short_video(tmp_path: Path, kind
         assert not (tmp_path / "cut").exists()
 
 
+@pytest.mark.usefixtures("each_ffmpeg")
 def test_an_mp4_cut_between_two_frames_is_noticed_by_its_header(tmp_path: Path) -> None:
     whole = make_video(tmp_path / "whole.mp4", "-movflags", "+faststart", frames=10)
     data = whole.read_bytes()
@@ -245,31 +231,125 @@ def test_an_mp4_cut_between_two_frames_is_noticed_by_its_header(tmp_path: Path) 
         extract_video(cut, tmp_path / "cut")
 
 
+@pytest.mark.usefixtures("each_ffmpeg")
 def test_a_frame_that_ffmpeg_had_to_patch_up_fails_the_video(tmp_path: Path) -> None:
     video = make_video(tmp_path / "a.mp4", "-g", "1", size="320x240", frames=6)
     data = bytearray(video.read_bytes())
     third = [at for at in range(len(data)) if data.startswith(b"\0\0\1\xb6", at)][2]
     data[third + 800 : third + 1000] = b"\x55" * 200
     video.write_bytes(data)
-    ffmpeg("-i", video, "-f", "null", "-")  # by itself ffmpeg is content with it
+    ffmpeg("-i", video, "-f", "null", "-")  # without -xerror, ffmpeg accepts it
     with pytest.raises(ExtractError):
         extract_video(video, tmp_path / "a")
 
 
+@pytest.mark.usefixtures("each_ffmpeg")
 def test_complaints_that_cost_no_frame_are_not_failures(tmp_path: Path) -> None:
-    # A clip cut out of a longer video without encoding it anew begins with references to frames that it has not.
-    long = make_video(
-        tmp_path / "long.mp4",
-        "-c:v",
-        "libx264",
-        "-x264-params",
-        "open-gop=1:keyint=25:bframes=3:b-pyramid=2",
-        frames=120,
-    )
+    # A clip that was cut out of a longer video without re-encoding begins with references to frames that it does not have.
+    h264 = ["-c:v", "libx264", "-x264-params", "open-gop=1:keyint=25:bframes=3:b-pyramid=2"]
+    long = make_video(tmp_path / "long.mp4", *h264, frames=120)
     clip = tmp_path / "clip.mp4"
     ffmpeg("-ss", "2", "-i", long, "-t", "2", "-c", "copy", clip)
     assert ffmpeg("-i", clip, "-f", "null", "-"), "ffmpeg no longer complains: this test needs another video"
     assert extract_video(clip, tmp_path / "clip") >= 45
+
+
+@pytest.mark.usefixtures("each_ffmpeg")
+def test_a_fast_start_mp4_that_is_cut_short_fails_with_the_number_of_missing_bytes(tmp_path: Path) -> None:
+    whole = make_video(tmp_path / "whole.mp4", "-c:v", "libx264", "-movflags", "+faststart", size="320x240", frames=25)
+    data = whole.read_bytes()
+    for missing in (1, 300, len(data) // 2):  # the last one also cuts off frames that the index promises
+        cut = tmp_path / f"cut{missing}.mp4"
+        cut.write_bytes(data[:-missing])
+        with pytest.raises(ExtractError, match=rf"cut short: its header promises {missing} bytes more") as caught:
+            extract_video(cut, tmp_path / "cut")
+        assert not re.search("error code|return code|-[0-9]{8}", str(caught.value)), "no internals of ffmpeg"
+
+
+@pytest.mark.usefixtures("each_ffmpeg")
+def test_a_real_fast_start_mp4_that_is_cut_short_fails_likewise(shared_data: Path, tmp_path: Path) -> None:
+    with pytest.raises(ExtractError, match=r"cutfs\.mp4: the file is cut short: its header promises 6941 bytes more; "):
+        extract_video(shared_data / "odd" / "cutfs.mp4", tmp_path / "cut")
+
+
+# What is a video
+
+
+def pictures(file: Path, count: int) -> None:
+    drawn = [Image.fromarray(np.full((24, 32, 3), 40 * i, np.uint8)) for i in range(count)]
+    drawn[0].save(file, save_all=count > 1, append_images=drawn[1:], duration=100) if count > 1 else drawn[0].save(file)
+
+
+def renamed(kind: str) -> Callable[[Path], object]:
+    """Make a video in a container that ffmpeg chooses by `kind`, then give it the file's name."""
+    return lambda f: make_video(f.with_name(f"made.{kind}"), frames=4).rename(f)
+
+
+ASKED: dict[str, tuple[str, Callable[[Path], object], str | None]] = {
+    "a transport stream": ("a.MOD", renamed("ts"), None),
+    "an MP4 without an ending": ("clip", renamed("mp4"), None),
+    "an animated GIF": ("a.gif", lambda f: pictures(f, 4), None),
+    "raw video": ("a.yuv4", renamed("y4m"), None),
+    "a GIF of one picture": ("a.gif", lambda f: pictures(f, 1), "a still picture"),
+    "a JPEG": ("a.jpg", lambda f: pictures(f, 1), "a still picture"),
+    "a PNG": ("a.png", lambda f: pictures(f, 1), "a still picture"),
+    "sound": ("a.m4a", audio_only, "no video stream"),
+    "text": ("a.txt", lambda f: f.write_text("hello"), "text"),
+    "bytes": ("a.bin", lambda f: f.write_bytes(b"\0no" * 100), "no format that ffmpeg knows"),
+    "nothing": ("a.MTS", lambda f: f.write_bytes(b""), "an empty file"),
+    "a folder": ("a", lambda f: f.mkdir(), "a folder"),
+}
+
+
+@pytest.mark.usefixtures("each_ffmpeg")
+@pytest.mark.parametrize(("name", "make", "why"), ASKED.values(), ids=ASKED.keys())
+def test_the_content_and_not_the_name_says_whether_a_file_is_a_video(
+    tmp_path: Path, name: str, make: Callable[[Path], object], why: str | None
+) -> None:
+    make(tmp_path / name)
+    assert why_not_a_video(tmp_path / name) == why
+    if why is None:
+        assert extract_video(tmp_path / name, tmp_path / "out") == 4
+
+
+@pytest.mark.usefixtures("each_ffmpeg")
+def test_an_animated_webp_is_read_or_named(tmp_path: Path) -> None:
+    """ffmpeg reads them since version 8."""
+    pictures(tmp_path / "a.webp", 4)
+    if why := why_not_a_video(tmp_path / "a.webp"):
+        assert why == "an animated WebP, which this ffmpeg cannot decode; convert it to MP4 or GIF"
+    else:
+        assert extract_video(tmp_path / "a.webp", tmp_path / "out") == 4
+
+
+@contextmanager
+def within(seconds: float) -> Iterator[None]:
+    """Fail where the main thread would wait for ever."""
+
+    def late(*_: object) -> None:
+        raise AssertionError(f"waited for {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@posix
+def test_only_regular_files_are_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.mp4")
+    (tmp_path / "gone.mp4").symlink_to(tmp_path / "disk")
+    with within(20):
+        assert why_not_a_video(tmp_path / "pipe.mp4") == "a named pipe"
+        assert why_not_a_video(Path("/dev/null")) == "a device"
+        with pytest.raises(ExtractError, match=r"pipe\.mp4: a named pipe, expected a video file"):
+            extract_video(tmp_path / "pipe.mp4", tmp_path / "out")
+    assert str(why_not_a_video(tmp_path / "gone.mp4")).startswith(
+        f"a link to {tmp_path / 'disk'}, which cannot be reached"
+    )
 
 
 # Which ffmpeg
@@ -301,6 +381,7 @@ def test_an_old_ffmpeg_is_asked_by_the_options_old_name(tmp_path: Path) -> None:
 # The rate
 
 
+@pytest.mark.usefixtures("each_ffmpeg")
 @pytest.mark.parametrize(
     ("name", "rate", "options", "stated"),
     [
@@ -308,7 +389,7 @@ def test_an_old_ffmpeg_is_asked_by_the_options_old_name(tmp_path: Path) -> None:
         ("a.mkv", "30000/1001", [], 29.97),
         ("a.avi", "12.5", [], 12.5),
         ("a.webm", "10", ["-c:v", "libvpx-vp9", "-cpu-used", "8", "-deadline", "realtime"], 10),
-        # What browsers record: 1k fps stated, ten frames a second by their times.
+        # As browsers record: 1k fps stated, but ten frames per second by their timestamps.
         ("b.webm", "1000", ["-vf", "settb=1/1000,setpts=N*100", "-fps_mode", "passthrough", "-c:v", "libvpx-vp9"], 10),
     ],
 )
@@ -319,6 +400,7 @@ def test_the_rate_is_the_one_the_file_states(
     assert frame_rate(tmp_path / name) == pytest.approx(stated, rel=0.01)
 
 
+@pytest.mark.usefixtures("each_ffmpeg")
 def test_what_has_no_pictures_states_no_rate(tmp_path: Path) -> None:
     audio_only(tmp_path / "a.mp4")
     (tmp_path / "b.mp4").write_bytes(b"\0no")

@@ -185,6 +185,7 @@ def test_a_class_is_its_partner_played_backwards_bit_for_bit(label: int) -> None
         assert not np.array_equal(one, other)
 
 
+@pytest.mark.usefixtures("each_ffmpeg")
 def test_the_video_codec_keeps_that(tmp_path: Path) -> None:
     """A frame's place in the clip leaves no trace in its JPEG: the partner's files are the same, in opposite order."""
     files = {}
