@@ -6,6 +6,7 @@ VENV  := .venv
 BIN   := $(VENV)/bin
 READY := $(VENV)/.ready
 
+CHAPTERS := $(wildcard book/*.ipynb)
 PYTEST := $(BIN)/pytest -n auto --maxprocesses 4
 NBVAL  := --nbval --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg
 
@@ -16,7 +17,7 @@ unexport PYTHONPATH PYTHONHOME JUPYTER_PATH
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help install train quick test lint types pairs unit notebooks book lab format sync lock clean
+.PHONY: help install train quick test lint types pairs unit notebooks book lab format sync execute lock clean
 
 help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -119,6 +120,9 @@ format: $(READY)  ## let ruff mend what it can
 
 sync: $(READY)  ## after editing book/*.py: bring the notebooks beside them in step, keeping their outputs
 	$(BIN)/jupytext --update --to ipynb book/*.py
+
+execute: $(READY)  ## run the chapters and store their outputs (CHAPTERS="book/03_train.ipynb" for some of them)
+	$(BIN)/jupyter execute --inplace --NotebookClient.record_timing=False $(CHAPTERS)
 
 lock: $(READY)  ## make requirements.txt anew from pyproject.toml (LOCK_FLAGS=--upgrade for newer versions)
 	$(BIN)/python -m pip install --disable-pip-version-check -q uv

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import signal
+import sys
 from collections.abc import Iterator, Sequence
 from typing import TypedDict
 
@@ -93,13 +94,16 @@ def make_loader(
 ) -> DataLoader[Batch]:
     """Return the loader of one process of `processes`, in batches of `batch_size` clips: shuffled to train, in order to evaluate."""
     share = {"process": process, "processes": processes, "accumulate": accumulate}
+    workers = dataset.cfg.workers
     return DataLoader(
         dataset,  # type: ignore[arg-type]  # collate returns a batch, not a clip
         batch_size,
         sampler=EpochSampler(len(dataset), batch_size, shuffle=shuffle, seed=dataset.seed, **share),
-        num_workers=dataset.cfg.workers,
+        num_workers=workers,
+        # Not a fork server, Python 3.14's default: the workers would be its children and outlive a training that is killed.
+        multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
         collate_fn=collate,
-        persistent_workers=dataset.cfg.workers > 0,
+        persistent_workers=workers > 0,
         worker_init_fn=leave_signals_to_trainer,
         # A loader draws a seed for its workers, which do not use it. Dropout's random numbers must not serve for that: how often a
         # loader draws depends on `workers` and on where a run was stopped.

@@ -10,6 +10,7 @@ import re
 import resource
 import shutil
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -127,6 +128,12 @@ def forks() -> Any:
     return context
 
 
+def processes_of_session(leader: int) -> list[str]:
+    """Return what `ps` says of the processes of a session, zombies left out."""
+    done = subprocess.run(["ps", "-s", str(leader), "-o", "stat=,pid=,args="], capture_output=True, text=True)
+    return [line for line in done.stdout.splitlines() if not line.startswith("Z")]
+
+
 def run_child(cfg: Config, kill_after: float | None = None) -> tuple[bool, float]:
     """Run `fit` in a process of its own, killed after some seconds; return whether it finished, and how long it took."""
     context = forks()
@@ -138,6 +145,10 @@ def run_child(cfg: Config, kill_after: float | None = None) -> tuple[bool, float
         os.kill(child.pid, signal.SIGKILL)
         child.join()
     assert child.exitcode in (0, -signal.SIGKILL)
+    deadline = time.monotonic() + 60
+    while left := processes_of_session(child.pid):
+        assert time.monotonic() < deadline, f"loader workers outlive the training: {left}"
+        time.sleep(0.1)
     return child.exitcode == 0, time.monotonic() - started
 
 
