@@ -231,7 +231,7 @@ class ModelConfig:
 
     @model_validator(mode="after")
     def _check(self) -> ModelConfig:
-        for stage in self.mde.taps if self.mde.enabled else ():
+        for stage in self.mde.taps if self.temporal == "hitagu" and self.mde.enabled else ():
             if GRIDS[stage] > GRIDS[self.backbone.cut]:
                 problem = f"found {stage}, beyond model.backbone.cut = {self.backbone.cut}"
                 raise _conflict(problem, "mde.taps", "backbone.cut")

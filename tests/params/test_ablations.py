@@ -157,6 +157,7 @@ def test_switches_that_leave_nothing_are_refused(model: dict, message: str) -> N
 
 
 def test_what_is_switched_off_may_hold_anything() -> None:
+    assert resolve({"model": {"temporal": "tsn", "backbone": {"cut": "layer1"}}}).model.mde.enabled  # but TSN has none
     off = {"mde": {"enabled": False, "gate": False, "embedding": False}, "attention": {"sca": False, "sca_gates": []}}
     assert not resolve(
         {"model": {"backbone": {"cut": "layer1"}} | off}
