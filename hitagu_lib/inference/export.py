@@ -8,7 +8,6 @@ clip a constant. For clips of another length, export again with that T.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import warnings
 from collections.abc import Callable, Sequence
@@ -38,10 +37,9 @@ def export_checkpoint(
     Raises WeightsError for a checkpoint that cannot be used, ConfigError for sizes out of range, and what `export_model` raises.
     """
     model, cfg, classes = load_model(checkpoint)
-    data = dataclasses.replace(
-        cfg.data, num_frames=num_frames or cfg.data.num_frames, image_size=image_size or cfg.data.image_size
-    )
-    cfg = Config.from_mapping(dataclasses.replace(cfg, data=data).to_mapping(), str(checkpoint))  # checked again
+    sizes = {"num_frames": num_frames, "image_size": image_size}
+    data = cfg.to_mapping()["data"] | {key: size for key, size in sizes.items() if size is not None}
+    cfg = Config.from_mapping(cfg.to_mapping() | {"data": data}, str(checkpoint))
     return cfg, export_model(model, cfg, classes, out)
 
 

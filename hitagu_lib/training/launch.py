@@ -78,14 +78,13 @@ def _torchrun(
     """Start torchrun in a session of its own, so that Ctrl-C reaches it through this process only; end it with the context."""
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
     threads = str(max(1, torch.get_num_threads() // processes))  # torchrun would choose 1
-    signals = ",".join(number.name for number in SIGNALS)
-    defaults = {"OMP_NUM_THREADS": threads, "TORCHELASTIC_SIGNALS_TO_HANDLE": signals}
+    torchrun += ["--signals-to-handle", ",".join(number.name for number in SIGNALS)]  # it dies of any other
     process = subprocess.Popen(
         [*torchrun, "-m", "hitagu_lib", "train", "--params", str(params)],
         stdin=subprocess.PIPE,
         stdout=2 if progress else subprocess.DEVNULL,
         stderr=log,
-        env={**defaults, **os.environ, STARTED_BY: json.dumps(command()), FAILURE_FILE: str(failure)},
+        env={"OMP_NUM_THREADS": threads, **os.environ, STARTED_BY: json.dumps(command()), FAILURE_FILE: str(failure)},
         start_new_session=True,
     )
     try:

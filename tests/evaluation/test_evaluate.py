@@ -412,7 +412,7 @@ def test_large_frames_do_not_accumulate_in_memory(
     for i in range(12):
         write_jpeg(torch.zeros(3, 2160, 3840, dtype=torch.uint8), str(tmp_path / "v" / f"{i + 1:06d}.jpg"))
     decoded: list[weakref.ref[torch.Tensor]] = []
-    most, read = 0, frames._read_frame
+    most, read = 0, frames.read_frame
 
     def tracked(file: Path) -> torch.Tensor:
         nonlocal most
@@ -421,7 +421,7 @@ def test_large_frames_do_not_accumulate_in_memory(
         most = max(most, sum(there() is not None for there in decoded))
         return frame
 
-    monkeypatch.setattr(frames, "_read_frame", tracked)
+    monkeypatch.setattr(frames, "read_frame", tracked)
     plan = protocol(tiny_cfg.data, config(tiny_cfg, protocol="multi", clips=5).eval)
     assert read_views(tmp_path / "v", 12, plan).frames.shape == (12, 3, 36, 64)
     assert len(decoded) == 12 and most <= 2, "the one that is read, and the one before"
