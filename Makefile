@@ -122,7 +122,7 @@ sync: $(READY)  ## after editing book/*.py: bring the notebooks beside them in s
 	$(BIN)/jupytext --update --to ipynb book/*.py
 
 execute: $(READY)  ## run the chapters and store their outputs (CHAPTERS="book/03_train.ipynb" for some of them)
-	$(BIN)/jupyter execute --inplace --NotebookClient.record_timing=False $(CHAPTERS)
+	$(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False $(CHAPTERS)
 
 lock: $(READY)  ## make requirements.txt anew from pyproject.toml (LOCK_FLAGS=--upgrade for newer versions)
 	$(BIN)/python -m pip install --disable-pip-version-check -q uv
