@@ -301,11 +301,12 @@ def _refuse_copies(root: Path, videos: Sequence[Video]) -> None:
     """Raise ListError if a file is there twice: it could be in training and in validation, or have two labels."""
     by_size: dict[int, list[str]] = defaultdict(list)
     for video in videos:
-        by_size[(root / video.path).stat().st_size].append(video.path)
+        with suppress(OSError):  # an empty or unreadable video fails when it is extracted
+            by_size[(root / video.path).stat().st_size].append(video.path)
     same: dict[str, list[str]] = defaultdict(list)
     for paths in (paths for size, paths in by_size.items() if size and len(paths) > 1):
         for path in paths:
-            with suppress(OSError):  # an empty or unreadable video fails when it is extracted
+            with suppress(OSError):
                 same[file_sha256(root / path)].append(path)
     if copies := [" = ".join(paths) for paths in same.values() if len(paths) > 1]:
         raise ListError(f"{root}: the same video under several names; keep one of each:\n" + some(copies))
