@@ -21,7 +21,7 @@ import pytest
 from media_fixtures import hidden, make_video, sizes
 
 from hitagu_lib.errors import ExtractError
-from hitagu_lib.media.ffmpeg import ffmpeg_path
+from hitagu_lib.media.ffmpeg import ffmpeg_path, run_ffmpeg
 from hitagu_lib.prepare.extract import ExtractReport, _aside_name, extract_tree, extract_video
 
 posix = pytest.mark.skipif(os.name != "posix", reason="signals and shell scripts are POSIX's")
@@ -325,6 +325,28 @@ def test_a_full_disk_stops_the_run_rather_than_failing_every_video(
     with pytest.raises(ExtractError, match=r"No space left on device; free some space and run again"):
         extract_tree(root, tmp_path / "frames", progress=False)
     assert not (tmp_path / "frames" / "failed.csv").exists()
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EPERM])
+def test_permission_denied_fails_a_video_but_stops_the_run_at_its_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """As the system reports it to a user; test_videos.py has the same with real permissions."""
+    root, refused = tree(tmp_path / "videos"), tmp_path / "videos" / "top.mp4"
+    opened = run_ffmpeg
+
+    def guarded(video: Path, folder: Path, *args: Any) -> int:
+        if refused in (video, folder.parent / "top.mp4"):
+            raise PermissionError(code, os.strerror(code), str(refused))
+        return opened(video, folder, *args)
+
+    monkeypatch.setattr("hitagu_lib.prepare.extract.run_ffmpeg", guarded)
+    report = extract_tree(root, tmp_path / "frames", progress=False)
+    assert (report.extracted, report.frames) == (2, 7)
+    assert report.failed == [("top.mp4", f"cannot read this video: {os.strerror(code)}")]
+    refused = tmp_path / "frames" / "top.mp4"
+    with pytest.raises(ExtractError, match=rf"{os.strerror(code)}; fix that and run again: finished videos are kept"):
+        extract_tree(root, tmp_path / "frames", progress=False)
 
 
 # Executors
