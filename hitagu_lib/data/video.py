@@ -72,7 +72,7 @@ def count_video(path: Path) -> tuple[int, str | None]:
             raise ClipError(f"{file}: {cut}")
         with _opened(file) as (container, stream):
             picture = _Picture(file, stream, None)
-            for frame in container.decode(stream):
+            for frame in _all_frames(container, stream):
                 _must_be_whole(file, count, frame)
                 look = frame.width, frame.height, frame.format.name, _matrix(frame)
                 if look not in looks:  # whether a frame can be converted depends on nothing else
@@ -114,7 +114,7 @@ def read_video(
     if missing := set(wanted) - set(found):  # counted from the first frame on, which is always right
         count = 0
         with _opened(file) as (container, stream):
-            for k, frame in enumerate(container.decode(stream)):
+            for k, frame in enumerate(_all_frames(container, stream)):
                 count = k + 1
                 if k in missing:
                     found[k] = change(picture(k, frame))
@@ -210,6 +210,15 @@ def _by_times(
         yield k, frame
 
 
+def _all_frames(container: Any, stream: Any) -> Iterator[Any]:
+    """Yield the frames in the order of showing, but for repeats: an empty packet (Theora) shows the frame before it for longer."""
+    for packet in container.demux(stream):
+        if (
+            packet.size or packet.pts is None
+        ):  # the last packet, which has neither, asks the decoder for the frames that it holds
+            yield from packet.decode()
+
+
 def _decoded(container: Any, stream: Any, needed: set[int]) -> Iterator[Any]:
     """Yield frames in the order of showing; the decoder skips, where it can, frames that neither are needed nor serve another frame."""
     for packet in container.demux(stream):
@@ -257,7 +266,7 @@ def _must_be_whole(file: Path, k: int, frame: Any) -> None:
 def _size_of_first(file: Path) -> tuple[int, int]:
     """Return the upright size (width, height) of a video's first frame."""
     with _opened(file) as (container, stream):
-        frame = next(container.decode(stream))
+        frame = next(_all_frames(container, stream))
         return _upright_size(frame, _turn(_matrix(frame)))
 
 

@@ -37,6 +37,9 @@ VIDEO_SUFFIXES = (
 )
 """A file with one of these endings is a video without asking ffmpeg; if it is not, its extraction fails."""
 
+CANNOT_READ = "cannot be read"
+"""How the reason begins if nobody can tell what a file is."""
+
 _BOXES = b"ftyp moov mdat moof mfra free skip wide pnot udta uuid meta sidx styp emsg prft pdin".split()
 _CUT_SHORT = ("partial file", "File ended prematurely")
 """What ffmpeg's MP4 and Matroska demuxers report when a file ends early; they do not fail, even under -xerror."""
@@ -247,7 +250,7 @@ def why_not_a_video(file: Path) -> str | None:
         if _text_beginning(file):
             return "text"
     except OSError as error:
-        return f"cannot be read: {error.strerror}"
+        return f"{CANNOT_READ}: {error.strerror}"
     if head.startswith(b"\xff\xd8\xff"):  # the most frequent one, answered without starting ffmpeg
         return "a still picture"
     said = _ask("-i", os.path.abspath(file)).stderr
@@ -270,9 +273,9 @@ def why_not_a_file(path: Path) -> str | None:
     try:
         mode = path.stat().st_mode
     except OSError as error:
-        if path.is_symlink():
+        if os.path.islink(path):  # Path.is_symlink raises an error in a folder that may not be entered
             return f"a link to {os.readlink(path)}, which cannot be reached ({error.strerror}); is its disk mounted?"
-        return f"cannot be read: {error.strerror}"
+        return f"{CANNOT_READ}: {error.strerror}"
     kinds = {stat.S_IFREG: None, stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
     return kinds.get(stat.S_IFMT(mode), "a device")
 

@@ -200,9 +200,9 @@ def _extract(video: Path, out: Path, settings: Settings, overwrite: bool, run: s
     if why := why_not_a_file(video):  # opening a named pipe would never return
         raise ExtractError(f"{video}: {why}, expected a video file")
     asked = {**asdict(settings), "source_bytes": source_bytes}
-    if (frames := _kept(video, out, asked, overwrite)) is not None:
-        return frames, True
     try:
+        if (frames := _kept(video, out, asked, overwrite)) is not None:
+            return frames, True
         with _aside(out) as (partial, marker):
             frames = run_ffmpeg(video, partial, settings, run)
             json.dump({**asked, "frames": frames}, marker)

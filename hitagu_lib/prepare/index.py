@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 from hitagu_lib.data.clip_list import path_fault, read_classes
 from hitagu_lib.errors import ListError
 from hitagu_lib.files import write_atomic
-from hitagu_lib.media.ffmpeg import why_not_a_video
+from hitagu_lib.media.ffmpeg import CANNOT_READ, why_not_a_video
 from hitagu_lib.media.frame_folder import FRAME_NAME, count_frames
 from hitagu_lib.prepare.videos import (
     SHOWN,
@@ -153,7 +153,9 @@ def _sorted_out(folder: Path, source: str, pool: ThreadPoolExecutor) -> tuple[li
     clips: dict[str, str] = {}
     for entry, why in zip(files, reasons, strict=True):
         stem = os.path.splitext(entry.name)[0]
-        if why:
+        if why and why.startswith(CANNOT_READ):
+            faults.append(f"{folder / entry.name}: {why}")
+        elif why:
             others.append((entry.name, why))
         elif stem in clips:
             faults.append(

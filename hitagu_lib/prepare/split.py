@@ -87,8 +87,8 @@ def split_videos(
 
     A call that was stopped resumes when it is repeated. Videos that fail, and entries that are not videos, are in the report
     and in out/frames/failed.csv and skipped.csv, but in no list. Raises ListError for a class folder without videos or that
-    cannot be reached, a single class, the same video twice, a name that a list cannot hold, and a class whose clips come all
-    from one source; ConfigError for an impossible share or rule.
+    cannot be reached, a class whose videos all fail, a single class, the same video twice, a name that a list cannot hold, and
+    a class whose clips all come from one source; ConfigError for an impossible share or rule.
     """
     videos, out = Path(videos), Path(out)
     if not 0 < val_share < 1:
@@ -103,7 +103,8 @@ def split_videos(
     choose_validation(found, val_share, seed)  # what is impossible is reported before hours of extraction
     frames = out / "frames"
     done = extract_tree(videos, frames, found=files, short_side=short_side, workers=workers, progress=progress)
-    lost = {path for path, _ in done.failed}
+    lost = dict(done.failed)
+    _refuse_lost_classes(videos, found, lost)
     found = [video for video in found if video.path not in lost]
     chosen = choose_validation(found, val_share, seed)
     counts = count_folders(frames, [video.folder for video in found], progress)
@@ -301,14 +302,32 @@ def _refuse_copies(root: Path, videos: Sequence[Video]) -> None:
     """Raise ListError if a file is there twice: it could be in training and in validation, or have two labels."""
     by_size: dict[int, list[str]] = defaultdict(list)
     for video in videos:
-        by_size[(root / video.path).stat().st_size].append(video.path)
+        with suppress(OSError):  # an empty or unreadable video fails when it is extracted
+            by_size[(root / video.path).stat().st_size].append(video.path)
     same: dict[str, list[str]] = defaultdict(list)
     for paths in (paths for size, paths in by_size.items() if size and len(paths) > 1):
         for path in paths:
-            with suppress(OSError):  # an empty or unreadable video fails when it is extracted
+            with suppress(OSError):
                 same[file_sha256(root / path)].append(path)
     if copies := [" = ".join(paths) for paths in same.values() if len(paths) > 1]:
         raise ListError(f"{root}: the same video under several names; keep one of each:\n" + some(copies))
+
+
+def _refuse_lost_classes(root: Path, videos: Sequence[Video], lost: Mapping[str, str]) -> None:
+    """Raise ListError if no video of a class could be extracted: without it, the labels of all later classes would change."""
+    of_class: dict[str, list[str]] = defaultdict(list)
+    for video in videos:
+        of_class[video.label].append(video.path)
+    if gone := [
+        f"{label!r}: {len(paths)} videos, such as {paths[0]}: {lost[paths[0]]}"
+        for label, paths in of_class.items()
+        if all(path in lost for path in paths)
+    ]:
+        raise ListError(
+            f"{root}: no lists written, since every video of these classes failed:\n"
+            + some(gone)
+            + "\nMend the videos, or remove the class folders"
+        )
 
 
 def _not_a_line(name: str) -> str | None:

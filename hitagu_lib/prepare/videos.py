@@ -18,7 +18,7 @@ from typing import Literal
 
 from hitagu_lib.errors import ExtractError, first_of
 from hitagu_lib.files import write_csv
-from hitagu_lib.media.ffmpeg import VIDEO_SUFFIXES, why_not_a_file, why_not_a_video
+from hitagu_lib.media.ffmpeg import CANNOT_READ, VIDEO_SUFFIXES, why_not_a_file, why_not_a_video
 from hitagu_lib.media.frame_folder import LITTER
 
 MANIFEST, SKIPPED = "failed.csv", "skipped.csv"
@@ -67,10 +67,11 @@ def listing(folder: Path) -> list[Entry]:
 def _entry(found: os.DirEntry[str]) -> Entry:
     try:
         if found.is_dir():
+            found.stat()  # a folder that may be listed but not entered tells names and no more
             return Entry(found.name, "folder")
         if found.is_file():
             return Entry(found.name, "file")
-    except OSError:  # a link into a folder that may not be entered: the next line finds the reason
+    except OSError:  # the next line finds the reason
         pass
     why = why_not_a_file(Path(found.path)) or "cannot be read"
     return Entry(found.name, "special" if why in ("a named pipe", "a socket", "a device") else "unreachable", why)
@@ -90,7 +91,7 @@ def find_videos(root: Path, out: Path, apart: Sequence[Path] = ()) -> Found:
         with ThreadPoolExecutor(8) as pool:  # each thread waits for the disk or for an ffmpeg
             for path, why in zip(unknown, pool.map(lambda path: why_not_a_video(root / path), unknown), strict=True):
                 if why:
-                    skipped.append((path, why))
+                    (failed if why.startswith(CANNOT_READ) else skipped).append((path, why))
                 else:
                     candidates.append(path)
     if not candidates:
@@ -112,7 +113,7 @@ def _walk(root: Path, excluded: Iterable[Path]) -> tuple[list[str], list[str], R
     while todo:
         prefix, above = todo.pop()
         folder = root / prefix
-        if (folder / MARKER).exists():
+        if os.path.exists(folder / MARKER):  # Path.exists raises an error in a folder that may not be entered
             continue
         try:
             above = above + identities([folder])

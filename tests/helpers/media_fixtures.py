@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import signal
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import imageio_ffmpeg
@@ -43,6 +46,33 @@ def make_video(
     drawn = f"{source}{separator}size={size}:rate={rate}"
     ffmpeg("-f", "lavfi", "-i", drawn, "-frames:v", str(frames), *codec, *options, file)
     return file
+
+
+def pictures(file: Path, count: int = 1) -> None:
+    """Write grey pictures, in the format that the file's ending names: one still, or an animation."""
+    drawn = [Image.fromarray(np.full((24, 32, 3), 40 * i, np.uint8)) for i in range(count)]
+    drawn[0].save(file, save_all=True, append_images=drawn[1:], duration=100) if count > 1 else drawn[0].save(file)
+
+
+def audio_only(file: Path) -> None:
+    ffmpeg("-f", "lavfi", "-i", "sine=duration=0.2", file)
+
+
+@contextmanager
+def within(seconds: float) -> Iterator[None]:
+    """Fail a test that would otherwise wait for ever. (POSIX only, in the main thread.)"""
+
+    def late(*_: object) -> None:
+        raise AssertionError(f"waited for {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, late)
+    # Again every second: leaving a thread pool waits too.
+    signal.setitimer(signal.ITIMER_REAL, seconds, 1)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def sizes(folder: Path) -> set[tuple[int, int]]:

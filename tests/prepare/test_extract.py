@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import os
 import shutil
 import signal
@@ -20,8 +21,8 @@ import pytest
 from media_fixtures import hidden, make_video, sizes
 
 from hitagu_lib.errors import ExtractError
-from hitagu_lib.media.ffmpeg import ffmpeg_path
-from hitagu_lib.prepare.extract import ExtractReport, extract_tree, extract_video
+from hitagu_lib.media.ffmpeg import ffmpeg_path, run_ffmpeg
+from hitagu_lib.prepare.extract import ExtractReport, _aside_name, extract_tree, extract_video
 
 posix = pytest.mark.skipif(os.name != "posix", reason="signals and shell scripts are POSIX's")
 
@@ -176,6 +177,10 @@ def test_ctrl_c_stops_at_once_and_cleanly(tmp_path: Path, slow: dict[str, str]) 
 # Trees
 
 
+NOTES = [("moving, left/notes.txt", "text")]
+"""What is skipped of `tree`."""
+
+
 def tree(root: Path) -> Path:
     make_video(root / "top.mp4", frames=2)
     make_video(root / "moving, left" / "v1.mp4", frames=3)
@@ -190,12 +195,12 @@ def tree(root: Path) -> Path:
 def test_a_tree_is_mirrored(tmp_path: Path) -> None:
     root = tree(tmp_path / "videos")
     out = root / "frames"  # below the root: its frames are not searched for videos again
-    assert extract_tree(root, out, workers=2, progress=False) == ExtractReport(extracted=3, frames=9)
+    assert extract_tree(root, out, workers=2, progress=False) == ExtractReport(extracted=3, frames=9, skipped=NOTES)
     found = {path.parent.relative_to(out).as_posix() for path in out.rglob("000001.jpg")}
     assert found == {"top", "moving, left/v1", "moving, left/deep/V2"}
     assert len(list((out / "moving, left" / "deep" / "V2").glob("*.jpg"))) == 4
     (out / "stray.mp4").write_bytes(b"")
-    assert extract_tree(root, out, workers=2, progress=False) == ExtractReport(kept=3, frames=9)
+    assert extract_tree(root, out, workers=2, progress=False) == ExtractReport(kept=3, frames=9, skipped=NOTES)
     with pytest.raises(ExtractError, match="was made with short_side 256; asked for is short_side 24"):
         extract_tree(root, out, short_side=24, progress=False)
     assert not (out / "failed.csv").exists()
@@ -217,7 +222,7 @@ def test_failures_go_to_the_manifest_until_they_are_cured(tmp_path: Path) -> Non
 
     (root / "zero.webm").unlink()
     make_video(broken, frames=5)
-    assert extract_tree(root, out, progress=False) == ExtractReport(extracted=1, kept=3, frames=14)
+    assert extract_tree(root, out, progress=False) == ExtractReport(extracted=1, kept=3, frames=14, skipped=NOTES)
     assert not (out / "failed.csv").exists()
 
 
@@ -228,12 +233,59 @@ def test_names_that_are_not_utf8_go_through(tmp_path: Path) -> None:
     (tmp_path / "videos" / "\udcff.mp4").write_bytes(b"")
     report = extract_tree(tmp_path / "videos", tmp_path / "frames", progress=False)
     assert (report.extracted, report.frames, len(report.failed)) == (1, 2, 1)
-    assert b"\n\xff.mp4," in (tmp_path / "frames" / "failed.csv").read_bytes()
+    text = (tmp_path / "frames" / "failed.csv").read_text(encoding="utf-8", errors="strict")
+    assert "\n\\xff.mp4," in text  # the byte that is no UTF-8 as text, so that the list can be read again
 
 
-def test_a_name_too_long_for_a_folder_aside_fails_that_video_alone(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("each_ffmpeg")
+@pytest.mark.parametrize("ending", [".mp4", ""])
+@pytest.mark.parametrize("length", [240, 255])
+def test_a_name_of_any_length_that_the_file_system_takes_is_extracted(tmp_path: Path, length: int, ending: str) -> None:
+    name = "ü" * ((length - len(ending)) // 2)
+    name += "n" * (length - len(ending) - len(os.fsencode(name)))
+    video = make_video(tmp_path / "videos" / ("c" * length) / "v.mp4", frames=2)
+    video = video.rename(video.with_name(name + ending))
+    assert len(os.fsencode(video.name)) == length
+    report = extract_tree(tmp_path / "videos", tmp_path / "frames", progress=False)
+    assert report == ExtractReport(extracted=1, frames=2)
+    out = tmp_path / "frames" / ("c" * length) / name
+    assert sorted(path.name for path in out.iterdir()) == [".extract.json", "000001.jpg", "000002.jpg"]
+    assert hidden(tmp_path / "frames") == []
+    assert extract_tree(tmp_path / "videos", tmp_path / "frames", progress=False) == ExtractReport(kept=1, frames=2)
+
+
+def test_what_a_killed_run_left_of_a_long_name_is_removed(tmp_path: Path) -> None:
+    names = ["n" * 251, "n" * 250 + "m"]  # they differ after the part that the folder aside keeps
+    for name in names:
+        make_video(tmp_path / "videos" / "v.mp4", frames=2).rename(tmp_path / "videos" / f"{name}.mp4")
+        leftover = _aside_name(tmp_path / "frames" / name)
+        leftover.mkdir(parents=True)
+        (leftover / "000001.jpg").write_bytes(b"half")
+    assert len(hidden(tmp_path)) == 2
+    extract_video(tmp_path / "videos" / f"{names[0]}.mp4", tmp_path / "frames" / names[0])
+    assert len(hidden(tmp_path)) == 1, "only its own"
+    report = extract_tree(tmp_path / "videos", tmp_path / "frames", progress=False)
+    assert report == ExtractReport(extracted=1, kept=1, frames=4)
+    assert hidden(tmp_path) == []
+
+
+def test_a_name_too_long_for_the_frames_file_system_fails_that_video_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Encrypted home folders (eCryptfs) take 143 bytes, not 255."""
     make_video(tmp_path / "videos" / "good.mp4", frames=2)
     shutil.copy(tmp_path / "videos" / "good.mp4", tmp_path / "videos" / f"{'n' * 245}.mp4")
+
+    def limited(of: Callable[..., Any]) -> Callable[..., Any]:
+        def call(path: Path, *args: Any, **kwargs: Any) -> Any:
+            if "frames" in path.parts and any(len(part) > 143 for part in path.parts):
+                raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), str(path))
+            return of(path, *args, **kwargs)
+
+        return call
+
+    for name in ("mkdir", "read_text"):
+        monkeypatch.setattr(Path, name, limited(getattr(Path, name)))
     report = extract_tree(tmp_path / "videos", tmp_path / "frames", progress=False)
     assert (report.extracted, report.frames, len(report.failed)) == (1, 2, 1)
     assert "name too long" in report.failed[0][1]
@@ -256,7 +308,7 @@ def test_a_root_without_videos(tmp_path: Path) -> None:
         extract_tree(tmp_path / "videos", tmp_path / "frames")
     (tmp_path / "videos").mkdir()
     (tmp_path / "videos" / "a.rm").write_bytes(b"")
-    with pytest.raises(ExtractError, match=r"found only files of \.rm, expected videos: \.mp4"):
+    with pytest.raises(ExtractError, match=r"found no videos, only\n  a\.rm: an empty file"):
         extract_tree(tmp_path / "videos", tmp_path / "frames")
 
 
@@ -270,9 +322,31 @@ def test_a_full_disk_stops_the_run_rather_than_failing_every_video(
     full.write_text('#!/bin/sh\necho "av_interleaved_write_frame(): No space left on device" >&2\nexit 1\n')
     full.chmod(0o755)
     monkeypatch.setenv("PATH", f"{full.parent}{os.pathsep}{os.environ['PATH']}")
-    with pytest.raises(ExtractError, match=r"No space left on device; make room, then run again"):
+    with pytest.raises(ExtractError, match=r"No space left on device; free some space and run again"):
         extract_tree(root, tmp_path / "frames", progress=False)
     assert not (tmp_path / "frames" / "failed.csv").exists()
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EPERM])
+def test_permission_denied_fails_a_video_but_stops_the_run_at_its_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """As the system reports it to a user; test_videos.py has the same with real permissions."""
+    root, refused = tree(tmp_path / "videos"), tmp_path / "videos" / "top.mp4"
+    opened = run_ffmpeg
+
+    def guarded(video: Path, folder: Path, *args: Any) -> int:
+        if refused in (video, folder.parent / "top.mp4"):
+            raise PermissionError(code, os.strerror(code), str(refused))
+        return opened(video, folder, *args)
+
+    monkeypatch.setattr("hitagu_lib.prepare.extract.run_ffmpeg", guarded)
+    report = extract_tree(root, tmp_path / "frames", progress=False)
+    assert (report.extracted, report.frames) == (2, 7)
+    assert report.failed == [("top.mp4", f"cannot read this video: {os.strerror(code)}")]
+    refused = tmp_path / "frames" / "top.mp4"
+    with pytest.raises(ExtractError, match=rf"{os.strerror(code)}; fix that and run again: finished videos are kept"):
+        extract_tree(root, tmp_path / "frames", progress=False)
 
 
 # Executors
@@ -339,4 +413,4 @@ def test_a_dask_cluster_will_do(tmp_path: Path) -> None:
         # Dask keeps results by function and arguments; a second run is work to be done anew all the same.
         make_video(root / "late.mp4", frames=6)
         report = extract_tree(root, tmp_path / "frames", executor=client.get_executor(), progress=False)
-        assert report == ExtractReport(extracted=1, kept=3, frames=15)
+        assert report == ExtractReport(extracted=1, kept=3, frames=15, skipped=NOTES)

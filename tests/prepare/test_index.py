@@ -11,7 +11,7 @@ from media_fixtures import jpeg, make_clip
 from hitagu_lib.data.clip_list import read_list
 from hitagu_lib.errors import ListError
 from hitagu_lib.prepare.check import check_list
-from hitagu_lib.prepare.index import index_frames
+from hitagu_lib.prepare.index import IndexReport, index_frames
 
 
 def test_index_lists_folders_by_sorted_class_and_reads_back(tmp_path: Path) -> None:
@@ -24,13 +24,13 @@ def test_index_lists_folders_by_sorted_class_and_reads_back(tmp_path: Path) -> N
     (root / "failed.csv").write_text("video,reason\n")
     (root / "b" / "v1" / ".extract.json").write_text("{}")
     out = tmp_path / "lists" / "train.csv"
-    assert index_frames(root, out) == 4
+    assert index_frames(root, out) == IndexReport(4, out.with_name("train.skipped.csv"))
     assert out.read_text() == '"a, ""quoted""/v1",0,3\n"a, ""quoted""/v2",0,3\nb/v1,1,2\nb/v2,1,2\n'
     assert (out.parent / "classes.txt").read_text() == 'a, "quoted"\nb\n'
     clips = read_list(out, root)
     assert clips.path(0) == 'a, "quoted"/v1'
     assert check_list(clips, progress=False) == []
-    assert index_frames(root, out, relative_to=root.parent) == 4  # again, with the same classes
+    assert index_frames(root, out, relative_to=root.parent).clips == 4  # again, with the same classes
     assert read_list(out, root.parent).path(3) == "train/b/v2"
     assert sorted(path.name for path in out.parent.iterdir()) == ["classes.txt", "train.csv"]
     with pytest.raises(ListError, match="not below"):
@@ -46,7 +46,7 @@ def test_index_of_validation_uses_the_training_classes(tmp_path: Path) -> None:
     classes = tmp_path / "classes.txt"
     with pytest.raises(ListError, match=r"a class folder without videos"):
         index_frames(tmp_path / "val", tmp_path / "val.csv")
-    assert index_frames(tmp_path / "val", tmp_path / "val.csv", classes=classes) == 1
+    assert index_frames(tmp_path / "val", tmp_path / "val.csv", classes=classes).clips == 1
     assert (tmp_path / "val.csv").read_text() == "running/v9,1,3\n"
     index_frames(tmp_path / "val", tmp_path / "elsewhere" / "val.csv", classes=classes)
     assert (tmp_path / "elsewhere" / "classes.txt").read_text() == "jumping\nrunning\n"

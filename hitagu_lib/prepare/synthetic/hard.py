@@ -1,11 +1,11 @@
-"""The harder synthetic videos: more and smaller things, shorter events, and pairs that only a memory tells apart.
+"""The scenes of the hard set: more and smaller things, shorter events, and pairs that only a memory can tell apart.
 
     draw_hard_scene(kind, rng, width, height) -> Scene
 
-Four kinds of event are motions as mini has them, shorter and among clutter. In the other three, things of two colours are shown one after
-the other, with a long pause between them: the two classes of such a pair differ in which came first, and nothing shorter than
-the pause tells. Being shown is the same backwards, so that the rule of `synthetic_scenes` holds: played backwards, each class
-is exactly its partner.
+Four kinds of event are motions like those of mini, but shorter and among clutter. In the other three, two things of different
+colours are shown, with a long pause between them. The two classes of such a pair differ only in which thing comes first, so no
+excerpt shorter than the pause tells them apart. Showing a thing looks the same backwards. Therefore the rule of `scenes` holds
+here too: played backwards, each class is exactly its partner.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ HARD_PAIRS: tuple[tuple[str, str], ...] = (
 """(the event as drawn, the same backwards)."""
 
 HARD_FRAMES = (56, 64)
-"""Fewest and most frames of a clip."""
+"""The smallest and largest number of frames of a clip."""
 
 Drawn = tuple[list[Thing], Camera]
 
 
 def draw_hard_scene(kind: int, rng: np.random.Generator, width: int, height: int) -> Scene:
-    """The scene of one clip of `width` x `height` pixels. kind: index into HARD_PAIRS."""
+    """Draw the scene of one clip of `width` x `height` pixels. kind: index into HARD_PAIRS."""
     return compose(rng, width, height, HARD_FRAMES, _progress, EVENTS[kind], distractors=4)
 
 
@@ -70,7 +70,7 @@ def _turn_up(s: Stage) -> Drawn:
 
 
 def _something(s: Stage) -> list[Thing]:
-    """What is filmed: a thing among others, hardly larger than they are, anywhere in view."""
+    """Draw the thing that is filmed: anywhere in view, and hardly larger than the distractors."""
     return [s.thing(s.u(4, 6), s.u(-22, 22), s.u(-22, 22))]
 
 
@@ -80,9 +80,9 @@ def show_two(
     lengths: tuple[float, float] = (9, 11),
     pauses: tuple[float, float] = (24, 28),
 ) -> Drawn:
-    """Put one thing into view and take it away again, and after a pause another one.
+    """Show one thing, take it away, and after a pause show another.
 
-    lengths, pauses: between which bounds, in frames, each of the two events and the pause between them last.
+    lengths, pauses: the bounds, in frames, of the duration of each of the two events and of the pause between them.
     """
     first, second, pause = s.u(*lengths), s.u(*lengths), s.u(*pauses)
     start = s.u(0, s.frames - 1 - first - pause - second)
@@ -91,7 +91,7 @@ def show_two(
 
 
 def _shown(s: Stage, body: Colour, start: float, length: float) -> Thing:
-    """Comes in from one of the four sides, stays, and goes back, within `length` frames; else it is out of sight."""
+    """Draw a thing that enters from one of the four sides, stays, and leaves again within `length` frames from `start` on."""
     u = np.clip((np.arange(s.frames) - start) / length, 0, 1)
     there = np.minimum(1, 3.5 * np.minimum(u, 1 - u))
     radius, away = s.u(9, 12), 60.0
@@ -105,4 +105,4 @@ EVENTS: tuple[Callable[[Stage], Drawn], ...] = (
     *(_push, _approach, _turn_left, _turn_up),
     *(partial(show_two, c) for c in SHOWN),
 )
-"""One for each of HARD_PAIRS, in their order."""
+"""The function that draws each of HARD_PAIRS."""

@@ -1,7 +1,7 @@
-"""How things look in the synthetic videos: shapes, colours, textured worlds.
+"""The look of the synthetic videos: shapes, colours and textured worlds.
 
-Random numbers come from `rng.random()` alone, whose bits NumPy keeps from version to version, and go through nothing
-but +, -, *, /, square roots and rounding, which are the same on every machine.
+All random numbers come from `rng.random()`, whose bits do not change between NumPy versions. They pass only through +, -, *,
+/, square roots and rounding, which give the same result on every machine.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ Floats = NDArray[np.float64]
 T = TypeVar("T")
 
 MIN_CONTRAST = 50
-"""Least difference of luma (0..255) between an object's body and the mean of the world behind it."""
+"""The smallest difference in luma (0..255) between an object's body and the mean of the world behind it."""
 
 BODIES: tuple[Colour, ...] = (
-    *((225, 40, 40), (40, 90, 230), (40, 165, 70), (220, 50, 190)),  # of middling brightness
+    *((225, 40, 40), (40, 90, 230), (40, 165, 70), (220, 50, 190)),  # of medium brightness
     *((255, 165, 60), (250, 220, 50), (245, 245, 240), (110, 235, 240), (255, 190, 205), (170, 240, 70)),  # light
     *((25, 25, 28), (26, 35, 110), (130, 15, 25), (10, 85, 40), (75, 20, 120), (90, 45, 15)),  # dark
 )
@@ -36,7 +36,7 @@ def pick(rng: np.random.Generator, choices: Sequence[T]) -> T:
 
 
 def heading(rng: np.random.Generator, spread: float = 1.0) -> tuple[float, float]:
-    """A random direction (x, y) of length 1; `spread` < 1 keeps it near +x or -x: |y| <= spread * |x|."""
+    """Draw a direction (x, y) of length 1; `spread` < 1 keeps it near +x or -x: |y| <= spread * |x|."""
     while True:
         x, y = uniform(rng, -1, 1), uniform(rng, -1, 1)
         if 0.01 < x * x + y * y <= 1 and (spread >= 1 or abs(y) <= spread * abs(x)):
@@ -45,7 +45,7 @@ def heading(rng: np.random.Generator, spread: float = 1.0) -> tuple[float, float
 
 
 def _round_polygon(points: int, radii: Sequence[float] = (1.0,), squeeze: float = 1.0) -> Floats:
-    """Corners on circles of alternating radii. Rounded to 1/1024 so that no platform's cosine can be seen."""
+    """Return corners on circles of alternating radii, rounded to 1/1024 so that platforms' cosines do not differ."""
     turn = np.arange(points) * (2 * np.pi / points)
     radius = np.resize(np.asarray(radii), points)
     corners = np.stack([np.sin(turn) * radius, -np.cos(turn) * radius * squeeze], axis=1)
@@ -60,7 +60,7 @@ CIRCLE = _round_polygon(24)
 SQUARE = _corners((-0.7, -0.7), (0.7, -0.7), (0.7, 0.7), (-0.7, 0.7))
 HEXAGON = _round_polygon(6)
 BLUNT: tuple[Floats, ...] = (CIRCLE, SQUARE, HEXAGON, _round_polygon(24, squeeze=0.85), _round_polygon(8))
-"""Shapes that contain a circle of 0.7 of their radius: what covers something."""
+"""Shapes that contain a circle of 0.7 times their radius, and so can cover something."""
 SHAPES: tuple[Floats, ...] = (
     *BLUNT,
     _round_polygon(3),
@@ -75,7 +75,7 @@ SHAPES: tuple[Floats, ...] = (
     _corners((0, -1), (0.8, -0.25), (0.6, -0.25), (0.6, 0.8), (-0.6, 0.8), (-0.6, -0.25), (-0.8, -0.25)),  # house
 )
 COMPACT: tuple[Floats, ...] = (*BLUNT, _round_polygon(5))
-"""Shapes that are still seen when small."""
+"""Shapes that remain visible when small."""
 LOPSIDED: tuple[Floats, ...] = (
     _corners((0, -1), (0.75, -0.1), (0.3, -0.1), (0.3, 0.9), (-0.3, 0.9), (-0.3, -0.1), (-0.75, -0.1)),  # arrow
     _corners((-0.55, -0.8), (0, -0.8), (0, 0.3), (0.75, 0.3), (0.75, 0.8), (-0.55, 0.8)),  # letter L
@@ -85,16 +85,16 @@ LOPSIDED: tuple[Floats, ...] = (
     _round_polygon(24, squeeze=0.7),
     SQUARE,
 )
-"""Shapes for spinning. With half of it in another colour, none looks the same before it has turned once round."""
+"""Shapes for spinning. With one half in another colour, none looks the same again before a full turn."""
 STRIPE = _corners((-1.1, -0.2), (1.1, -0.2), (1.1, 0.2), (-1.1, 0.2))
 HALF = _corners((-1.1, -1.1), (1.1, -1.1), (1.1, 0), (-1.1, 0))
 DOT = CIRCLE * 0.35
 SPOT = DOT + np.array([0.0, 0.4])
-"""Off the middle, in the half that HALF leaves free."""
+"""A dot off the centre, in the half that HALF leaves free."""
 
 
 def luma(colour: Sequence[float]) -> float:
-    """Brightness as video codes it (ITU-R BT.601), 0..255."""
+    """Return the brightness as video encodes it (ITU-R BT.601), 0..255."""
     red, green, blue = colour
     return 0.299 * red + 0.587 * green + 0.114 * blue
 
@@ -105,9 +105,9 @@ def shade(colour: Colour, towards: int, percent: int) -> Colour:
 
 
 def draw_world(rng: np.random.Generator, height: int, width: int, unit: float) -> tuple[Pixels, Colour]:
-    """A textured ground, (height, width, 3) uint8, and its mean colour.
+    """Draw a textured ground, (height, width, 3) uint8, and return it with its mean colour.
 
-    Every one has noise and patches besides its pattern, so that a moving camera shows along any direction. `unit`: the
+    Besides its pattern, each ground has noise and patches, so that camera motion is visible in every direction. `unit`: the
     scale of all lengths, 1 for frames of 72 x 72.
     """
     level = int(uniform(rng, 70, 185))
@@ -129,7 +129,7 @@ def draw_world(rng: np.random.Generator, height: int, width: int, unit: float) -
     swing = int(uniform(rng, 19, 28))
     dark, light = (np.array([c + sign * swing for c in base]) for sign in (-1, 1))
     ground = blend(np.broadcast_to(dark, (height, width, 3)), light, field)
-    # Patches with crisp shores, like islands and lakes on a map: landmarks for the eye.
+    # Patches with sharp edges, like islands and lakes on a map, serve as landmarks.
     level_lines = stretch(smooth_field(rng, height, width, max(2, round(18 * unit))))
     sign = pick(rng, (-1, 1))
     for depth, side in ((level_lines - 165, sign), (80 - level_lines, -sign)):
@@ -141,7 +141,7 @@ def draw_world(rng: np.random.Generator, height: int, width: int, unit: float) -
 
 
 def draw_colour(rng: np.random.Generator, ground: Colour, taken: Sequence[Colour]) -> Colour:
-    """A body colour that stands out from the ground by MIN_CONTRAST in luma, and is not like those `taken`."""
+    """Draw a body colour that differs from the ground by MIN_CONTRAST in luma, and if possible from the colours `taken`."""
 
     fit = [c for c in BODIES if abs(luma(c) - luma(ground)) >= MIN_CONTRAST + 10 and _apart(c, ground) >= 170]
     fresh = [c for c in fit if all(_apart(c, other) >= 120 for other in taken)]
@@ -150,7 +150,7 @@ def draw_colour(rng: np.random.Generator, ground: Colour, taken: Sequence[Colour
 
 
 def draw_mark(rng: np.random.Generator, ground: Colour, body: Colour) -> Colour:
-    """A colour for marks on `body`: stands out from it and, where the palette has such a one, from the ground too."""
+    """Draw a colour for marks that stands out from `body` and, if the palette has such a colour, from the ground."""
 
     def differ(a: Colour, b: Colour) -> bool:
         return abs(luma(a) - luma(b)) >= MIN_CONTRAST + 10

@@ -1,14 +1,14 @@
-"""The embedded data sets: short synthetic videos, encoded to MP4 by ffmpeg and extracted again.
+"""Make the synthetic data sets: draw short videos, encode them to MP4 with ffmpeg, and extract their frames.
 
     MiniSpec -> render_clip -> ffmpeg (MP4) -> extract_tree (JPEG) -> index_frames (CSV)
 
-The classes come in pairs; in mini and hard, one class of a pair is the other played backwards. Within a pair the frames,
-their look and their number have the same distribution, so that a method blind to order cannot pass 50 %.
+The classes come in pairs; in mini and hard, each class is its partner played backwards. The two classes of a pair have the
+same distribution of frames and of lengths, so a method that ignores order cannot exceed 50 %.
 
     out/videos/{train,val}/<class>/<id>.mp4      out/frames/{train,val}/<class>/<id>/000001.jpg ...
-    out/train.csv  out/val.csv  out/classes.txt  out/mini.json (written last: the set is whole)
+    out/train.csv  out/val.csv  out/classes.txt  out/mini.json (written last: the set is complete)
 
-The set memory also has val_wait2, val_wait4 and val_wait8 beside val.
+The memory set has val_wait2, val_wait4 and val_wait8 in addition to val.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ if sys.platform != "win32":
     import fcntl
 
 GENERATOR_VERSION = 1
-"""Raised whenever the same seed gives other pixels."""
+"""Increase this whenever a change gives the same seed different pixels."""
 FPS = 12
 SPLITS = ("train", "val")
 
@@ -55,7 +55,7 @@ def _backwards(kind: int, frames: int) -> Ints:
 
 
 class Setting:
-    """A set of classes in pairs of the same frames in another order, and how their scenes are drawn."""
+    """The classes of a data set, in pairs that share frames but not their order, and how their scenes are drawn."""
 
     def __init__(
         self,
@@ -65,9 +65,11 @@ class Setting:
         waits: Mapping[str, int] | None = None,
     ) -> None:
         """
-        draw: (kind, rng, width, height, wait) -> the scene of a clip, kind being an index into `pairs`.
-        order: (kind, frames) -> which of the scene's frames make the pair's second class; the first has them as drawn.
-        waits: split -> how many times the training clips' wait its clips wait; a list for each split. None: SPLITS, once.
+        draw: (kind, rng, width, height, wait) -> the scene of one clip; kind is an index into `pairs`.
+        order: (kind, frames) -> the indices that reorder the scene's frames for the pair's second class; the first class
+        shows them as drawn.
+        waits: split -> the wait in its clips, as a multiple of that in the training clips. Each split gets its own list.
+        None: SPLITS, with a multiple of 1.
         """
         self.pairs, self.draw, self.order = pairs, draw, order
         self.waits = waits or dict.fromkeys(SPLITS, 1)
@@ -75,14 +77,14 @@ class Setting:
         sided = [pair for pair in pairs if any(word in pair[0] for word in ("left", "clockwise"))]
         mirrored = {a: b for pair in sided for a, b in (pair, pair[::-1])}
         self.classes: tuple[str, ...] = tuple(sorted(swapped))
-        """Label index -> class: the label's text, which is also the folder's name."""
+        """Label index -> the label's text, which also names the class folder."""
         self.partner: tuple[int, ...] = tuple(self.classes.index(swapped[name]) for name in self.classes)
-        """Label index -> label index of the same frames in the pair's other order: played backwards, in mini and hard."""
+        """Label index -> label index of the same frames in the partner's order: in mini and hard, backwards."""
         self.hflip: tuple[int, ...] = tuple(self.classes.index(mirrored.get(name, name)) for name in self.classes)
-        """Label index -> label index of the same clip in a mirror (left and right exchanged)."""
+        """Label index -> label index of the mirrored clip (left and right exchanged)."""
 
     def pair_of(self, label: int) -> tuple[int, bool]:
-        """The pair that a label belongs to, and whether it is the second of the two. Raises ConfigError for an unknown label."""
+        """Return the index of a label's pair, and whether the label is the second of the pair. Raises ConfigError if unknown."""
         if not 0 <= label < len(self.classes):
             raise ConfigError(f"label: found {label}, expected 0 to {len(self.classes) - 1}")
         name = self.classes[label]
@@ -105,12 +107,15 @@ _PER_CLASS = {
     "memory": {"train_per_class": 100, "val_per_class": 16},
 }
 CLASSES, PARTNER, HFLIP = SETTINGS["mini"].classes, SETTINGS["mini"].partner, SETTINGS["mini"].hflip
-"""Mini's own."""
+"""Those of mini."""
 
 
 @dataclass(frozen=True)
 class MiniSpec:
-    """What a synthetic data set is made of. Sizes in pixels, counts in clips of a class; each validation list has as many."""
+    """The specification of a synthetic data set: sizes in pixels, counts in clips per class.
+
+    val_per_class holds for each validation list.
+    """
 
     setting: str = "mini"
     train_per_class: int = 120
@@ -121,7 +126,7 @@ class MiniSpec:
 
     @classmethod
     def of(cls, setting: str, **changes: int) -> MiniSpec:
-        """The setting as it is made by default, with `changes`."""
+        """Return the default specification of a setting, with `changes`."""
         return cls(setting=setting, **(_PER_CLASS.get(setting, {}) | changes))
 
     def __post_init__(self) -> None:
@@ -145,14 +150,14 @@ class MiniSpec:
 
 
 def clip_seed(spec: MiniSpec, split: str, label: int, index: int) -> tuple[int, int, int, int]:
-    """The seed of one clip of the data set; no two clips share one."""
+    """Return the seed of one clip; no two clips of a data set share one."""
     return spec.seed, list(SETTINGS[spec.setting].waits).index(split), label, index
 
 
 def clip_scene(label: int, seed: Sequence[int], spec: MiniSpec, wait: int = 1) -> tuple[Scene, bool]:
-    """The scene of a clip, and whether its frames come in the order of the pair's second class (`Setting.order`).
+    """Return the scene of a clip, and whether its frames take the order of the pair's second class (`Setting.order`).
 
-    wait: how many times the training clips' wait, in a setting that has one.
+    wait: the wait as a multiple of that in the training clips, in a setting that has one.
     """
     setting = SETTINGS[spec.setting]
     kind, swapped = setting.pair_of(label)
@@ -164,10 +169,10 @@ def clip_scene(label: int, seed: Sequence[int], spec: MiniSpec, wait: int = 1) -
 
 
 def render_clip(label: int, seed: Sequence[int], spec: MiniSpec | None = None, wait: int = 1) -> Pixels:
-    """One clip, (T, height, width, 3) uint8 RGB; in mini T is in 24..36. `wait`: see `clip_scene`.
+    """Return one clip, (T, height, width, 3) uint8 RGB; in mini, T is 24 to 36. `wait`: see `clip_scene`.
 
     The same label, seed, spec and wait give the same pixels on any machine. With the same seed, a class and its partner
-    (`Setting.partner`) give the same frames in another order: the opposite one, in mini and hard.
+    (`Setting.partner`) give the same frames in another order: in mini and hard, the opposite one.
     """
     spec = spec or MiniSpec()
     scene, swapped = clip_scene(label, seed, spec, wait)
@@ -187,11 +192,13 @@ def prepare_mini(
     workers: int | None = None,
     progress: bool = True,
 ) -> None:
-    """Make the data set under `out` (layout: see the module) or finish one that was begun; if it is whole, do nothing.
+    """Make the data set in `out` (the module's docstring shows the layout), or finish one that was interrupted.
 
-    use_ffmpeg: encode to MP4 and extract again; False: write the frames as JPEG (quality 90) straight away, no videos.
-    workers: processes, None: one a core; more than one need the caller to be a notebook, or a script with the usual
-    `if __name__ == "__main__":`. Raises ListError if `out` holds anything else, ExtractError if ffmpeg fails.
+    If the set is complete, do nothing.
+
+    use_ffmpeg: True encodes MP4 videos and extracts their frames; False writes the frames directly, as JPEG of quality 90.
+    workers: the number of processes; None: one per core. With more than one, the caller must be a notebook, or a script with
+    the usual `if __name__ == "__main__":`. Raises ListError if `out` holds anything else, ExtractError if ffmpeg fails.
     """
     out, spec = Path(out), spec or MiniSpec()
     asked = {**asdict(spec), "generator_version": GENERATOR_VERSION, "written_by": "ffmpeg" if use_ffmpeg else "pillow"}
@@ -200,7 +207,7 @@ def prepare_mini(
     make = partial(_make_videos, out, spec, ffmpeg_path()) if use_ffmpeg else partial(_make_frames, out, spec)
     out.mkdir(parents=True, exist_ok=True)
     with _alone(out):
-        if _is_whole(out, asked):  # by another process, while this one waited
+        if _is_whole(out, asked):  # another process made it while this one waited
             return
         write_atomic(out / _BEGUN, [json.dumps(asked, indent=2) + "\n"])
         setting = SETTINGS[spec.setting]
@@ -228,12 +235,12 @@ _BEGUN, _WHOLE = "mini.unfinished.json", "mini.json"
 
 
 def _is_whole(out: Path, asked: dict[str, object]) -> bool:
-    """Whether `out` holds the set that is asked for, whole. Raises ListError if it holds anything but a part of it."""
+    """Return whether `out` holds the complete set as asked. Raises ListError if it holds anything but that set or a part of it."""
     if not out.exists():
         return False
     mark = next((out / name for name in (_WHOLE, _BEGUN) if (out / name).exists()), None)
     if mark is None:
-        # Hidden files are none of ours, or our lock.
+        # Hidden files do not count: among them is the lock.
         if not out.is_dir() or any(not entry.name.startswith(".") for entry in out.iterdir()):
             raise ListError(
                 f"{out}: found something that is not mini data (there is no {_WHOLE}), expected an empty or a new folder. "
@@ -241,11 +248,11 @@ def _is_whole(out: Path, asked: dict[str, object]) -> bool:
             )
         return False
     try:
-        # Sets made before there was a choice of settings do not name theirs.
+        # Sets that are older than the choice of settings do not name theirs.
         found = {"setting": "mini"} | dict(json.loads(mark.read_text(encoding="utf-8")))
     except ValueError as error:
         raise ListError(f"{mark}: found no valid JSON ({error}). Remove the folder, or choose another.") from error
-    # Who wrote it counts only while it is unfinished: halves of two kinds must not be mixed.
+    # The writer matters only while the set is unfinished: two writers must not each make a part of it.
     keys = [key for key in asked if mark.name == _BEGUN or key != "written_by"]
     if different := [key for key in keys if found.get(key) != asked[key]]:
         there = ", ".join(f"{key} {found.get(key)!r}" for key in different)
@@ -258,7 +265,7 @@ def _is_whole(out: Path, asked: dict[str, object]) -> bool:
 
 @contextmanager
 def _alone(out: Path) -> Iterator[None]:
-    """Waits until no other process is making the set in `out`. (No such lock on Windows.)"""
+    """Wait until no other process is making the set in `out`, and keep others out. (On Windows there is no lock.)"""
     with open(out / ".lock", "w", encoding="utf-8") as lock:
         if sys.platform != "win32":
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -282,7 +289,7 @@ def _drawn(spec: MiniSpec, clip: Clip) -> Pixels:
 def _run_all(
     make: Callable[[Sequence[Clip]], None], clips: Sequence[Clip], workers: int | None, progress: bool
 ) -> None:
-    """make(batch) for all clips, over processes. Spawned, not forked: the caller may hold threads (PyTorch does)."""
+    """Call make(batch) for all clips, in several processes: spawned, not forked, since the caller may have threads (PyTorch has)."""
     workers = workers or usable_cores()
     batches = [clips[i : i + _BATCH] for i in range(0, len(clips), _BATCH)]
     with tqdm(total=len(clips), desc="drawing", unit="clip", disable=None if progress else True) as bar:
@@ -297,14 +304,14 @@ def _run_all(
 
 
 def write_videos(videos: Mapping[Path, Pixels], ffmpeg: str) -> None:
-    """Encode clips, (T, H, W, 3) uint8 RGB each and all of one size, to MP4. Written aside, then renamed.
+    """Encode clips, each (T, H, W, 3) uint8 RGB and all of one size, to MP4. Each file is renamed to its name once complete.
 
-    One ffmpeg for all: starting one costs as much as encoding a clip. It reads the clips one after another and cuts the
-    stream into files.
+    One ffmpeg encodes all clips, because starting it costs as much as encoding a clip: it reads the clips as one stream and
+    cuts that into files.
 
-    Every frame is coded by itself (-g 1) at the same quantiser (-qp), so that what a frame looks like after decoding
-    depends on that frame alone. Ordinary settings code the first frame better than those that follow, and a method
-    blind to order could learn from that which frame was the first.
+    Every frame is coded by itself (-g 1) with the same quantiser (-qp), so a decoded frame depends on no other frame.
+    Ordinary settings code the first frame better than the later ones, and a method that ignores order could learn from that
+    which frame came first.
     """
     height, width = next(iter(videos.values())).shape[1:3]
     command = [ffmpeg, "-v", "error", "-y", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}"]
@@ -329,7 +336,7 @@ def write_videos(videos: Mapping[Path, Pixels], ffmpeg: str) -> None:
 
 
 def _make_videos(out: Path, spec: MiniSpec, ffmpeg: str, batch: Sequence[Clip]) -> None:
-    """Draw some clips and encode them, but for those whose videos are there."""
+    """Draw and encode the clips of a batch whose videos do not exist yet."""
     files = {out / "videos" / f"{_clip_path(spec, clip)}.mp4": clip for clip in batch}
     missing = {file: clip for file, clip in files.items() if not file.exists()}
     for file in missing:
@@ -340,13 +347,16 @@ def _make_videos(out: Path, spec: MiniSpec, ffmpeg: str, batch: Sequence[Clip]) 
 
 
 def _make_frames(out: Path, spec: MiniSpec, batch: Sequence[Clip]) -> None:
-    """Draw some clips and write their frames as JPEG, but for those that are there. Written aside, then renamed."""
+    """Draw the clips of a batch whose frame folders do not exist yet, and write their frames as JPEG.
+
+    Each folder is renamed to its name once complete.
+    """
     for clip in batch:
         folder = out / "frames" / _clip_path(spec, clip)
         if folder.exists():
             continue
         aside = folder.with_name(f".{folder.name}.tmp")
-        if aside.exists():  # left by a run that was killed
+        if aside.exists():  # a killed run left it
             shutil.rmtree(aside)
         aside.mkdir(parents=True)
         for number, frame in enumerate(_drawn(spec, clip), start=1):
@@ -355,7 +365,7 @@ def _make_frames(out: Path, spec: MiniSpec, batch: Sequence[Clip]) -> None:
 
 
 def prepare_data(cfg: DataConfig, progress: bool = False) -> None:
-    """Make the data set that `data.prepare` names, where it is not there yet."""
+    """Make the data set that `data.prepare` names, unless its lists exist."""
     made = Path(cfg.train_list).exists() and Path(cfg.val_list).exists()
     if cfg.prepare is not None and not made:
         from hitagu_lib.prepare.synthetic.make import MiniSpec, prepare_mini

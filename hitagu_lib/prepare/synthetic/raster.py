@@ -1,14 +1,14 @@
-"""A small rasteriser for the synthetic videos: textures, sprites, one camera.
+"""A small rasteriser for the synthetic videos: textures, sprites and a camera.
 
     smooth_field, stripes               (H, W) 0..255: textures of the world
     polygon_mask -> make_sprite         (n, n, 4) uint8: one object, drawn once per clip
     render                              world + sprites + camera -> (T, H, W, 3) uint8
 
-Why not Pillow's or OpenCV's: a rasteriser may change a pixel between versions and platforms, and the mini data promise
-the same pixels everywhere. Here all is whole-number arithmetic on positions rounded to a sixteenth of a pixel.
+Why not Pillow or OpenCV? Their pixels may change between versions and platforms, while the synthetic data promise the same
+pixels everywhere. This rasteriser uses only integer arithmetic, on positions rounded to a sixteenth of a pixel.
 
-Coordinates: x to the right, y down, the origin in the middle of the world. Where the camera's `step` is 1, a world
-pixel is a screen pixel.
+Coordinates: x points right, y down, and the origin is the middle of the world. At a camera `step` of 1, one world pixel
+covers one screen pixel.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ Pixels = NDArray[np.uint8]
 Colour = tuple[int, int, int]
 
 SUB = 16
-"""Positions are whole numbers of 1/16 pixel: two bilinear weights of 16 and a byte just fit 16 bits (255 * 16 * 16)."""
+"""Positions are integers in 1/16 pixel: two bilinear weights of up to 16 and a byte just fit into 16 bits (255 * 16 * 16)."""
 STEP_ONE = 1 << 10
-"""Camera step 1: a world pixel a screen pixel. Larger is farther away."""
+"""A camera step of 1: one world pixel per screen pixel. A larger step is farther away."""
 TURN = 4096
-"""Angles are whole numbers of 1/4096 turn, clockwise on the screen."""
+"""Angles are integers in 1/4096 turn, clockwise on the screen."""
 _COS_BITS = 14
 _COS_ONE = 1 << _COS_BITS
 _VERTEX = 64  # polygon vertices are rounded to 1/64 pixel
-_SAMPLES = 4  # mask samples a pixel, along each axis
+_SAMPLES = 4  # mask samples per pixel along each axis
 _MARGIN = 2  # transparent border of a sprite, so that clamped look-ups find nothing
 
 
 @dataclass(frozen=True)
 class Thing:
-    """One object and its way through the world.
+    """One object and its path through the world.
 
     sprite: (n, n, 4) uint8, colours already multiplied by alpha. x, y: (T,) its centre in 1/16 world pixel.
     angle: (T,) in 1/4096 turn.
@@ -52,10 +52,10 @@ class Thing:
 
 @dataclass(frozen=True)
 class Scene:
-    """All that `render` needs. Tests read the motion of a clip from here.
+    """Everything that `render` needs. Tests read the motion of a clip from here.
 
-    world: (Hw, Ww, 3) uint8. camera_x, camera_y: (T,) what the middle of the screen looks at, in 1/16 world pixel.
-    step: (T,) world pixels a screen pixel, in 1/1024. things: back to front; the event's own are the last `subjects`.
+    world: (Hw, Ww, 3) uint8. camera_x, camera_y: (T,) the world point at the middle of the screen, in 1/16 world pixel.
+    step: (T,) world pixels per screen pixel, in 1/1024. things: from back to front; the last `subjects` belong to the event.
     """
 
     width: int
@@ -69,7 +69,7 @@ class Scene:
 
 
 def smooth_field(rng: np.random.Generator, height: int, width: int, cell: int) -> Ints:
-    """Value noise: random lattice values every `cell` pixels, smoothly interpolated. (height, width), 0..255."""
+    """Return value noise, (height, width), 0..255: random values every `cell` pixels, smoothly interpolated."""
     lattice = np.floor(rng.random((height // cell + 2, width // cell + 2)) * 256).astype(np.int32)
     (row, down), (column, right) = _knots(height, cell), _knots(width, cell)
     lines: Ints = lattice[:, column] * (64 - right) + lattice[:, column + 1] * right
@@ -78,35 +78,35 @@ def smooth_field(rng: np.random.Generator, height: int, width: int, cell: int) -
 
 
 def _knots(size: int, cell: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """For each pixel: the lattice knot before it, and the smoothstep weight 0..64 of the one after that."""
+    """Return for each pixel the lattice knot before it, and the smoothstep weight 0..64 of the knot after it."""
     position = np.arange(size)
     u = (position % cell) / cell
     return (position // cell).astype(np.int32), np.rint(64 * u * u * (3 - 2 * u)).astype(np.int32)
 
 
 def stretch(field: Ints) -> Ints:
-    """The same field, spread over the whole of 0..255."""
+    """Return the field, scaled to the full range 0..255."""
     low, high = field.min(), field.max()
     return (field - low) * 255 // max(1, high - low)
 
 
 def stripes(height: int, width: int, across: int, down: int, period: int) -> Ints:
-    """Parallel stripes along the direction (-down, across) / 16; (height, width), triangle wave 0..255."""
+    """Return parallel stripes along the direction (-down, across) / 16: a clipped triangle wave, (height, width), 0..255."""
     phase = (np.arange(height)[:, None] * down + np.arange(width)[None, :] * across) % (SUB * period)
     wave = np.abs(2 * phase - SUB * period) * 255 // (SUB * period)
     return np.clip((wave - 127) * 3 + 127, 0, 255)  # steeper flanks than a triangle's
 
 
 def blend(first: Pixels | Ints, second: Colour | Ints, weight: Ints) -> Ints:
-    """first + (second - first) * weight / 256, rounded; weight: (H, W) 0..256. Returns (H, W, 3) int32."""
+    """Return first + (second - first) * weight / 256, rounded, as (H, W, 3) int32. weight: (H, W), 0..256."""
     first = np.asarray(first, dtype=np.int32)
     return first + (((np.asarray(second, dtype=np.int32) - first) * weight[..., None].astype(np.int32) + 128) >> 8)
 
 
 def polygon_mask(vertices: NDArray[np.float64], size: int) -> Ints:
-    """Coverage 0..255 of a simple polygon on a (size, size) grid.
+    """Return the coverage, 0..255, of a (size, size) grid by a simple polygon.
 
-    vertices: (V, 2) x, y in pixels from the grid's middle. Even-odd crossing test at 4 x 4 samples a pixel.
+    vertices: (V, 2), x and y in pixels from the grid's middle. The even-odd rule is tested at 4 x 4 samples per pixel.
     """
     corners = np.rint(vertices * _VERTEX).astype(np.int64) + size * _VERTEX // 2
     at = (2 * np.arange(size * _SAMPLES) + 1) * _VERTEX // (2 * _SAMPLES)
@@ -127,10 +127,10 @@ def make_sprite(
     colours: tuple[Colour, Colour, Colour],
     marks: Sequence[NDArray[np.float64]] = (),
 ) -> Pixels:
-    """One object: a rim, a body inside it, and marks clipped to the body.
+    """Draw one object: a rim, a body inside it, and marks clipped to the body.
 
-    outline: (V, 2) on or inside the unit circle. radius: of that circle, in world pixels. colours: rim, body, marks.
-    Returns (n, n, 4) uint8 with colours multiplied by alpha, n large enough for any rotation.
+    outline: (V, 2), on or inside the unit circle. radius: that of the circle, in world pixels. colours: of rim, body, marks.
+    Return (n, n, 4) uint8, colours multiplied by alpha, with n large enough for any rotation.
     """
     size = 2 * (int(np.ceil(radius)) + _MARGIN)
     rim, body, mark = colours
@@ -145,7 +145,7 @@ def make_sprite(
 
 
 def render(scene: Scene) -> Pixels:
-    """The clip, (T, height, width, 3) uint8."""
+    """Draw all frames of a scene, (T, height, width, 3) uint8."""
     frames = _background(scene)
     for thing in scene.things:
         _stamp(frames, scene, thing)
@@ -153,9 +153,9 @@ def render(scene: Scene) -> Pixels:
 
 
 def _background(scene: Scene) -> Pixels:
-    """The world as the camera sees it, bilinear; beyond the world's edge its last pixel goes on. (T, H, W, 3) uint8."""
+    """Draw the world as the camera sees it, (T, H, W, 3) uint8: bilinear, with the edge pixels repeated beyond the edge."""
     height, width = scene.world.shape[:2]
-    world = scene.world.astype(np.uint16).reshape(height, width * 3)  # long inner loops
+    world = scene.world.astype(np.uint16).reshape(height, width * 3)  # one long axis is faster than columns of 3
     rows, down = _look_up(scene.height, scene.camera_y, scene.step, height)
     columns, right = _look_up(scene.width, scene.camera_x, scene.step, width)
     frames = np.empty((scene.step.size, scene.height, scene.width * 3), dtype=np.uint8)
@@ -177,7 +177,7 @@ def _background(scene: Scene) -> Pixels:
 
 
 def _look_up(size: int, camera: Ints, step: Ints, world: int) -> tuple[Ints, NDArray[np.uint16]]:
-    """Along one axis, for each screen pixel: the world pixel before it and the weight 0..15 of the next. (T, size)."""
+    """Return along one axis, for each screen pixel, the world pixel before it and the weight 0..15 of the next: (T, size) each."""
     offsets = (2 * np.arange(size) + 1 - size) * (SUB * step[:, None]) // (2 * STEP_ONE)
     position = np.clip(camera[:, None] + offsets + SUB * world // 2 - SUB // 2, 0, SUB * (world - 1) - 1)
     return position // SUB, (position % SUB).astype(np.uint16)
@@ -217,7 +217,7 @@ def _stamp(frames: Pixels, scene: Scene, thing: Thing) -> None:
 
 
 def _bilinear(sprite: Pixels, u: Ints, v: Ints) -> Pixels:
-    """The sprite at (u, v) in 1/16 pixel; u, v: (T, b, b). Returns (T, b, b, 4) uint8."""
+    """Sample the sprite at (u, v), given in 1/16 pixel; u, v: (T, b, b). Return (T, b, b, 4) uint8."""
     n = sprite.shape[0]
     texels = np.ascontiguousarray(sprite).view(np.uint32).reshape(-1)  # one look-up for all four channels
     index = (v // SUB) * n + u // SUB
@@ -225,7 +225,7 @@ def _bilinear(sprite: Pixels, u: Ints, v: Ints) -> Pixels:
     corners = [texels[index + offset] for offset in (0, 1, n, n + 1)]
 
     def mix(shift: int) -> NDArray[np.uint32]:
-        """Two of the channels at once, each in 16 bits of its own: 255 * 16 * 16 does not reach over."""
+        """Interpolate two channels at once, each in its own 16 bits, which 255 * 16 * 16 does not exceed."""
         a, b, c, d = ((corner >> shift) & 0x00FF00FF for corner in corners)
         return (a * (SUB - right) + b * right) * (SUB - down) + (c * (SUB - right) + d * right) * down
 

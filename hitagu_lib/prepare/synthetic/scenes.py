@@ -1,11 +1,11 @@
-"""What happens in the synthetic videos: the classes and their motions.
+"""The events of the synthetic videos: classes and their motions.
 
     draw_scene(kind, rng, width, height) -> Scene
 
-There are seven *kinds* of event, and each makes two classes: the event as drawn here, and the same played backwards
-(`PAIRS`). Nothing here knows which of the two is wanted; `synthetic.render_clip` turns the frames round. What is not
-the event (shake, distractor, pace, start and length) has the same distribution forwards and backwards, and all has the
-same in a mirror but for left and right themselves. So reversal and mirroring turn each class into exactly one other.
+There are seven *kinds* of event, and each gives two classes: the event as drawn here, and the same event played backwards
+(`PAIRS`). This module does not know which of the two is wanted; `make.render_clip` reverses the frames. Everything besides
+the event (shake, distractor, pace, start and length) has the same distribution forwards and backwards. In a mirror, everything
+has the same distribution except left and right themselves. So reversal, like mirroring, turns each class into exactly one class.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ PAIRS: tuple[tuple[str, str], ...] = (
     ("Approaching something with your camera", "Moving away from something with your camera"),
     ("Turning the camera left while filming something", "Turning the camera right while filming something"),
 )
-"""(the event as drawn, the same backwards), in the words of Something-Something V2; it has none for the two spins."""
+"""(the event as drawn, the same backwards), with the labels of Something-Something V2, which has none for the two spins."""
 
 MIN_FRAMES, MAX_FRAMES = 24, 36
 
 
 def wander(rng: np.random.Generator, frames: int, knot: int) -> Floats:
-    """A smooth random curve in -1..1 through a new random value every `knot` frames. (frames,)"""
+    """Draw a smooth random curve, (frames,) in -1..1, through a new random value every `knot` frames."""
     values = rng.random(frames // knot + 3) * 2 - 1
     position = (np.arange(frames) + uniform(rng, 0, knot)) / knot
     left = position.astype(np.int64)
@@ -60,9 +60,10 @@ def wander(rng: np.random.Generator, frames: int, knot: int) -> Floats:
 
 
 def progress(rng: np.random.Generator, frames: int, shares: tuple[float, float] = (0.6, 1.0)) -> Floats:
-    """How far the event has come at each frame: 0 at first, then a rise over one of `shares` of the clip, then 1. (frames,)
+    """Draw the progress of the event at each frame, (frames,): 0, then a rise, then 1.
 
-    Its pace lies between even and smoothstep and leans early or late; u -> 1 - u maps the family of curves onto itself.
+    shares: the bounds of the rise's length, as a share of the clip. The pace lies between linear and smoothstep and leans early
+    or late. Played backwards, 1 - progress has the same distribution.
     """
     length = uniform(rng, *shares) * (frames - 1)
     start = uniform(rng, 0, frames - 1 - length)
@@ -73,13 +74,13 @@ def progress(rng: np.random.Generator, frames: int, shares: tuple[float, float] 
 
 
 def grid(values: Floats | float, frames: int) -> Ints:
-    """Pixels -> whole sixteenths of a pixel, (frames,)."""
+    """Convert pixels to integers in 1/16 pixel, (frames,)."""
     return np.broadcast_to(np.rint(np.asarray(values) * SUB), (frames,)).astype(np.int64)
 
 
 @dataclass
 class Stage:
-    """What the events draw on. All lengths below are pixels of a 72 x 72 frame, from its middle; `unit` scales them."""
+    """What an event is drawn with. Lengths are in pixels of a 72 x 72 frame, positions from its middle; `unit` scales them."""
 
     rng: np.random.Generator
     frames: int
@@ -101,8 +102,11 @@ class Stage:
         marks: Sequence[Floats] | None = None,
         body: Colour | None = None,
     ) -> Thing:
-        """An object with a fresh look. turn: in whole turns; None: a fixed random tilt. marks: None: some or none.
-        body: its colour; None: one that stands out."""
+        """Draw an object with a random look.
+
+        turn: its angle in turns; None: a fixed random tilt. marks: None: random ones, perhaps none. body: its colour; None: a
+        random one that stands out.
+        """
         body = body or draw_colour(self.rng, self.ground, self.taken)
         self.taken.append(body)
         rim = shade(body, 0 if luma(body) > 120 else 255, 60)
@@ -117,7 +121,7 @@ class Stage:
         return Thing(sprite, self.grid(x), self.grid(y), angle)
 
     def grid(self, pixels: Floats | float) -> Ints:
-        """Pixels of a 72 x 72 frame -> whole sixteenths of a pixel of this one, (frames,)."""
+        """Convert pixels of a 72 x 72 frame to integers in 1/16 pixel of this clip's frames, (frames,)."""
         return np.broadcast_to(np.rint(np.asarray(pixels) * self.unit * SUB), (self.frames,)).astype(np.int64)
 
 
@@ -130,7 +134,7 @@ class Camera:
 
 Event = Callable[[Stage], tuple[list[Thing], Camera]]
 Sway = Callable[[np.random.Generator, int, int], Floats]
-"""Like `wander`: a curve in -1..1 for so many frames, from knots so many frames apart."""
+"""Like `wander`: (rng, number of frames, frames between knots) -> a curve in -1..1."""
 
 
 def _push(s: Stage) -> tuple[list[Thing], Camera]:
@@ -146,13 +150,13 @@ def _lift(s: Stage) -> tuple[list[Thing], Camera]:
 
 
 def _gather(s: Stage) -> tuple[list[Thing], Camera]:
-    """Two objects of like size move towards each other, both of them, until they almost touch."""
+    """Two objects of similar size both move, towards each other, until they almost touch."""
     first, second = s.u(7, 9.5), s.u(7, 9.5)
     dx, dy = heading(s.rng)
     near = first + second + s.u(0.5, 3)
     far = near + s.u(24, 30) * (1 - 0.3 * abs(dy))  # the frame is wider than high
     gap = far + (near - far) * s.p
-    share = s.u(0.38, 0.62)  # of the way that is the first one's
+    share = s.u(0.38, 0.62)  # of the way, covered by the first one
     aside = (share - 0.5) * (far + near) / 2  # keeps the two in the middle of the frame
     x, y = s.u(-4, 4) + aside * dx, s.u(-3, 3) + aside * dy
     a = s.thing(first, x - share * gap * dx, y - share * gap * dy)
@@ -173,7 +177,7 @@ def _cover(s: Stage) -> tuple[list[Thing], Camera]:
 
 
 def _spin(s: Stage) -> tuple[list[Thing], Camera]:
-    """0.4 to 0.6 of a turn: between two of eight sampled frames hardly more than a fifth."""
+    """An object spins by 0.4 to 0.6 of a turn: hardly more than a fifth between two of eight sampled frames."""
     turn = s.u(0, 1) + s.u(0.4, 0.6) * s.p
     return [s.thing(s.u(15, 18), s.u(-10, 10), s.u(-6, 6), LOPSIDED, turn, (HALF, SPOT))], Camera()
 
@@ -190,11 +194,11 @@ def _turn_left(s: Stage) -> tuple[list[Thing], Camera]:
 
 
 EVENTS: tuple[Event, ...] = (_push, _lift, _gather, _cover, _spin, _approach, _turn_left)
-"""One for each of PAIRS, in their order."""
+"""The function that draws each of PAIRS."""
 
 
 def draw_scene(kind: int, rng: np.random.Generator, width: int, height: int) -> Scene:
-    """The scene of one clip of `width` x `height` pixels. kind: index into PAIRS."""
+    """Draw the scene of one clip of `width` x `height` pixels. kind: index into PAIRS."""
     return compose(rng, width, height, (MIN_FRAMES, MAX_FRAMES), progress, EVENTS[kind], distractors=1)
 
 
@@ -208,14 +212,14 @@ def compose(
     distractors: int,
     sway: Sway = wander,
 ) -> Scene:
-    """A scene of `lengths[0]` to `lengths[1]` frames: an event before a textured world, distractors, an unsteady hand.
+    """Draw a scene of `lengths[0]` to `lengths[1]` frames: an event in a textured world, distractors, and a shaky camera.
 
-    `sway` draws the curves that the hand and the distractors follow.
+    `sway` draws the curves that the camera's shake and the distractors follow.
     """
     fewest, most = lengths
     frames = fewest + int(rng.random() * (most - fewest + 1))
     unit = min(width, height) / 72
-    # Large enough for the widest view and the longest turn of the camera.
+    # The world is large enough for the widest view and the longest turn of the camera.
     world, ground = draw_world(rng, int(height * 1.45 + 16 * unit), int(width * 1.45 + 38 * unit), unit)
     stage = Stage(rng, frames, pace(rng, frames), ground, unit, [])
     subjects, camera = event(stage)
@@ -236,7 +240,7 @@ def compose(
 
 
 def _distractor(stage: Stage, subjects: Sequence[Thing], width: float, height: float, sway: Sway) -> list[Thing]:
-    """A small thing that strays about, clear of the subjects at all times; none where there is no room for it."""
+    """Draw a small thing that wanders without ever touching the subjects; return none if there is no room for it."""
     radius, reach = stage.u(2.8, 4), stage.u(1, 4)
     dx = reach * sway(stage.rng, stage.frames, 9)
     dy = reach * sway(stage.rng, stage.frames, 9)
@@ -249,7 +253,7 @@ def _distractor(stage: Stage, subjects: Sequence[Thing], width: float, height: f
 
 
 def _clear(x: Ints, y: Ints, thing: Thing, radius: float) -> bool:
-    """Whether a disc of `radius` on its way (x, y) stays off all the ground that the thing passes over, by 2 pixels."""
+    """Return whether a disc of `radius` on its path (x, y) stays 2 pixels clear of everywhere that the thing passes."""
     dx, dy = x[:, None] - thing.x, y[:, None] - thing.y  # (T, T): every time of one against every time of the other
     reach = (thing.sprite.shape[0] / 2 + radius + 2) * SUB
     return bool((dx * dx + dy * dy > reach * reach).all())

@@ -1,4 +1,4 @@
-"""The harder setting: what its clips show, read off the pixels; that only the order of two distant events tells a pair apart."""
+"""The hard set: what its clips show, measured on the pixels; only the order of two distant events tells a pair apart."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ OPPOSITES = {
 MOVED = [label for label in range(len(HARD.classes)) if label not in SHOWN]
 
 
-def test_partner_and_mirror_say_what_their_names_say() -> None:
+def test_partner_and_hflip_do_what_their_names_say() -> None:
     for label, name in enumerate(HARD.classes):
         partner, mirrored = HARD.classes[HARD.partner[label]], HARD.classes[HARD.hflip[label]]
         if label in SHOWN:
@@ -46,7 +46,7 @@ def test_params_and_generator_agree_on_mirrors_and_reverses() -> None:
 
 
 def visible(label: int, seed: tuple[int, ...]) -> dict[str, np.ndarray]:
-    """Colour -> in which frames, in the clip's order, the thing of this colour is seen."""
+    """Return colour -> whether the thing of this colour is visible in each frame, in the clip's order."""
     scene, backwards = clip_scene(label, seed, SPEC)
     things = scene.things[-scene.subjects :]
     shown = {}
@@ -68,7 +68,7 @@ def test_two_things_are_shown_in_the_order_of_the_name_with_a_pause_between(labe
         for times in (one, other):
             assert 3 <= len(times) <= 12 and np.array_equal(times, np.arange(times[0], times[-1] + 1))
         assert other[0] - one[-1] > 22
-        # never all of it within the 9 neighbouring samples of 16 that a network of four shifts sees at once
+        # The 9 neighbouring samples of 16 that a network of four shifts sees at once never cover both.
         assert other[-1] - one[0] > 8 * len(seen[first]) / 16
 
 
@@ -87,7 +87,7 @@ def test_motions_go_where_the_name_says_and_take_less_than_half_the_clip(label: 
         scene, backwards = clip_scene(label, (8, 0, label, i), SPEC)
         order = slice(None, None, -1 if backwards else 1)
         pixels = {
-            "x": (scene.things[-1].x - scene.camera_x)[order] / 16,  # of the thing on the screen: against the camera
+            "x": (scene.things[-1].x - scene.camera_x)[order] / 16,  # on the screen: relative to the camera
             "y": (scene.things[-1].y - scene.camera_y)[order] / 16,
             "nearness": -60 * scene.step[order] / 1024,  # as fast as the other two
         }

@@ -1,4 +1,4 @@
-"""The mini data set: that its labels are true, that order alone decides, that it is made the same way everywhere."""
+"""The mini data set: its labels are true, only the order of frames decides, and every machine makes the same pixels."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_classes_are_sorted_names_that_any_file_system_takes() -> None:
         assert not re.search(r'[<>:"/\\|?*,]|[. ]$', name)
 
 
-def test_partner_and_hflip_say_what_their_names_say() -> None:
+def test_partner_and_hflip_do_what_their_names_say() -> None:
     both_ways = BACKWARDS | {b: a for a, b in BACKWARDS.items()}
     assert {CLASSES[a]: CLASSES[b] for a, b in enumerate(PARTNER)} == both_ways
     both_ways = MIRRORED | {b: a for a, b in MIRRORED.items()}
@@ -77,13 +77,13 @@ def test_partner_and_hflip_say_what_their_names_say() -> None:
 
 
 def parts(label: int, seed: tuple[int, ...]) -> tuple[list[Pixels], Pixels]:
-    """The clip taken apart: each subject alone on black, in the clip's order, and the world without any thing."""
+    """Take a clip apart: return each subject alone on black, and the world without things, both in the clip's order."""
     scene, backwards = clip_scene(label, seed, SPEC)
     black = np.zeros_like(scene.world)
     subjects = scene.things[-scene.subjects :]
     shown = []
     for i, subject in enumerate(subjects):
-        # What lies in front hides it, as in the clip: drawn as a black silhouette.
+        # Subjects in front hide it, as in the clip: they are drawn as black silhouettes.
         front = [replace(t, sprite=t.sprite * np.array([0, 0, 0, 1], dtype=np.uint8)) for t in subjects[i + 1 :]]
         shown.append(render(replace(scene, world=black, things=(subject, *front))))
     world = render(replace(scene, things=()))
@@ -92,7 +92,7 @@ def parts(label: int, seed: tuple[int, ...]) -> tuple[list[Pixels], Pixels]:
 
 
 def eight(clip: Pixels) -> Pixels:
-    """What the network sees: the middle 64 x 64 of the middle frames of eight equal segments."""
+    """Return what the network sees: the middle 64 x 64 pixels of the middle frames of eight equal segments."""
     at = [(2 * i + 1) * len(clip) // 16 for i in range(8)]
     return clip[at, 4:68, 4:68]
 
@@ -104,7 +104,7 @@ def area_and_centre(frame: Pixels) -> tuple[float, np.ndarray]:
 
 
 def shift_right(first: Pixels, second: Pixels) -> int:
-    """How far the picture has moved to the right, by the best match of its luma over -16..16 pixels."""
+    """Return how many pixels the picture has moved to the right: the best match of its luma over -16..16."""
     a, b = first @ LUMA, second @ LUMA
     width = a.shape[1]
 
@@ -116,7 +116,7 @@ def shift_right(first: Pixels, second: Pixels) -> int:
 
 
 def turn_clockwise(first: Pixels, second: Pixels) -> int:
-    """How far a thing has turned on the spot, in degrees, by the best match of its colours along rays from its middle."""
+    """Return by how many degrees a thing has turned: the best match of its colours along rays from its middle."""
 
     def rays(frame: Pixels) -> np.ndarray:
         _, (x, y) = area_and_centre(frame)
@@ -124,14 +124,14 @@ def turn_clockwise(first: Pixels, second: Pixels) -> int:
         radius = np.arange(2, 15)[None, :]
         rows = np.clip(np.rint(y + radius * np.sin(angle)).astype(int), 0, frame.shape[0] - 1)
         columns = np.clip(np.rint(x + radius * np.cos(angle)).astype(int), 0, frame.shape[1] - 1)
-        return frame[rows, columns].astype(float)  # (72, 13, 3); the angle grows clockwise, y being down
+        return frame[rows, columns].astype(float)  # (72, 13, 3); the angle grows clockwise, since y points down
 
     a, b = rays(first), rays(second)
     return 5 * min(range(-30, 31), key=lambda k: float(np.abs(np.roll(a, k, axis=0) - b).mean()))
 
 
 def read(subjects: list[Pixels], world: Pixels) -> str:
-    """The class of a clip by plain measurements, knowing nothing of how it was made."""
+    """Return the class of a clip from plain measurements, without knowledge of how it was made."""
     pan = sum(shift_right(a, b) for a, b in pairwise(world))
     if abs(pan) > 20:
         return f"Turning the camera {'left' if pan > 0 else 'right'} while filming something"
@@ -177,8 +177,8 @@ def test_labels_are_true_of_the_pixels_also_reversed_and_mirrored(label: int) ->
 
 @pytest.mark.parametrize("label", [a for a in range(len(CLASSES)) if a < PARTNER[a]], ids=lambda a: CLASSES[a])
 def test_a_class_is_its_partner_played_backwards_bit_for_bit(label: int) -> None:
-    """With independent seeds for all clips, a pair's frames, taken as a set, therefore have one and the same
-    distribution under both labels, and no method blind to order can do better than a coin."""
+    """All clips have independent seeds. So the set of a clip's frames has the same distribution under both labels of a pair,
+    and no method that ignores order can do better than chance."""
     for seed in ((0, 0, 3, 1), (5, 1, 2, 40)):
         one, other = render_clip(label, seed, SPEC), render_clip(PARTNER[label], seed, SPEC)
         assert np.array_equal(one, other[::-1])
@@ -186,8 +186,8 @@ def test_a_class_is_its_partner_played_backwards_bit_for_bit(label: int) -> None
 
 
 @pytest.mark.usefixtures("each_ffmpeg")
-def test_the_video_codec_keeps_that(tmp_path: Path) -> None:
-    """A frame's place in the clip leaves no trace in its JPEG: the partner's files are the same, in opposite order."""
+def test_encoding_keeps_partners_equal_byte_for_byte(tmp_path: Path) -> None:
+    """A frame's position in the clip leaves no trace in its JPEG: the partner has the same files in the opposite order."""
     files = {}
     for label in (CLASSES.index("Uncovering something"), CLASSES.index("Covering something with something")):
         video = tmp_path / f"{label}.mp4"
@@ -250,8 +250,8 @@ def test_colours_stand_out_from_the_ground() -> None:
 
 
 def test_things_stand_out_on_the_screen() -> None:
-    """The mean difference of luma between a thing and just what it hides is 25 of 255 or more, in the first frame it is
-    well seen in and for its marks and rim too."""
+    """The mean difference in luma between a thing, with its marks and rim, and what it hides is at least 25 of 255, in the
+    first frame that shows it well."""
     for label in range(len(CLASSES)):
         for i in range(6):
             scene, _ = clip_scene(label, (3, 0, label, i), SPEC)
@@ -301,7 +301,7 @@ def test_polygon_mask_covers_the_area_of_the_polygon() -> None:
     assert np.array_equal(mask, polygon_mask(triangle[::-1], 20))
 
 
-def test_background_is_the_bilinear_look_up_that_it_says_it_is() -> None:
+def test_background_is_a_bilinear_look_up() -> None:
     scene, _ = clip_scene(CLASSES.index("Approaching something with your camera"), (0, 0, 0, 0), SPEC)
     frames = render(replace(scene, things=()))
     world = scene.world.astype(float)
@@ -331,7 +331,7 @@ def test_smooth_field_meets_its_lattice() -> None:
 
 
 def digests(root: Path) -> dict[str, str]:
-    """Every file that is not hidden, by its path below `root`."""
+    """Return path below `root` -> SHA-256, of every file that is not hidden."""
     files = [file for file in sorted(root.rglob("*")) if file.is_file() and not file.name.startswith(".")]
     return {file.relative_to(root).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
@@ -369,10 +369,10 @@ def test_the_set_is_balanced_and_holds_the_clips_it_should(which: str, request: 
             assert len(drawn) == int(frames)
             for t in (0, len(drawn) - 1):
                 shown = np.asarray(Image.open(out / "frames" / path / names[t])).astype(float)
-                assert np.sqrt(((shown - drawn[t]) ** 2).mean()) < 8  # of 255: what coding takes away
+                assert np.sqrt(((shown - drawn[t]) ** 2).mean()) < 8  # of 255: the loss of encoding
 
 
-def test_made_again_it_is_left_alone_and_finished_if_half_made(made_without: Path, tmp_path: Path) -> None:
+def test_a_complete_set_is_left_alone_and_half_a_set_is_finished(made_without: Path, tmp_path: Path) -> None:
     whole = digests(made_without)
     before = {file: file.stat().st_mtime_ns for file in made_without.rglob("*")}
     prepare_mini(made_without, TINY, use_ffmpeg=False, progress=False)
@@ -383,7 +383,7 @@ def test_made_again_it_is_left_alone_and_finished_if_half_made(made_without: Pat
     (half / "mini.json").rename(half / "mini.unfinished.json")
     (half / "val.csv").unlink()
     gone = half / "frames" / "train" / CLASSES[4] / "04_00001"
-    gone.rename(gone.with_name(".04_00001.tmp"))  # as a killed run leaves it
+    gone.rename(gone.with_name(".04_00001.tmp"))  # a killed run leaves it like this
     (gone.with_name(".04_00001.tmp") / "000003.jpg").unlink()
     prepare_mini(half, TINY, use_ffmpeg=False, workers=2, progress=False)
     assert digests(half) == whole
