@@ -12,6 +12,7 @@ from hitagu_lib.config import Config
 from hitagu_lib.data.source import open_lists
 
 
+@pytest.mark.slow
 def test_a_script_trains_evaluates_and_predicts(tiny_cfg: Config) -> None:
     from hitagu_lib import build_model, evaluate, fit, load_config, predict
 

@@ -100,6 +100,7 @@ def test_a_name_that_standard_output_cannot_encode_is_escaped(tmp_path: Path) ->
     assert (done.returncode, done.stdout) == (0, f"{tmp_path}/out\\udcff: 3 frames\n"), done.stderr
 
 
+@pytest.mark.slow
 def test_predict_continues_after_a_file_without_permission(
     untrained: Path, tiny_data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -122,6 +123,7 @@ def test_the_module_runs_as_the_command() -> None:
     assert (done.returncode, done.stdout) == (0, f"hitagu-net {__version__}\n")
 
 
+@pytest.mark.slow
 def test_from_videos_to_a_checked_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for split in ("train", "val"):
         for label in ("opening, slowly", "closing"):
@@ -319,6 +321,7 @@ def test_evaluate_one_video(
     assert "none.mp4" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_real_videos(shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     videos = tmp_path / "videos"
     for name, label in (
@@ -335,6 +338,7 @@ def test_real_videos(shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert main(["index", "--check", str(train), "--root", str(frames)]) == 0
 
 
+@pytest.mark.slow
 def test_a_closed_pipe_is_no_error() -> None:
     command = [sys.executable, "-u", "-m", "hitagu_lib", "report", "model", "--params", "params/mini.yaml"]
     run = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

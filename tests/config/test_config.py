@@ -51,6 +51,7 @@ def test_every_params_file_resolves_and_survives_the_round_trip(file: Path) -> N
     assert read_params(file) == yaml.safe_load(file.read_text(encoding="utf-8"))
 
 
+@pytest.mark.slow
 def test_params_of_published_runs_still_load() -> None:
     assert len(PUBLISHED) > 40
     for file in PUBLISHED:
@@ -455,6 +456,7 @@ CELLS = (
 )
 
 
+@pytest.mark.slow
 def test_papermill_itself_stops_at_a_mistyped_parameter_and_passes_the_right_ones_on(tmp_path: Path) -> None:
     nbformat.write(notebook(*CELLS, "print('reached')"), tmp_path / "chapter.ipynb")
 

@@ -34,6 +34,7 @@ def rows_of(batches: Sequence[Batch]) -> list[int]:
     return [row for batch in batches for row in batch["row"].tolist()]
 
 
+@pytest.mark.slow
 def test_batches_have_the_stated_shapes_and_types(tiny_cfg: Config) -> None:
     batch = epoch_of(tiny_cfg)[0]
     assert batch["frames"].shape == (8, 3, 3, 32, 32) and batch["frames"].dtype == torch.uint8
@@ -127,6 +128,7 @@ def test_a_clip_that_cannot_be_read_stops_with_its_line(damaged: Config, workers
         epoch_of(with_data(damaged, workers=workers))
 
 
+@pytest.mark.slow
 def test_a_clip_that_cannot_be_read_is_skipped_and_named(damaged: Config) -> None:
     batches = epoch_of(with_data(damaged, on_bad_clip="skip"))
     assert 4 not in rows_of(batches)

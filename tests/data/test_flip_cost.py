@@ -33,6 +33,7 @@ def wrong_labels(cfg: DataConfig, epochs: int = 12) -> float:
     return float(np.mean(wrong))
 
 
+@pytest.mark.slow
 def test_without_the_table_half_the_labels_of_direction_classes_are_wrong(tiny_cfg: Config) -> None:
     assert any(partner != i for i, partner in enumerate(HFLIP)) and len(HFLIP) == len(CLASSES)
     assert wrong_labels(tiny_cfg.data) == 0, "params/mini.yaml has the table"
@@ -79,6 +80,7 @@ def trained_accuracy(cfg: DataConfig, epochs: int = 6) -> float:
     return float((((seen - mean) @ weights).sign() == labels).double().mean())
 
 
+@pytest.mark.slow
 def test_a_classifier_of_direction_learns_with_the_table_and_fails_without(movers: DataConfig) -> None:
     assert trained_accuracy(dataclasses.replace(movers, hflip=False)) >= 0.95
     assert trained_accuracy(dataclasses.replace(movers, hflip_swaps=SWAPS)) >= 0.95

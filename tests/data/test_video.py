@@ -52,6 +52,7 @@ def difference(a: torch.Tensor, b: torch.Tensor) -> float:
     return float((a.float() - b.float()).abs().mean())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CLIPS)
 def test_real_clips_equal_those_of_extracted_frames(shared_data: Path, tmp_path: Path, name: str) -> None:
     """An h264 MP4, a VP9 WebM that is named .mp4, an MPEG-4 AVI: the same number of frames, within two grey levels on average."""
@@ -63,6 +64,7 @@ def test_real_clips_equal_those_of_extracted_frames(shared_data: Path, tmp_path:
         assert torch.equal(read_video(shared_data / "clips" / name, [k], len(frames), 256)[0], straight[k]), k
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options"),
     [
@@ -108,6 +110,7 @@ def test_a_list_with_another_count_changes_no_frame(tmp_path: Path, promised: in
     assert torch.equal(read_video(file, [3, 17], promised, 256), read_video(file, [3, 17], 30, 256))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("each_ffmpeg")
 def test_variable_frame_rate_and_an_edit_list(tmp_path: Path) -> None:
     make_video(tmp_path / "whole.mp4", *H264, "-g", "5", "-bf", "2", **SIZE, frames=30)
@@ -183,6 +186,7 @@ def assert_both_routes_agree(file: Path, folder: Path, size: tuple[int, int]) ->
         assert torch.equal(read_video(file, [k], len(frames), 256)[0], straight[k]), k
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["rot45.mp4", "turned.webm"])
 def test_real_odd_videos_are_the_same_by_both_routes(shared_data: Path, tmp_path: Path, name: str) -> None:
     if not (file := shared_data / "odd" / name).exists():
@@ -190,6 +194,7 @@ def test_real_odd_videos_are_the_same_by_both_routes(shared_data: Path, tmp_path
     assert_both_routes_agree(file, tmp_path / "frames", (120, 160))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sizes", [("320x240", "160x120"), ("160x120", "320x240"), ("160x120", "120x160")])
 @pytest.mark.parametrize("rotation", [0, 90, 180, 30])
 def test_a_picture_that_changes_its_size_keeps_the_first_size(
@@ -330,6 +335,7 @@ def data_set(folder: Path) -> DataConfig:
     return DataConfig(root=str(folder / "videos"), source="video", **lists, **small)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_lists_clips_and_a_run_of_videos(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cfg = data_set(tmp_path)
     of_video = (tmp_path / "video-train.csv").read_text()

@@ -41,6 +41,7 @@ def config(tiny: Config, **evaluation: object) -> Config:
     return dataclasses.replace(tiny, eval=dataclasses.replace(tiny.eval, **evaluation))
 
 
+@pytest.mark.slow
 def test_an_evaluation_writes_its_report_predictions_and_scores(untrained: Path, tiny_cfg: Config) -> None:
     cfg = config(tiny_cfg, protocol="multi", order_tests=False)
     report = evaluate(cfg, untrained)
@@ -75,6 +76,7 @@ def test_an_evaluation_writes_its_report_predictions_and_scores(untrained: Path,
     assert again["top1"] == report["top1"]
 
 
+@pytest.mark.slow
 def test_single_scores_as_validation_does(untrained: Path, tiny_cfg: Config) -> None:
     cfg = config(tiny_cfg, average="logits")
     evaluate(cfg, untrained)
@@ -84,6 +86,7 @@ def test_single_scores_as_validation_does(untrained: Path, tiny_cfg: Config) -> 
     np.testing.assert_allclose(saved["scores"], scores.logits.numpy(), atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "frames_of_30", "stride"),
     [
@@ -114,6 +117,7 @@ def test_a_model_is_evaluated_at_other_numbers_of_frames_and_strides(
     assert stride == cfg.data.ref_stride or (told_otherwise - found[row]).abs().max() > 1e-4, "t says how far apart"
 
 
+@pytest.mark.slow
 def test_a_video_that_cannot_be_read(untrained: Path, tiny_cfg: Config, tmp_path: Path) -> None:
     listed = Path(tiny_cfg.data.val_list).read_text().splitlines()
     (tmp_path / "val.csv").write_text("\n".join([*listed[:3], "gone/v1,0,30", ""]))
@@ -149,6 +153,7 @@ def test_a_list_of_other_classes_is_refused(untrained: Path, tiny_cfg: Config, t
         evaluate(dataclasses.replace(tiny_cfg, data=data), untrained)
 
 
+@pytest.mark.slow
 def test_one_video_gets_the_scores_that_it_gets_in_a_list(untrained: Path, tiny_cfg: Config, tmp_path: Path) -> None:
     cfg = config(tiny_cfg, protocol="multi")
     evaluate(cfg, untrained)
@@ -177,6 +182,7 @@ def assert_same_files(folder: Path, other: Path) -> None:
         assert reports[0][key] == reports[1][key], key
 
 
+@pytest.mark.slow
 def test_the_report_holds_every_measure(untrained: Path, tiny_cfg: Config) -> None:
     report = evaluate(config(tiny_cfg, protocol="multi"), untrained)
     found = read_results(Path(tiny_cfg.run) / "evaluate-multi")
@@ -225,6 +231,7 @@ def test_classes_and_confusion_are_written_by_name(untrained: Path, tiny_cfg: Co
     assert row["called"] == str(int((scores.predicted == up).sum()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", ["shuffled", "reversed", "frozen"])
 def test_one_clip_in_another_order_scores_as_validation_does(untrained: Path, tiny_cfg: Config, order: str) -> None:
     cfg = config(tiny_cfg, average="logits")
@@ -252,6 +259,7 @@ def stop_after(calls: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scoring, "score_views", some)
 
 
+@pytest.mark.slow
 def test_a_stopped_evaluation_continues_where_it_stopped(
     untrained: Path, tiny_cfg: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -279,6 +287,7 @@ def count_calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return calls
 
 
+@pytest.mark.slow
 def test_scores_under_other_settings_are_not_reused(
     untrained: Path, tiny_cfg: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -309,6 +318,7 @@ def listing(tiny: Config, tmp_path: Path, rows: list[str], root: Path | None = N
     return dataclasses.replace(tiny, data=data)
 
 
+@pytest.mark.slow
 def test_a_resumed_evaluation_retries_unreadable_videos(
     untrained: Path, tiny_cfg: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -342,6 +352,7 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
 def test_two_processes_write_what_one_writes(untrained: Path, tiny_cfg: Config, tmp_path: Path) -> None:
     """Shares of 4 and 3 videos, one of them unreadable; and fewer videos than processes."""
@@ -385,6 +396,7 @@ SHAPES = {
 }
 
 
+@pytest.mark.slow
 def test_videos_of_every_shape_are_scored_as_each_alone(untrained: Path, tiny_cfg: Config, tmp_path: Path) -> None:
     noise = torch.Generator().manual_seed(0)
     for name, (length, height, width) in SHAPES.items():
@@ -405,6 +417,7 @@ def test_videos_of_every_shape_are_scored_as_each_alone(untrained: Path, tiny_cf
     assert (found["view_logits"][0] == np.tile(found["view_logits"][0, :3], (3, 1))).all(), "one frame: all clips alike"
 
 
+@pytest.mark.slow
 def test_large_frames_do_not_accumulate_in_memory(
     tiny_cfg: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -427,6 +440,7 @@ def test_large_frames_do_not_accumulate_in_memory(
     assert len(decoded) == 12 and most <= 2, "the one that is read, and the one before"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", [b"", bytes(100), b"PK\x03\x04 half"], ids=["empty", "NULs", "half"])
 def test_videos_whose_scores_a_power_cut_damaged_are_scored_again(
     content: bytes, untrained: Path, tiny_cfg: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,

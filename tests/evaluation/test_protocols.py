@@ -202,6 +202,7 @@ def videos(tiny: Config, tmp_path: Path, lengths: list[int], **evaluation: objec
     return [read_views(folder_of(tmp_path / str(i), N, *shapes[i % 3]), N, plan) for i, N in enumerate(lengths)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("temporal", ["hitagu", "tsn", "gru", "tsm"])
 @pytest.mark.parametrize("sampling", ["segment", "dense"])
 def test_shared_frames_give_the_logits_of_the_plain_loop(
@@ -222,6 +223,7 @@ def test_shared_frames_give_the_logits_of_the_plain_loop(
             torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("temporal", ["hitagu", "gru", "tsm"])
 def test_other_frame_orders_encode_no_further_frame_and_score_as_clips_in_that_order(
     tiny_cfg: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, temporal: str
@@ -267,6 +269,7 @@ def _only(views: Views, view: int) -> Views:
     return dataclasses.replace(views, index=views.index[view : view + 1], t=views.t[view : view + 1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at_once", [1, 5, 12, 1000])
 def test_every_distinct_picture_is_encoded_once_and_few_at_a_time(
     tiny_cfg: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int

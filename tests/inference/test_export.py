@@ -68,6 +68,7 @@ def run(file: Path, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
     return torch.from_numpy(session.run(None, {"x": x.numpy(), "t": t.numpy()})[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("temporal", "ending"),
     [("hitagu", "pt2"), ("hitagu", "onnx"), ("tsn", "pt2"), ("tsm", "pt2"), ("gru", "pt2"), ("gru", "onnx")],
@@ -84,6 +85,7 @@ def test_a_file_gives_the_modules_logits_for_any_batch(temporal: str, ending: st
     assert str(ROOT).encode() not in file.read_bytes(), "no folders of this machine"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ["pt2", "onnx"])
 def test_the_whole_network_of_the_recipes_can_be_exported(ending: str, tmp_path: Path) -> None:
     """ResNet-50 on small frames, with one tap instead of three, whose graphs are alike and slow to write."""
@@ -98,6 +100,7 @@ def test_the_whole_network_of_the_recipes_can_be_exported(ending: str, tmp_path:
         torch.testing.assert_close(run(file, x, t), model(x, t), atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_file_carries_labels_and_parameters(tmp_path: Path) -> None:
     cfg = small("tsn")
     model = woken(cfg)
@@ -119,6 +122,7 @@ def test_the_file_carries_labels_and_parameters(tmp_path: Path) -> None:
     assert shapes == {"x": ["batch", 3, 3, 32, 32], "t": ["batch", 3], "logits": ["batch", 3]}
 
 
+@pytest.mark.slow
 def test_a_pt2_runs_without_this_library(tmp_path: Path) -> None:
     cfg = small()
     model = woken(cfg)
@@ -136,6 +140,7 @@ def test_a_pt2_runs_without_this_library(tmp_path: Path) -> None:
         torch.testing.assert_close(torch.load(tmp_path / "logits.pt"), model(x, t), atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_file_that_gives_other_logits_never_takes_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cfg, file = small("tsn"), tmp_path / "model.pt2"
     file.write_bytes(b"the one from before")
@@ -147,6 +152,7 @@ def test_a_file_that_gives_other_logits_never_takes_its_name(tmp_path: Path, mon
     assert list(tmp_path.iterdir()) == [file]
 
 
+@pytest.mark.slow
 def test_exporting_leaves_the_model_in_its_mode(tmp_path: Path) -> None:
     cfg = small("tsn")
     model = woken(cfg).train()
@@ -157,6 +163,7 @@ def test_exporting_leaves_the_model_in_its_mode(tmp_path: Path) -> None:
         torch.testing.assert_close(run(tmp_path / "model.pt2", x, t), model.eval()(x, t), atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cfg = small("tsn")
     model = woken(cfg)
@@ -168,6 +175,7 @@ def test_what_cannot_be_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_hitagu_export(tiny_cfg: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The command line on a trained checkpoint: for clips as in training, and for longer ones."""
     training.fit(dataclasses.replace(tiny_cfg, train=dataclasses.replace(tiny_cfg.train, epochs=1)))
@@ -207,6 +215,7 @@ def compiled(request: pytest.FixtureRequest):
     torch._dynamo.reset()
 
 
+@pytest.mark.slow
 @torch.inference_mode()
 def test_a_model_compiles_to_one_graph(compiled) -> None:
     model, fast, counter = compiled
@@ -220,6 +229,7 @@ def test_a_model_compiles_to_one_graph(compiled) -> None:
     torch.testing.assert_close(fast(x, t), model(x, t))
 
 
+@pytest.mark.slow
 @torch.inference_mode()
 def test_a_model_compiles_to_one_graph_with_its_maps(compiled) -> None:
     model, fast, counter = compiled
@@ -231,6 +241,7 @@ def test_a_model_compiles_to_one_graph_with_its_maps(compiled) -> None:
     assert counter.frame_count == 1
 
 
+@pytest.mark.slow
 def test_a_training_step_compiles_whole(compiled) -> None:
     """Forward in training mode, with clips played backwards, and the gradients through the graph."""
     model, fast, _ = compiled

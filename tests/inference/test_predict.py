@@ -27,6 +27,7 @@ def checkpoint(tiny_cfg: Config) -> Path:
     return Path(tiny_cfg.run) / "checkpoints" / "last.pt"
 
 
+@pytest.mark.slow
 def test_a_frame_folder_is_sampled_as_in_validation(checkpoint: Path, tiny_cfg: Config) -> None:
     model, cfg, classes = load_model(checkpoint)
     clips = open_lists(tiny_cfg.data)[1]
@@ -39,6 +40,7 @@ def test_a_frame_folder_is_sampled_as_in_validation(checkpoint: Path, tiny_cfg: 
     assert prediction.maps.motion_gate.shape[:2] == (1, 3)
 
 
+@pytest.mark.slow
 def test_a_video_file_gives_what_its_frames_give(
     checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -58,6 +60,7 @@ def test_a_video_file_gives_what_its_frames_give(
     )
 
 
+@pytest.mark.slow
 def test_unreadable_sources_are_named_and_the_others_are_predicted(
     checkpoint: Path, tiny_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -79,6 +82,7 @@ def test_unreadable_sources_are_named_and_the_others_are_predicted(
     assert str(whole) in out and str(empty) in err and str(broken) in err
 
 
+@pytest.mark.slow
 def test_a_checkpoint_brings_its_own_weights(checkpoint: Path) -> None:
     """Nothing is downloaded, even if the run started from ImageNet's weights."""
     state = torch.load(checkpoint, weights_only=True)
@@ -123,6 +127,7 @@ def unreadable_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_sources_that_the_system_refuses_are_named_and_the_others_are_predicted(
     untrained: Path, tiny_cfg: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:  # fmt: skip
@@ -157,6 +162,7 @@ def test_an_error_while_a_frame_is_read_names_the_source(
         predict(folder, untrained)
 
 
+@pytest.mark.slow
 def test_a_name_that_is_not_utf8_is_predicted_and_reported(untrained: Path, tiny_cfg: Config, tmp_path: Path) -> None:
     plain, video = tmp_path / "plain.mp4", tmp_path / os.fsdecode(b"caf\xe9.mp4")
     write_videos({plain: render_clip(0, (0, 0, 0, 0), MiniSpec())}, ffmpeg_path())

@@ -36,6 +36,7 @@ def test_a_clip_ends_in_its_frame_and_reaches_back_no_further_than_the_window(
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("temporal", ["hitagu", "tsm"])
 @pytest.mark.parametrize("window", [None, 6])
 def test_every_moment_equals_its_clip_scored_alone(

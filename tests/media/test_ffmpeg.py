@@ -113,6 +113,7 @@ def test_cover_pictures_are_no_video(tmp_path: Path) -> None:
         extract_video(song, tmp_path / "song")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "frames", "size"),
     [
@@ -190,6 +191,7 @@ def test_the_reason_is_ffmpegs_own_last_line(tmp_path: Path) -> None:
     assert last in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("each_ffmpeg")
 @pytest.mark.parametrize("kind", ["mp4", "faststart.mp4", "sound.mp4", "mkv", "webm", "avi", "mov"])
 def test_a_video_cut_short_is_never_taken_for_a_short_video(tmp_path: Path, kind: str) -> None:
@@ -248,6 +250,7 @@ def test_complaints_that_cost_no_frame_are_not_failures(tmp_path: Path) -> None:
     assert extract_video(clip, tmp_path / "clip") >= 45
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("each_ffmpeg")
 def test_a_fast_start_mp4_that_is_cut_short_fails_with_the_number_of_missing_bytes(tmp_path: Path) -> None:
     whole = make_video(tmp_path / "whole.mp4", "-c:v", "libx264", "-movflags", "+faststart", size="320x240", frames=25)

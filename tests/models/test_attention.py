@@ -80,6 +80,7 @@ def test_gates_lie_between_0_and_1() -> None:
     assert channel.min() > 0 and channel.max() < 1 and spatial.min() > 0 and spatial.max() < 1
 
 
+@pytest.mark.slow
 @pytest.mark.equation("2d.4")
 @pytest.mark.parametrize(("B", "T"), [(2, 1), (1, 2), (2, 8), (1, 33)])
 def test_tokens_are_the_mean_of_the_gated_maps_over_positions(B: int, T: int) -> None:
@@ -143,6 +144,7 @@ def random_tokens(B: int, T: int, C: int = 6) -> Tensor:
     return torch.randn(B, T, C, dtype=torch.float64, generator=torch.Generator().manual_seed(T)).requires_grad_()
 
 
+@pytest.mark.slow
 @pytest.mark.equation("2d.5", "2d.6", "2d.7", "2d.8")
 @pytest.mark.parametrize("position", [True, False])
 @pytest.mark.parametrize(("B", "T"), [(2, 1), (1, 2), (2, 8), (1, 33)])
@@ -155,6 +157,7 @@ def test_tsa_equals_the_loops(B: int, T: int, position: bool) -> None:
     assert_same(shipped, attended(tsa, tokens, t, width, heads), [tokens, *tsa.parameters()])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("B", "T"), [(2, 1), (1, 2), (2, 8), (1, 33)])
 def test_tsa_by_differences_of_times_equals_the_loops(B: int, T: int) -> None:
     width, heads = 8, 2

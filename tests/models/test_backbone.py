@@ -84,6 +84,7 @@ def test_a_network_cut_earlier_initialises_what_is_there(tmp_path: Path, trained
     )
 
 
+@pytest.mark.slow
 def test_a_resnet50_of_random_weights_loads_into_a_cut_one(tmp_path: Path) -> None:
     whole = resnet50()
     torch.save(whole.state_dict(), tmp_path / "r50.pt")
@@ -142,6 +143,7 @@ def test_loaded_weights_are_logged_and_parts_left_random_raise_a_warning(
 # Checkpoints of this library
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("temporal", ["hitagu", "tsm"])
 def test_a_checkpoint_of_a_run_initialises_a_deeper_one(
     temporal: str, tiny_cfg: Config, caplog: pytest.LogCaptureFixture
@@ -202,6 +204,7 @@ def test_weights_of_another_resnet_name_the_first_key_that_differs(file: Path) -
         backbone(file, "resnet50")
 
 
+@pytest.mark.slow
 def test_more_or_fewer_blocks_than_the_stage_has(file: Path, tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"layer1\.2\.conv1\.weight is missing"):
         backbone(file, "resnet34")

@@ -45,6 +45,7 @@ def test_stage_maps_are_those_of_each_frame_alone(T: int, memory_format: torch.m
     )
 
 
+@pytest.mark.slow
 @pytest.mark.equation("2a.2")
 @pytest.mark.parametrize(("B", "T"), [(2, 1), (1, 2), (1, 8), (1, 33)])
 def test_tsn_is_the_mean_of_the_frames_logits(B: int, T: int) -> None:

@@ -47,6 +47,7 @@ def test_the_recipe_is_within_the_books_budget(ssv2: Config) -> None:
     assert 23.9 < total.params_millions <= 28
 
 
+@pytest.mark.slow
 def test_tsn_costs_what_torchvision_says_of_its_resnet50(ssv2: Config) -> None:
     """torchvision publishes multiply-adds (10^9) and parameters for one frame, with its own layer of 1,000 classes."""
     meta = ResNet50_Weights.IMAGENET1K_V2.meta
@@ -56,6 +57,7 @@ def test_tsn_costs_what_torchvision_says_of_its_resnet50(ssv2: Config) -> None:
     assert per_frame == pytest.approx(meta["_ops"], abs=5e-4)  # published with three decimals
 
 
+@pytest.mark.slow
 def test_the_baselines_differ_by_what_they_add(ssv2: Config) -> None:
     costs = budget(ssv2, 174)
     assert costs["TSM"] == costs["TSN"]  # a shift multiplies nothing and learns nothing

@@ -69,6 +69,7 @@ def test_a_frame_is_encoded_alone() -> None:
     torch.testing.assert_close(FrameFeatures(together.top[3:4], tuple(r[3:4] for r in together.reduced)), alone)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bf16", [False, True])
 @pytest.mark.parametrize(("B", "T"), [(2, 1), (1, 2), (2, 8), (1, 33)])
 def test_logits_are_the_same_bits_with_and_without_maps(B: int, T: int, bf16: bool) -> None:
@@ -129,6 +130,7 @@ def test_the_same_seed_gives_the_same_parameters() -> None:
     assert all(torch.equal(a, b) for a, b in zip(models[0].parameters(), models[1].parameters(), strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("temporal", ["hitagu", "tsn", "tsm", "gru"])
 def test_also_backwards_equals_reversed_clips(temporal: str) -> None:
     """The frames' features are used twice; values and gradients equal those of the reversed clips themselves."""
@@ -154,6 +156,7 @@ def test_channels_last_gives_the_same_values_and_gradients() -> None:
     torch.testing.assert_close(results[0], results[1])
 
 
+@pytest.mark.slow
 def test_bf16_stays_close() -> None:
     """The pixels' gradients are as far off with the bare backbone: each ReLU that flips by rounding changes a whole gradient."""
     model, t = woken(small()).double(), unequal_times(2, 8)

@@ -420,6 +420,7 @@ def test_only_a_memory_of_the_whole_frame_knows_at_one_position_what_was_at_anot
 FREE = {"whole_frame": False, "bands": False, "broadcast": "max"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("T", [1, 2, 8, 33])
 @pytest.mark.parametrize(
     "changes",

@@ -74,6 +74,7 @@ MISFITS: list[tuple[Callable[[State], State], str]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("change", "message"), MISFITS, ids=["classes", "model", "part"])
 def test_a_checkpoint_that_does_not_fit_its_own_params_is_explained(
     change: Callable[[State], State], message: str, untrained: Path, tiny_cfg: Config, tmp_path: Path,

@@ -29,6 +29,7 @@ def leaves(mapping: Mapping[str, object], prefix: str = "") -> dict[str, object]
     return flat
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", FILES, ids=lambda p: p.stem)
 def test_an_ablation_differs_from_its_base_in_what_it_names_and_can_be_built(file: Path) -> None:
     mapping = read_params(file)

@@ -79,6 +79,7 @@ def recipe_on(name: str, data: Path, weights: Path) -> Config:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["k700", "ssv2"])
 def test_a_recipe_builds_all_that_it_names_and_takes_two_steps(name: str, tmp_path: Path, resnet50: Path) -> None:
     cfg = recipe_on(name, tmp_path / "data", resnet50)

@@ -116,6 +116,7 @@ def start(env: dict[str, str], *args: str | Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, env=env, stdout=quiet, stderr=quiet, start_new_session=True)
 
 
+@pytest.mark.slow
 @posix
 def test_a_killed_run_leaves_nothing_that_passes_for_whole(tmp_path: Path, slow: dict[str, str]) -> None:
     video = make_video(tmp_path / "a.mp4", frames=100)  # 4 seconds
@@ -139,6 +140,7 @@ def test_a_killed_run_leaves_nothing_that_passes_for_whole(tmp_path: Path, slow:
     assert len(list(out.glob("*.jpg"))) == 100
 
 
+@pytest.mark.slow
 @posix
 def test_a_killed_tree_goes_on_where_it_was(tmp_path: Path, slow: dict[str, str]) -> None:
     for i, frames in enumerate((1, 1, 100, 100)):
@@ -154,6 +156,7 @@ def test_a_killed_tree_goes_on_where_it_was(tmp_path: Path, slow: dict[str, str]
     assert hidden(out) == []
 
 
+@pytest.mark.slow
 @posix
 def test_ctrl_c_stops_at_once_and_cleanly(tmp_path: Path, slow: dict[str, str]) -> None:
     for i in range(6):
@@ -373,6 +376,7 @@ class Counting(Executor):
             self.alive -= 1
 
 
+@pytest.mark.slow
 def test_few_futures_are_alive_at_once(tmp_path: Path) -> None:
     video = make_video(tmp_path / "v.mp4", frames=1)
     for i in range(20):
@@ -387,6 +391,7 @@ def test_few_futures_are_alive_at_once(tmp_path: Path) -> None:
     assert 2 <= counting.most <= 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["threads", "processes"])
 def test_any_executor_will_do(tmp_path: Path, kind: str) -> None:
     root = tree(tmp_path / "videos")
@@ -400,6 +405,7 @@ def test_any_executor_will_do(tmp_path: Path, kind: str) -> None:
             extract_tree(root, tmp_path / "frames", short_side=24, executor=pool, progress=False)
 
 
+@pytest.mark.slow
 def test_a_dask_cluster_will_do(tmp_path: Path) -> None:
     distributed = pytest.importorskip("distributed")
     root = tree(tmp_path / "videos")

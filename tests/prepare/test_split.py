@@ -179,6 +179,7 @@ def contents(folder: Path) -> dict[str, str]:
     return {name: (folder / name).read_text() for name in ("train.csv", "val.csv", "classes.txt", "sources.csv")}
 
 
+@pytest.mark.slow
 def test_a_folder_of_videos_becomes_lists(videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "own"
     command = ["split", "--videos", str(videos), "--out", str(out), "--val-share", "0.3", "--short-side", "24"]
@@ -204,6 +205,7 @@ def test_a_folder_of_videos_becomes_lists(videos: Path, tmp_path: Path, capsys: 
     )
 
 
+@pytest.mark.slow
 def test_frames_that_are_there_are_kept_and_what_failed_is_in_no_list(
     videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -221,6 +223,7 @@ def test_frames_that_are_there_are_kept_and_what_failed_is_in_no_list(
     assert first.stat().st_mtime_ns == made
 
 
+@pytest.mark.slow
 def test_a_class_that_is_added_later_is_in_the_new_lists(videos: Path, tmp_path: Path) -> None:
     split_videos(videos, tmp_path / "own", progress=False)
     for i, source in enumerate(("smptebars", "rgbtestsrc")):
@@ -288,6 +291,7 @@ def test_lists_of_another_making_are_not_replaced(videos: Path, tmp_path: Path) 
         split_videos(videos, tmp_path / "own", val_share=1, progress=False)
 
 
+@pytest.mark.slow
 def test_videos_and_lists_may_lie_in_one_folder(videos: Path) -> None:
     report = split_videos(videos, videos / "made", progress=False)
     assert len(report.train) + len(report.val) == 12
@@ -295,6 +299,7 @@ def test_videos_and_lists_may_lie_in_one_folder(videos: Path) -> None:
     assert again == report
 
 
+@pytest.mark.slow
 def test_real_clips_cut_into_pieces_become_lists_and_train(
     shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

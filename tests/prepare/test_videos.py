@@ -93,6 +93,7 @@ FOUR = ["a/x.mp4", "a/y.mp4", "b/w.mp4", "b/z.mp4"]
 # Endings
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("each_ffmpeg")
 def test_videos_of_any_ending_are_extracted(made_of_any_ending: Path, tmp_path: Path) -> None:
     out = tmp_path / "frames"
@@ -103,6 +104,7 @@ def test_videos_of_any_ending_are_extracted(made_of_any_ending: Path, tmp_path: 
     assert counts == {name: 3 if name == "a/d.ogv" else 4 for name in ENDINGS}  # one of its packets is empty: a repeat
 
 
+@pytest.mark.slow
 def test_videos_of_any_ending_are_split_and_listed(made_of_any_ending: Path, tmp_path: Path) -> None:
     root = Path(shutil.copytree(made_of_any_ending, tmp_path / "videos"))
     assert split(root) == sorted(ENDINGS)
@@ -121,6 +123,7 @@ def test_videos_of_any_ending_are_predicted(made_of_any_ending: Path, tiny_cfg: 
     assert frames.float().std() > 10  # a picture
 
 
+@pytest.mark.slow
 def test_a_real_camera_file_goes_every_way(shared_data: Path, tiny_cfg: Config, tmp_path: Path) -> None:
     for label in "ab":
         make_video(tmp_path / "videos" / label / "other.mp4", size="32x24" if label == "a" else "48x32", frames=2)
@@ -134,6 +137,7 @@ def test_a_real_camera_file_goes_every_way(shared_data: Path, tiny_cfg: Config, 
     assert frames.shape == (3, 3, 32, 32)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("each_ffmpeg")
 def test_an_animated_webp_is_extracted_or_skipped_with_a_reason(root: Path) -> None:
     """ffmpeg decodes them since version 8."""
@@ -196,6 +200,7 @@ def test_files_that_are_not_videos_are_counted_and_listed(
     assert not manifest.exists() and "left out" not in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_reports_list_them_too(root: Path) -> None:
     add_others(root)
     assert extract(root) == ExtractReport(extracted=4, frames=14, skipped=SKIPPED)
@@ -285,6 +290,7 @@ def test_index_names_a_clip_that_cannot_be_reached(root: Path) -> None:
         assert f"{root / path}: a link to {root.parent / 'disk'}" in str(caught.value)
 
 
+@pytest.mark.slow
 @posix
 def test_a_link_back_to_a_folder_above_is_not_followed(root: Path) -> None:
     (root / "a" / "loop").symlink_to(root)
@@ -294,6 +300,7 @@ def test_a_link_back_to_a_folder_above_is_not_followed(root: Path) -> None:
     assert split(root) == index(root) == FOUR
 
 
+@pytest.mark.slow
 @posix
 def test_links_that_lead_into_each_other_end(root: Path) -> None:
     (root / "a" / "to b").symlink_to(root / "b")
@@ -311,6 +318,7 @@ def test_a_class_that_is_a_link_to_the_folder_above_is_an_error(root: Path, run:
         run(root)
 
 
+@pytest.mark.slow
 @posix
 def test_links_to_other_folders_and_files_are_followed(root: Path) -> None:
     disk = root.parent / "disk"
@@ -325,6 +333,7 @@ def test_links_to_other_folders_and_files_are_followed(root: Path) -> None:
 # Pipes and sockets
 
 
+@pytest.mark.slow
 @posix
 def test_nothing_waits_for_a_pipe_or_a_socket(root: Path, tiny_cfg: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     os.mkfifo(root / "a" / "pipe")
@@ -339,6 +348,7 @@ def test_nothing_waits_for_a_pipe_or_a_socket(root: Path, tiny_cfg: Config, monk
                 read_source(root / path, tiny_cfg.data)
 
 
+@pytest.mark.slow
 @posix
 def test_a_pipe_that_is_named_like_a_video_fails_alone(root: Path, tiny_cfg: Config) -> None:
     os.mkfifo(root / "a" / "pipe.mp4")
@@ -382,6 +392,7 @@ def test_two_videos_that_differ_only_in_their_endings_are_refused(root: Path) ->
             run(root)
 
 
+@pytest.mark.slow
 @any_bytes
 def test_names_that_are_not_utf8_are_listed_so_that_the_list_can_be_read(
     root: Path, capsys: pytest.CaptureFixture[str]
@@ -457,6 +468,7 @@ def theirs(root: Path, unprivileged: Path) -> Path:
     return copy
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", [0o000, 0o444], ids=["cannot be listed", "cannot be entered"])
 def test_a_folder_without_permission_fails_alone(theirs: Path, mode: int) -> None:
     (theirs / "c" / "sub").mkdir(parents=True)

@@ -33,6 +33,7 @@ READ = {  # state -> the files that it needs, so that damage to them must be nam
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("state", ["finished", "stopped"])
 def test_a_damaged_file_is_named_and_the_run_goes_on(
@@ -63,6 +64,7 @@ def test_a_damaged_file_is_named_and_the_run_goes_on(
             assert line.startswith(f"{cfg.data.train_list}:8: ") and summary["bad_clips"] == 1, what
 
 
+@pytest.mark.slow
 def test_all_checkpoints_damaged_is_an_error_that_names_them(run_of: RunOf) -> None:
     for damaged, found in (
         (b"", "it is empty"),
@@ -82,6 +84,7 @@ def test_all_checkpoints_damaged_is_an_error_that_names_them(run_of: RunOf) -> N
         assert f"remove {cfg.run} to start over" in text
 
 
+@pytest.mark.slow
 def test_a_checkpoint_without_training_state_is_not_resumed(untrained: Path, tiny_cfg: Config) -> None:
     with pytest.raises(
         WeightsError, match=r"last\.pt: holds a network, but no training to resume \(no criterion, epoch, "
@@ -89,6 +92,7 @@ def test_a_checkpoint_without_training_state_is_not_resumed(untrained: Path, tin
         training.fit(tiny_cfg)
 
 
+@pytest.mark.slow
 def test_results_without_parameters_and_a_finished_run_without_checkpoints_are_not_trained_over(run_of: RunOf) -> None:
     """A finished run's checkpoints may have been removed to save room; then its numbers must not be lost in silence."""
     for name, error, words in (
@@ -106,6 +110,7 @@ def test_results_without_parameters_and_a_finished_run_without_checkpoints_are_n
         assert issubclass(error, HitaguError)
 
 
+@pytest.mark.slow
 def test_damaged_params_are_replaced_by_the_checkpoints_and_still_compared(run_of: RunOf) -> None:
     import dataclasses
 
@@ -119,6 +124,7 @@ def test_damaged_params_are_replaced_by_the_checkpoints_and_still_compared(run_o
         assert Config.from_mapping(yaml.safe_load(params.read_text())).train == cfg.train
 
 
+@pytest.mark.slow
 def test_damaged_lines_of_metrics_are_named_and_dropped(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     file = tmp_path / "metrics.jsonl"
     file.write_bytes(b'{"epoch": 0}\n\0\0\0\n{"epo\n[1]\n{"loss": 1}\n\xff\xfe\n{"epoch": 1}\n{"epoch": 2, "lo')
@@ -126,6 +132,7 @@ def test_damaged_lines_of_metrics_are_named_and_dropped(tmp_path: Path, caplog: 
     assert f"{file}:2,3,4,5,6: damaged, ignored" in caplog.text
 
 
+@pytest.mark.slow
 def test_metrics_that_are_lost_are_said_to_be(run_of: RunOf, caplog: pytest.LogCaptureFixture) -> None:
     cfg = run_of("stopped")
     (Path(cfg.run) / "metrics.jsonl").unlink()
@@ -133,6 +140,7 @@ def test_metrics_that_are_lost_are_said_to_be(run_of: RunOf, caplog: pytest.LogC
     assert "metrics.jsonl: the metrics of 1 of 1 epochs are lost: [0]" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_bad_clip_whose_name_is_not_utf8_is_noted_once(tiny_cfg: Config) -> None:
     run, message = Run(tiny_cfg), "train.csv:3: caf\udce9: no such folder"
     Path(tiny_cfg.run).mkdir(parents=True)

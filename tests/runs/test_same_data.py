@@ -28,6 +28,7 @@ def swap_two(file: Path) -> None:
     file.write_text("".join([second, first, *others]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("record", ["provenance", "checkpoint"])
 @pytest.mark.parametrize("state", ["finished", "stopped"])
 def test_changed_lists_are_named_with_their_rows_then_and_now(state: str, record: str, run_of: RunOf) -> None:
@@ -54,6 +55,7 @@ def test_changed_lists_are_named_with_their_rows_then_and_now(state: str, record
         training.fit(cfg)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("state", ["finished", "stopped"])
 def test_line_endings_empty_lines_and_a_byte_order_mark_do_not_count(state: str, run_of: RunOf) -> None:
     cfg = run_of(state)
@@ -80,6 +82,7 @@ def made_older(cfg: Config, provenance: bool) -> None:
         (folder / "provenance.json").unlink()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("state", ["finished", "stopped"])
 def test_runs_with_the_older_fingerprint_are_compared_by_it(state: str, run_of: RunOf) -> None:
     cfg = run_of(state)
@@ -96,6 +99,7 @@ def test_runs_with_the_older_fingerprint_are_compared_by_it(state: str, run_of: 
     training.fit(cfg)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("state", ["finished", "stopped"])
 def test_runs_without_a_record_are_accepted_but_for_other_classes(state: str, run_of: RunOf) -> None:
     cfg = run_of(state)
@@ -109,12 +113,14 @@ def test_runs_without_a_record_are_accepted_but_for_other_classes(state: str, ru
     training.fit(cfg)
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_read_without_its_lists(run_of: RunOf) -> None:
     cfg = run_of("finished")
     Path(cfg.data.train_list).unlink()
     assert training.fit(cfg)["train_clips"] == 8
 
 
+@pytest.mark.slow
 def test_the_first_provenance_is_kept_and_resumptions_are_added(
     run_of: RunOf, small: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,6 +25,7 @@ def assert_same_weights(ours: Learner, theirs: Learner, tolerance: float) -> Non
             )
 
 
+@pytest.mark.slow
 def test_accumulated_batches_equal_one_big_batch_whatever_their_sizes(tiny_cfg: Config) -> None:
     cfg = without_statistics(tiny_cfg)
     whole = make_learner(with_train(cfg, batch_size=8))
@@ -76,6 +77,7 @@ def test_nan_stops_training_before_it_reaches_the_weights(tiny_cfg: Config, monk
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
+@pytest.mark.slow
 def test_the_average_follows_the_weights_and_is_the_checkpoints_model(tiny_cfg: Config) -> None:
     cfg = with_train(without_statistics(tiny_cfg), ema=0.75)
     learner, plain = make_learner(cfg), make_learner(with_train(cfg, ema=0.0))
@@ -98,6 +100,7 @@ def test_the_average_follows_the_weights_and_is_the_checkpoints_model(tiny_cfg: 
     assert again.averaged is not None and again.averaged.n_averaged == 4
 
 
+@pytest.mark.slow
 def test_bf16_trains_on_the_cpu_and_comes_close_to_fp32(tiny_cfg: Config) -> None:
     values = {}
     for precision in ("fp32", "bf16", "fp32"):  # in one process, one after another
@@ -127,6 +130,7 @@ def test_fp16_is_refused_without_a_gradient_scaler(tiny_cfg: Config) -> None:
         make_learner(with_train(tiny_cfg, precision="fp16"))
 
 
+@pytest.mark.slow
 def test_a_step_that_overflows_fp16_is_skipped_and_all_others_are_scaled_back(tiny_cfg: Config) -> None:
     """Do on the CPU what a GPU does: scale gradients, their norm, and those of the centres, which have their own optimiser."""
     cfg = with_train(without_statistics(tiny_cfg), ema=0.5, lr=1e-4)

@@ -36,6 +36,7 @@ def weights(run: str) -> dict[str, torch.Tensor]:
     return load_checkpoint(Path(run) / "checkpoints" / "last.pt")["model"]
 
 
+@pytest.mark.slow
 def test_a_run_writes_every_documented_file(tiny_cfg: Config) -> None:
     seen = []
     summary = training.train(tiny_cfg, on_epoch=lambda metrics: seen.append(len(metrics)))
@@ -52,6 +53,7 @@ def test_a_run_writes_every_documented_file(tiny_cfg: Config) -> None:
     assert {p.name for p in (folder / "checkpoints").iterdir()} == {"last.pt", "previous.pt", "best.pt"}
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_read_not_repeated(tiny_cfg: Config) -> None:
     first = training.train(tiny_cfg)
     before = (Path(tiny_cfg.run) / "checkpoints" / "last.pt").stat().st_mtime_ns
@@ -61,6 +63,7 @@ def test_a_finished_run_is_read_not_repeated(tiny_cfg: Config) -> None:
     assert (Path(tiny_cfg.run) / "checkpoints" / "last.pt").stat().st_mtime_ns == before
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(tiny_cfg: Config) -> None:
     runs = [in_folder(with_train(tiny_cfg, seed=seed), name) for seed, name in ((0, "a"), (0, "b"), (1, "c"))]
     for cfg in runs:
@@ -74,6 +77,7 @@ class Killed(Exception):
     pass
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_ends_with_the_same_weights(tiny_cfg: Config) -> None:
     cfg = with_train(tiny_cfg, epochs=3, center_loss=True, temporal_loss=True)
     whole, cut = in_folder(cfg, "whole"), in_folder(cfg, "cut")
@@ -96,6 +100,7 @@ def test_an_interrupted_run_ends_with_the_same_weights(tiny_cfg: Config) -> None
     assert kept == expected
 
 
+@pytest.mark.slow
 def test_a_killed_process_resumes(tiny_cfg: Config, tmp_path: Path) -> None:
     """After kill -9 at the end of the first epoch, the same command starts at epoch 1."""
     cfg = with_train(tiny_cfg, epochs=4)
@@ -117,6 +122,7 @@ def test_a_killed_process_resumes(tiny_cfg: Config, tmp_path: Path) -> None:
     assert [line["epoch"] for line in read_metrics(cfg.run)] == [0, 1, 2, 3]
 
 
+@pytest.mark.slow
 def test_other_parameters_in_the_same_folder_stop_with_the_difference(tiny_cfg: Config) -> None:
     training.fit(tiny_cfg)
     with pytest.raises(
@@ -125,6 +131,7 @@ def test_other_parameters_in_the_same_folder_stop_with_the_difference(tiny_cfg: 
         training.fit(with_train(tiny_cfg, lr=0.5))
 
 
+@pytest.mark.slow
 def test_parameters_may_be_corrected_before_the_first_checkpoint(tiny_cfg: Config) -> None:
     broken = dataclasses.replace(
         tiny_cfg, data=dataclasses.replace(tiny_cfg.data, hflip_swaps=(("no such label", "nor this"),))
@@ -134,6 +141,7 @@ def test_parameters_may_be_corrected_before_the_first_checkpoint(tiny_cfg: Confi
     training.fit(tiny_cfg)
 
 
+@pytest.mark.slow
 def test_a_nan_loss_stops_training_and_names_the_clips(tiny_cfg: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(learner, "normalise", lambda frames: torch.full(frames.shape, math.nan))
     with pytest.raises(TrainingError, match=r"the loss is nan at step 0 .*train\.csv:\d+(,\d+){7}; there is no "):
@@ -141,6 +149,7 @@ def test_a_nan_loss_stops_training_and_names_the_clips(tiny_cfg: Config, monkeyp
     assert not (Path(tiny_cfg.run) / "summary.json").exists()
 
 
+@pytest.mark.slow
 def test_a_bad_clip_stops_training_or_is_counted(tiny_cfg: Config, tmp_path: Path) -> None:
     listing = tmp_path / "train.csv"
     rows = Path(tiny_cfg.data.train_list).read_text().splitlines()
@@ -157,6 +166,7 @@ def test_a_bad_clip_stops_training_or_is_counted(tiny_cfg: Config, tmp_path: Pat
     assert f"train.csv:{len(rows) + 1}:" in line
 
 
+@pytest.mark.slow
 def test_optional_losses_are_logged_and_change_the_weights(tiny_cfg: Config) -> None:
     plain, both = (
         in_folder(tiny_cfg, "plain"),
@@ -172,6 +182,7 @@ def test_optional_losses_are_logged_and_change_the_weights(tiny_cfg: Config) -> 
     assert centers.abs().sum(1).gt(0).all()
 
 
+@pytest.mark.slow
 def test_the_baseline_runs_by_the_same_recipe_and_joins_the_summary(tiny_cfg: Config) -> None:
     cfg = dataclasses.replace(tiny_cfg, eval=dataclasses.replace(tiny_cfg.eval, tsn_baseline=True))
     summary = training.train(cfg)
@@ -183,6 +194,7 @@ def test_the_baseline_runs_by_the_same_recipe_and_joins_the_summary(tiny_cfg: Co
     assert (theirs["train"], theirs["data"], theirs["model"]) == (ours["train"], ours["data"], ours["model"])
 
 
+@pytest.mark.slow
 def test_the_schedule_warms_up_and_ends_near_zero() -> None:
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
     cfg = TrainConfig(epochs=10, warmup_epochs=2)
@@ -197,6 +209,7 @@ def test_the_schedule_warms_up_and_ends_near_zero() -> None:
     assert rates[-1] < 0.01
 
 
+@pytest.mark.slow
 def test_weight_decay_spares_biases_norms_and_band_edges(tiny_cfg: Config) -> None:
     from hitagu_lib import build_model
 
@@ -209,6 +222,7 @@ def test_weight_decay_spares_biases_norms_and_band_edges(tiny_cfg: Config) -> No
     assert len(decayed["params"]) + len(free["params"]) == len(names)
 
 
+@pytest.mark.slow
 def test_two_processes_train_and_evaluate_together(tiny_cfg: Config, tmp_path: Path) -> None:
     """torchrun on the CPU: the same global batches, every validation clip scored once, one set of centres.
 

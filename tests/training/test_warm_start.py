@@ -63,6 +63,7 @@ def started(cfg: Config, file: Path, head: str = "keep") -> Learner:
     return learner
 
 
+@pytest.mark.slow
 def test_for_the_same_classes_everything_is_loaded(cfg: Config, trained: Path) -> None:
     learner, state = started(cfg, trained), load_checkpoint(trained)
     own = learner.model.state_dict()
@@ -81,6 +82,7 @@ def test_for_the_same_classes_everything_is_loaded(cfg: Config, trained: Path) -
     assert (learner.epoch, learner.steps) == (0, 0), "its weights, not its progress"
 
 
+@pytest.mark.slow
 def test_for_other_classes_the_error_names_the_difference(cfg: Config, trained: Path, tmp_path: Path) -> None:
     labels = list(load_checkpoint(trained)["classes"])
     fewer = with_classes(cfg, [*labels[:4], "Something new"], tmp_path / "fewer")
@@ -95,6 +97,7 @@ def test_for_other_classes_the_error_names_the_difference(cfg: Config, trained: 
         started(swapped, trained)
 
 
+@pytest.mark.slow
 def test_replacing_the_head_loads_everything_else_and_records_what_was_not_used(
     cfg: Config, trained: Path, tmp_path: Path
 ) -> None:
@@ -113,6 +116,7 @@ def test_replacing_the_head_loads_everything_else_and_records_what_was_not_used(
     assert (learner.started_from["classes"], learner.started_from["head"]) == (14, "replace")
 
 
+@pytest.mark.slow
 def test_another_network_is_refused_and_nothing_is_loaded(cfg: Config, trained: Path) -> None:
     wider = dataclasses.replace(
         cfg, model=dataclasses.replace(cfg.model, stu=dataclasses.replace(cfg.model.stu, width=16))
@@ -144,6 +148,7 @@ class Killed(Exception):
     pass
 
 
+@pytest.mark.slow
 def test_a_run_loads_the_checkpoint_once_and_keeps_the_record(
     cfg: Config, trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

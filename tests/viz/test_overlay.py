@@ -89,6 +89,7 @@ def test_words_that_do_not_fit_are_cut_off_before_the_percentage() -> None:
     assert (long.draw(0, frame)[:, -40:] == short.draw(0, frame)[:, -40:]).all()
 
 
+@pytest.mark.slow
 def test_a_video_keeps_its_length_rate_and_colours(untrained: Path, tmp_path: Path) -> None:
     model, cfg, classes = load_model(untrained)
     video = make_video(tmp_path / "a.avi", source="color=c=blue", size="64x48", rate=10, frames=23)
@@ -112,6 +113,7 @@ def test_a_folder_of_frames_has_the_rate_that_is_asked_for(untrained: Path, tmp_
 # On the command line
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["-a.mp4", "50 % of ü.webm", "x.mkv", "with space.avi"])
 def test_predict_writes_overlays_into_a_folder(
     untrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
@@ -130,6 +132,7 @@ def test_predict_writes_overlays_into_a_folder(
     assert extract_video(tmp_path / "drawn" / f"{stem}.overlay.mp4", tmp_path / "out") == 4
 
 
+@pytest.mark.slow
 def test_a_network_without_attention_has_its_prediction_drawn_alone(
     untrained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+import pytest
 import torch
 from matplotlib.patches import Rectangle
 
@@ -27,6 +28,7 @@ def test_crops_are_drawn_where_they_are() -> None:
     assert outlines == {(-0.5, -0.5), (19.5, -0.5)}
 
 
+@pytest.mark.slow
 def test_a_video_under_a_protocol_shows_the_frames_of_each_clip_and_the_best_classes(tiny_cfg: Config) -> None:
     plan = protocol(tiny_cfg.data, dataclasses.replace(tiny_cfg.eval, protocol="multi", clips=2, crops=3))
     plan = dataclasses.replace(plan, short_side=20, crop_size=16, ref_stride=4.0)

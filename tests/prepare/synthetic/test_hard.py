@@ -127,6 +127,7 @@ def test_pixels_are_the_same_on_every_machine(label: int) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_folder_holds_one_setting(tmp_path: Path) -> None:
     out = tmp_path / "set"
     prepare_mini(

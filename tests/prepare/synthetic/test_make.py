@@ -249,6 +249,7 @@ def test_colours_stand_out_from_the_ground() -> None:
         assert abs(luma(body) - luma(ground)) >= MIN_CONTRAST
 
 
+@pytest.mark.slow
 def test_things_stand_out_on_the_screen() -> None:
     """The mean difference in luma between a thing, with its marks and rim, and what it hides is at least 25 of 255, in the
     first frame that shows it well."""
@@ -350,6 +351,7 @@ def made_without(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", ["made_by_ffmpeg", "made_without"])
 def test_the_set_is_balanced_and_holds_the_clips_it_should(which: str, request: pytest.FixtureRequest) -> None:
     out: Path = request.getfixturevalue(which)
@@ -372,6 +374,7 @@ def test_the_set_is_balanced_and_holds_the_clips_it_should(which: str, request: 
                 assert np.sqrt(((shown - drawn[t]) ** 2).mean()) < 8  # of 255: the loss of encoding
 
 
+@pytest.mark.slow
 def test_a_complete_set_is_left_alone_and_half_a_set_is_finished(made_without: Path, tmp_path: Path) -> None:
     whole = digests(made_without)
     before = {file: file.stat().st_mtime_ns for file in made_without.rglob("*")}
@@ -390,6 +393,7 @@ def test_a_complete_set_is_left_alone_and_half_a_set_is_finished(made_without: P
     assert not list(half.rglob("*.tmp"))
 
 
+@pytest.mark.slow
 def test_half_made_videos_are_finished(made_by_ffmpeg: Path, tmp_path: Path) -> None:
     whole = digests(made_by_ffmpeg)
     half = tmp_path / "mini"

@@ -224,6 +224,7 @@ def test_the_marked_lamps_last_colour_is_the_class(label: int, wait: int) -> Non
         assert np.nonzero(mark)[0][0] - max(ends) > wait * WAIT, "nothing is lit during the wait"
 
 
+@pytest.mark.slow
 def test_neither_the_first_flash_nor_the_other_lamps_nor_the_marked_place_tells_the_last() -> None:
     first, places = [], Counter()
     for i in range(30):
@@ -267,6 +268,7 @@ def subjects(scene: Scene, order: np.ndarray) -> list[Pixels]:
     return alone
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wait", LENGTHS)
 @pytest.mark.parametrize("label", HIDING, ids=name_of)
 def test_a_hidden_thing_is_where_its_last_way_led(label: int, wait: int) -> None:
@@ -372,6 +374,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_every_list_is_balanced_and_its_clips_wait_as_it_says(made: Path) -> None:
     assert (made / "classes.txt").read_text(encoding="utf-8").splitlines() == list(MEMORY.classes)
     assert {file.stem for file in made.glob("*.csv")} == set(WAITS)
