@@ -4,8 +4,6 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 LIBRARY = Path(__file__).resolve().parents[1] / "hitagu_lib"
 ORDER = [
     "errors", "config", "files", "media", "data", "prepare", "models", "runs", "inference", "evaluation", "training", "viz", "cli",
@@ -51,7 +49,6 @@ def test_imports_run_down_the_order() -> None:
     assert not up
 
 
-@pytest.mark.slow
 def test_no_module_imports_itself_in_a_circle() -> None:
     known = modules()
     arrows = {module: set(imported(path, known)) - {module} for module, path in known.items()}
