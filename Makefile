@@ -82,7 +82,7 @@ train: $(READY)  ## make the mini data, train HiTAGU-Net on it, say what was rea
 	$(BIN)/papermill --log-output --no-progress-bar book/03_train.ipynb outputs/mini/03_train.ipynb
 	@$(BIN)/python -c "$$REACHED"
 
-quick: lint types  ## a minute: lint, types, and every test that is neither slow nor a system test
+quick: lint types  ## two to three minutes: lint, types, and every test that is neither slow nor a system test
 	$(PYTEST) -q -m "not slow and not system"
 
 test: lint types unit notebooks book  ## lint, types, unit, notebooks and book, as CI runs it
