@@ -12,11 +12,11 @@ from typing import Any
 
 import click
 import pytest
+from media_fixtures import ffmpeg
 
 from hitagu_lib import __version__
 from hitagu_lib.cli.main import cli, main
 from hitagu_lib.inference.predict import Prediction, predict
-from hitagu_lib.media.ffmpeg import ffmpeg_path
 from hitagu_lib.runs.checkpoint import load_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def make_video(file: Path, frames: int = 3) -> Path:
     file.parent.mkdir(parents=True, exist_ok=True)
     source = ["-f", "lavfi", "-i", "testsrc2=size=64x48:rate=12", "-frames:v", str(frames), "-c:v", "mpeg4"]
-    subprocess.run([ffmpeg_path(), "-nostdin", "-v", "error", *source, str(file)], check=True)
+    ffmpeg(*source, file)
     return file
 
 

@@ -18,15 +18,14 @@ import multiprocessing
 import os
 import shutil
 import subprocess
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock
 from PIL import Image
 from tqdm.auto import tqdm
 
@@ -40,9 +39,6 @@ from hitagu_lib.prepare.synthetic.hard import HARD_PAIRS, draw_hard_scene
 from hitagu_lib.prepare.synthetic.memory import MEMORY_PAIRS, WAITS, draw_memory_scene, partner_order
 from hitagu_lib.prepare.synthetic.raster import Ints, Pixels, Scene, render
 from hitagu_lib.prepare.synthetic.scenes import PAIRS, draw_scene
-
-if sys.platform != "win32":
-    import fcntl
 
 GENERATOR_VERSION = 1
 """Increase this whenever a change gives the same seed different pixels."""
@@ -206,7 +202,7 @@ def prepare_mini(
         return
     make = partial(_make_videos, out, spec, ffmpeg_path()) if use_ffmpeg else partial(_make_frames, out, spec)
     out.mkdir(parents=True, exist_ok=True)
-    with _alone(out):
+    with FileLock(out / ".lock"):  # waits; the system releases it with the process, however that ends
         if _is_whole(out, asked):  # another process made it while this one waited
             return
         write_atomic(out / _BEGUN, [json.dumps(asked, indent=2) + "\n"])
@@ -261,15 +257,6 @@ def _is_whole(out: Path, asked: dict[str, object]) -> bool:
             f"{mark}: found mini data with {there}, expected {wanted}. Remove the folder {out}, or choose another."
         )
     return mark.name == _WHOLE
-
-
-@contextmanager
-def _alone(out: Path) -> Iterator[None]:
-    """Wait until no other process is making the set in `out`, and keep others out. (On Windows there is no lock.)"""
-    with open(out / ".lock", "w", encoding="utf-8") as lock:
-        if sys.platform != "win32":
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 Clip = tuple[str, int, int]  # split, label, index

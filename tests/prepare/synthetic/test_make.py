@@ -11,9 +11,11 @@ from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from PIL import Image
 
 from hitagu_lib.errors import ConfigError, ListError
@@ -406,6 +408,19 @@ def test_half_made_videos_are_finished(made_by_ffmpeg: Path, tmp_path: Path) -> 
     shutil.rmtree(half / "frames" / "val" / CLASSES[5])
     prepare_mini(half, TINY, workers=1, progress=False)
     assert digests(half) == whole
+
+
+def test_a_second_run_waits_for_the_first(tmp_path: Path) -> None:
+    (tmp_path / "mini").mkdir()
+    second = Thread(
+        target=lambda: prepare_mini(tmp_path / "mini", TINY, use_ffmpeg=False, workers=1, progress=False), daemon=True
+    )
+    with FileLock(tmp_path / "mini" / ".lock"):
+        second.start()
+        second.join(0.5)
+        assert second.is_alive() and [f.name for f in (tmp_path / "mini").iterdir()] == [".lock"]
+    second.join(60)
+    assert not second.is_alive() and (tmp_path / "mini" / "mini.json").exists()
 
 
 def test_a_folder_with_anything_else_is_refused(made_without: Path, tmp_path: Path) -> None:
