@@ -108,9 +108,8 @@ def run_ffmpeg(video: Path, folder: Path, settings: Settings, run: str) -> int:
         for frame in folder.glob("*.jpg"):
             frame.unlink()
         code, said = _wait_for(_command(ffmpeg, video, folder, settings, size), run)
-    reason = _reason(said).replace(f"{video}: ", "") or (
-        "" if code == 0 else f"ffmpeg ended with code {code} and no message"
-    )
+    silent = f"ffmpeg crashed (signal {-code})" if code < 0 else f"ffmpeg ended with code {code} and no message"
+    reason = _reason(said).replace(f"{video}: ", "") or ("" if code == 0 else silent)
     if any(words in said for words in _DISK_FULL):
         raise RunError(f"{folder.parent}: {reason}; free some space and run again: finished videos are kept")
     length, missing = video.stat().st_size, missing_bytes(video)
@@ -253,7 +252,10 @@ def why_not_a_video(file: Path) -> str | None:
         return f"{CANNOT_READ}: {error.strerror}"
     if head.startswith(b"\xff\xd8\xff"):  # the most frequent one, answered without starting ffmpeg
         return "a still picture"
-    said = _ask("-i", os.path.abspath(file)).stderr
+    asked = _ask("-i", os.path.abspath(file))
+    if asked.returncode < 0:  # so nobody knows whether this is a video
+        return f"{CANNOT_READ}: ffmpeg crashed (signal {-asked.returncode})"
+    said = asked.stderr
     container = re.search(r"^Input #0, (.+?), from '", said, re.MULTILINE)
     if not container:
         return "no format that ffmpeg knows"

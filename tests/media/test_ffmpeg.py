@@ -355,6 +355,21 @@ def test_an_old_ffmpeg_is_asked_by_the_options_old_name(tmp_path: Path) -> None:
     assert _each_frame_once(str(tmp_path / "new")) == ["-fps_mode", "passthrough"]
 
 
+@posix
+def test_a_crash_of_ffmpeg_is_named_and_does_not_pass_for_an_unknown_format(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    video = make_video(tmp_path / "clip.mod", "-f", "mpegts", frames=2)
+    script = tmp_path / "bin" / "ffmpeg"
+    script.parent.mkdir()
+    script.write_text("#!/bin/sh\nkill -SEGV $$\n")
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{script.parent}{os.pathsep}{os.environ['PATH']}")
+    assert why_not_a_video(video) == "cannot be read: ffmpeg crashed (signal 11)"
+    with pytest.raises(ExtractError, match=r"clip\.mod: ffmpeg crashed \(signal 11\)"):
+        extract_video(video, tmp_path / "out")
+
+
 # The rate
 
 
