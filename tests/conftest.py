@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Before torch is imported: workers and what they start share the cores.
@@ -14,6 +15,10 @@ import matplotlib.pyplot as plt
 import pytest
 
 from hitagu_lib.config import Config, resolve
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    # As in the background of a shell: processes that tests start and interrupt would not hear Ctrl-C either.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parents[1]
 
