@@ -103,8 +103,9 @@ print(f"{checkpoint}: {summary['val_top1']:.1%} in chapter 3")
 # **`multi` over windows** (Kinetics, `data.sampling: dense`) slides a window of $L$ frames, `data.dense_span`, of which every $L/T$-th is
 # taken:
 #
-# $$\begin{aligned} f_{c,i} &= \min\Big(\Big\lfloor \frac{c}{C-1} R \Big\rfloor + \Big\lfloor i \frac{L}{T} \Big\rfloor,\ N-1\Big) \\
-# R &= \max\Big(0,\ N - 1 - \Big\lfloor (T-1) \frac{L}{T} \Big\rfloor\Big) \end{aligned} \tag{4.3}$$
+# $$f_{c,i} = \min\Big(\Big\lfloor \frac{c}{C-1} R \Big\rfloor + \Big\lfloor i \frac{L}{T} \Big\rfloor,\ N-1\Big) \tag{4.3}$$
+#
+# Here $R$ is the room in which a window can start: $R = \max\big(0,\ N - 1 - \lfloor (T-1) \frac{L}{T} \rfloor\big)$.
 #
 # The last window ends with the video; a video that is shorter than a window repeats its last frame. With $C = 1$ both take the middle:
 # (4.1), or the window that starts at $\lfloor \max(0, N - L) / 2 \rfloor$.

@@ -116,8 +116,7 @@ table(
 # Bytes and time follow from two rates, measured on real clips by `benchmarks/extraction.py`: what a frame weighs on disk, rounded up to whole blocks
 # as a file system stores it, and how many frames a second one core decodes, scales and writes.
 #
-# $$\begin{aligned} \text{disk} &= \text{files} \times \text{bytes a frame on disk} \\
-# \text{core-hours} &= \frac{\text{files}}{3600 \times \text{frames a second of a core}} \end{aligned} \tag{8.2}$$
+# $$\text{disk} = \text{files} \times \text{bytes a frame on disk}, \quad \text{core-hours} = \frac{\text{files}}{3600 \times \text{frames a second of a core}} \tag{8.2}$$
 
 # %%
 measured = json.loads(
