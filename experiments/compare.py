@@ -7,8 +7,8 @@ and in the number of epochs: a method with a cheaper step trains for more epochs
 timed first, in turns, in processor seconds of one thread; the resulting epochs are in <out>/epochs.json. Delete that file to time again.
 
 Each run is a process of its own with one thread. Published runs are kept and stopped runs resume, so the same command, with the same
-overrides, can be repeated at any time. When a run ends, its small files are copied to <out>/<method>-seed<seed>/, and <out>/compare.md is
-rewritten.
+overrides, can be repeated at any time. When a run ends, its small files are copied to <out>/<method>-seed<seed>/; at the end
+<out>/compare.md is written.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
 
-from hitagu_lib.config import load_config
+from hitagu_lib.config import Config, load_config
 from hitagu_lib.data.dataset import ClipDataset
 from hitagu_lib.data.loader import make_loader
 from hitagu_lib.data.source import open_lists
@@ -47,55 +47,75 @@ from hitagu_lib.training.learner import Learner
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    args = arguments(__doc__, METHODS).parse_args(argv)
+    run_grid(args, METHODS)
+    write_table(args.out)
+    print((args.out / "compare.md").read_text(encoding="utf-8"))
+
+
+def arguments(description: str | None, methods: Mapping[str, str]) -> argparse.ArgumentParser:
+    """Return a parser of what `run_grid` reads."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--params", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--methods", nargs="+", choices=methods, default=list(methods))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument(
         "--parallel", type=int, default=2, help="number of runs at a time, with one thread each (default: %(default)s)"
     )
     parser.add_argument("--overrides", default="", help='for all methods, such as "train.precision=bf16"')
-    args = parser.parse_args(argv)
+    return parser
+
+
+def run_grid(
+    args: argparse.Namespace,
+    methods: Mapping[str, str],
+    after: Callable[[Config, Path], None] = lambda cfg, published: None,
+) -> None:
+    """Train each of `args.methods` with each seed, unless that run is published.
+
+    methods: name -> overrides. after: is called with a finished run's config and its published folder.
+    """
     # One thread per run and no loader processes: then its processor seconds are its whole cost.
     common = f"{args.overrides} data.workers=0 eval.tsn_baseline=false"
     prepare_data(load_config(args.params, common).data, progress=True)
     args.out.mkdir(parents=True, exist_ok=True)
-    epochs = matched_epochs(args.params, common, args.out / "epochs.json")
+    epochs = matched_epochs(args.params, common, args.out / "epochs.json", methods)
     jobs = [(seed, method) for seed in args.seeds for method in args.methods]
 
     def job(key: tuple[int, str]) -> None:
         seed, method = key
         name = folder_name(method, seed)
         run = f"{load_config(args.params).run}-compare/{name}"
-        overrides = f"{common} {METHODS[method]} run={run} train.seed={seed} train.epochs={epochs[method]}"
-        published = args.out / name
-        if is_published(published, load_config(args.params, overrides)):
+        overrides = f"{common} {methods[method]} run={run} train.seed={seed} train.epochs={epochs[method]}"
+        published, cfg = args.out / name, load_config(args.params, overrides)
+        if is_published(published, cfg):
             return
         command = [sys.executable, "-m", "hitagu_lib", "train", "--params", str(args.params), "--overrides", overrides]
         subprocess.run(command, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL)
         published.mkdir(parents=True, exist_ok=True)
+        after(cfg, published)
         for file in PUBLISHED:
             shutil.copyfile(Path(run) / file, published / file)
-        write_table(args.out)
 
     with ThreadPoolExecutor(args.parallel) as pool:
         list(pool.map(job, jobs))
-    print((args.out / "compare.md").read_text(encoding="utf-8"))
 
 
-def matched_epochs(params: Path, common: str, file: Path, steps: int = 4, rounds: int = 5) -> dict[str, int]:
+def matched_epochs(
+    params: Path, common: str, file: Path, methods: Mapping[str, str], steps: int = 4, rounds: int = 5
+) -> dict[str, int]:
     """Return the epochs in which each method trains as long as the first one. Read them from `file`, or time the steps and write it."""
     if file.exists():
         return {method: cost["epochs"] for method, cost in json.loads(file.read_text(encoding="utf-8")).items()}
     torch.set_num_threads(1)
     learners = {}
-    for method, overrides in METHODS.items():
+    for method, overrides in methods.items():
         cfg = load_config(params, f"{common} {overrides}")
         train_clips, _ = open_lists(cfg.data)
         loader = make_loader(ClipDataset(train_clips, cfg.data, train=True), cfg.train.batch_size, shuffle=True)
         learners[method] = (Learner(cfg, train_clips.classes, len(loader), make_accelerator(cfg.train)), loader)
-    seconds: dict[str, list[float]] = {method: [] for method in METHODS}
+    seconds: dict[str, list[float]] = {method: [] for method in methods}
     for turn in range(rounds + 1):
         for method, (learner, loader) in learners.items():
             batches = iter(loader)
@@ -105,15 +125,15 @@ def matched_epochs(params: Path, common: str, file: Path, steps: int = 4, rounds
             if turn > 0:  # the first round warms up
                 seconds[method].append((time.process_time() - started) / steps)
     cost = {method: statistics.median(times) for method, times in seconds.items()}
-    first = next(iter(METHODS))
-    epochs = {method: round(load_config(params).train.epochs * cost[first] / cost[method]) for method in METHODS}
+    first = next(iter(methods))
+    epochs = {method: round(load_config(params).train.epochs * cost[first] / cost[method]) for method in methods}
     table = {
         method: {
             "epochs": epochs[method],
             "seconds_per_step": round(cost[method], 4),
             "spread": [round(min(seconds[method]), 4), round(max(seconds[method]), 4)],
         }
-        for method in METHODS
+        for method in methods
     }
     write_json(file, table)
     return epochs

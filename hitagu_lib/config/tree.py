@@ -103,6 +103,7 @@ class DataConfig:
     image_size: StrictInt = Field(default=224, ge=8)  # side of the crop that the network sees
     min_scale: Float = Field(default=0.66, ge=0.05, le=1.0)  # training: smallest crop side / short side
     hflip: StrictBool = False  # mirror half of the training clips
+    vflip: StrictBool = False  # turn half of the training clips upside down; for data where that changes no label
     hflip_swaps: tuple[tuple[str, str], ...] = ()  # pairs of labels that a mirror swaps
     reverse_swaps: tuple[tuple[str, str], ...] = ()  # pairs of labels, each the other played backwards
     on_bad_clip: Literal["error", "skip"] = "error"
@@ -175,6 +176,8 @@ class STUConfig:
     elapsed_time: StrictBool = True  # raise the forget gates to the elapsed time
     # Let the forget gates also see their own state one step ago, as a GRU's do: sequential, by the loop alone.
     gates_see_state: StrictBool = False
+    # A plain nn.GRU of the same width at each position, in the unit's place; the other keys here then say nothing.
+    gru: StrictBool = False
     # How to compute the recurrence; each gives the same result. auto: the form measured to be fastest (benchmarks/stu.py).
     form: Literal["auto", "loop", "closed", "scan"] = "auto"
 
@@ -225,8 +228,9 @@ class ModelConfig:
     mde: MDEConfig = MDEConfig()
     stu: STUConfig = STUConfig()
     attention: AttentionConfig = AttentionConfig()
-    # What the classifier reads of the frame embeddings: their mean, the last one, or both side by side.
-    readout: Literal["mean", "last", "both"] = "mean"
+    # What the classifier reads of the frame embeddings: their mean, the last one, or both side by side. memory: their mean,
+    # and beside it the last frame as the 3STU leaves it, which attention has not touched.
+    readout: Literal["mean", "last", "both", "memory"] = "mean"
     dropout: Float = Field(default=0.5, ge=0.0, le=0.99)
 
     @model_validator(mode="after")

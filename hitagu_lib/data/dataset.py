@@ -54,6 +54,8 @@ class ClipDataset(Dataset[Clip | str]):
         frames, t = read_clip(self.clips.frames_dir(row), int(self.clips.num_frames[row]), cfg, rng)
         if rng is not None and cfg.hflip and rng.random() < 0.5:
             frames, label = mirror(frames), int(self.mirrored_label[label])
+        if rng is not None and cfg.vflip and rng.random() < 0.5:
+            frames = frames.flip(-2)
         return frames, t, label, row
 
 

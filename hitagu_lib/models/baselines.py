@@ -1,4 +1,4 @@
-"""The baselines, on the same backbone and trained the same way: TSN, TSM and a GRU.
+"""The baselines, on the same backbone and trained the same way: TSN, TSM and a GRU; and a GRU in the place of the 3STU.
 
 They make the book's claims testable: where order alone decides between two classes, TSN cannot exceed one half.
 """
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
-from hitagu_lib.config import ModelConfig
+from hitagu_lib.config import ModelConfig, STUConfig
 from hitagu_lib.models.backbone import TruncatedResNet
 from hitagu_lib.models.clip_model import ClipMaps, ClipModel, FrameFeatures, reversed_times
 from hitagu_lib.models.head import ClassifierHead
@@ -96,3 +96,26 @@ class TemporalShift(nn.Module):
         y[:, 1:, fold : 2 * fold] = x[:, :-1, fold : 2 * fold]
         y[:, 0, fold : 2 * fold] = 0
         return y.flatten(0, 1)
+
+
+class PositionGRU(nn.Module):
+    """A GRU at each position, weights shared over positions, in the place of the 3STU: y = u + W_o GRU(BN(W_in u)).
+
+    u (B, T, C, h, w), t (B, T) -> y (B, T, C, h, w), None: it mixes no states. It is deaf to the elapsed time.
+    """
+
+    def __init__(self, cfg: STUConfig, channels: int) -> None:
+        super().__init__()
+        self.W_in = nn.Conv2d(channels, cfg.width, 1, bias=False)
+        self.bn = nn.BatchNorm2d(cfg.width)
+        self.gru = nn.GRU(cfg.width, cfg.width, batch_first=True)
+        self.W_o = nn.Conv2d(cfg.width, channels, 1, bias=False)
+        nn.init.zeros_(self.W_o.weight)  # starts as the identity, as the 3STU does
+
+    def forward(self, u: Tensor, t: Tensor) -> tuple[Tensor, None]:
+        B, T, _, h, w = u.shape
+        z = self.bn(self.W_in(u.flatten(0, 1))).unflatten(0, (B, T))
+        rows = z.permute(0, 3, 4, 1, 2).reshape(B * h * w, T, -1)
+        states, _ = self.gru(rows)
+        maps = states.reshape(B, h, w, T, -1).permute(0, 3, 4, 1, 2)  # (B, T, D, h, w)
+        return u + self.W_o(maps.flatten(0, 1)).unflatten(0, (B, T)), None

@@ -60,7 +60,7 @@ class ClipModel(nn.Module):
 
     @property
     def clip_width(self) -> int:
-        """Channels of the clip embedding: D, or 2 D where `model.readout` is both."""
+        """Channels of the clip embedding: D, or 2 D where `model.readout` is both or memory."""
         return self.head.linear.in_features
 
     def encode_frames(self, frames: Tensor) -> FrameFeatures:

@@ -11,6 +11,7 @@ from hitagu_lib.data.dataset import ClipDataset
 from hitagu_lib.data.frames import normalise
 from hitagu_lib.data.loader import Batch, collate
 from hitagu_lib.models import HiTAGUNet
+from hitagu_lib.models.stu import ThreeStateTemporalUnit
 
 
 def probe_batch(dataset: ClipDataset, clips: int) -> Batch:
@@ -32,8 +33,10 @@ def gate_statistics(model: nn.Module, batch: Batch, device: torch.device) -> dic
     was_training = model.training
     model.eval()
     hook = None
-    if model.stu is not None and model.stu.U is None:  # gates that see the state have no value apart from it
-        stu = model.stu
+    stu = model.stu
+    if (
+        isinstance(stu, ThreeStateTemporalUnit) and stu.U is None
+    ):  # gates that see the state have no value apart from it
         hook = stu.bn.register_forward_hook(lambda module, inputs, z: gates.append(z))
     try:
         frames, t = normalise(batch["frames"].to(device)), batch["t"].to(device)
@@ -49,6 +52,7 @@ def gate_statistics(model: nn.Module, batch: Batch, device: torch.device) -> dic
     if maps.state_mix is not None:
         values |= {f"stu/mix_{k + 1}": share for k, share in enumerate(maps.state_mix.float().mean((0, 1, 3, 4)))}
     if gates:
+        assert isinstance(stu, ThreeStateTemporalUnit)
         z = gates[0].float().unflatten(0, tuple(t.shape))
         forget = stu.forget_gates(z, torch.ones_like(t)).float()
         for k in range(forget.shape[2]):

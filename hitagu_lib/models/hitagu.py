@@ -15,6 +15,7 @@ from torch import Tensor
 from hitagu_lib.config import ModelConfig
 from hitagu_lib.models.attention import SpatialChannelAttention, TemporalSelfAttention
 from hitagu_lib.models.backbone import TruncatedResNet
+from hitagu_lib.models.baselines import PositionGRU
 from hitagu_lib.models.clip_model import ClipMaps, ClipModel, FrameFeatures
 from hitagu_lib.models.head import ClassifierHead
 from hitagu_lib.models.mde import MDE
@@ -29,7 +30,8 @@ class HiTAGUNet(ClipModel):
         self.backbone = TruncatedResNet(cfg.backbone)
         channels = self.width = self.backbone.channels[cfg.backbone.cut]
         self.mde = MDE(cfg.mde, self.backbone.channels, cfg.backbone.cut) if cfg.mde.enabled else None
-        self.stu = ThreeStateTemporalUnit(cfg.stu, channels) if cfg.stu.enabled else None
+        unit = PositionGRU if cfg.stu.gru else ThreeStateTemporalUnit
+        self.stu = unit(cfg.stu, channels) if cfg.stu.enabled else None
         self.sca = SpatialChannelAttention(cfg.attention, channels) if cfg.attention.sca else None
         self.tsa = TemporalSelfAttention(cfg.attention, channels) if cfg.attention.tsa else None
         self.head = ClassifierHead(channels, num_classes, cfg.dropout, cfg.readout)
@@ -47,11 +49,12 @@ class HiTAGUNet(ClipModel):
         if self.stu:
             y, mix = self.stu(y.unflatten(0, (B, T)), t)
             y = y.flatten(0, 1)
+        held = y.unflatten(0, (B, T))[:, -1].mean((2, 3)) if self.head.readout == "memory" else None
         if self.sca:
             y, channel, spatial = self.sca(y)
         tokens = y.mean((2, 3)).unflatten(0, (B, T))  # (B, T, C)
         embeddings = self.tsa(tokens, t) if self.tsa else tokens
-        logits, clip = self.head(embeddings)
+        logits, clip = self.head(embeddings, held)
         maps = ClipMaps(embeddings, clip)
         if return_maps:
             maps.motion_gate = None if gate is None else gate.mean(1).unflatten(0, (B, T))

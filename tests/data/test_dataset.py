@@ -83,6 +83,20 @@ def test_a_mirrored_clip_takes_the_mirrored_label(tiny_cfg: Config) -> None:
     assert seen == {left, right}
 
 
+def test_half_of_the_clips_are_upside_down_and_keep_their_label(tiny_cfg: Config) -> None:
+    clips = open_lists(tiny_cfg.data)[0]
+    still = dataclasses.replace(tiny_cfg.data, hflip=False)
+    turned, plain = (ClipDataset(clips, dataclasses.replace(still, vflip=vflip), train=True) for vflip in (True, False))
+    kept = []
+    for epoch in range(30):
+        (frames, _, label, _), (upright, _, same, _) = turned[epoch, 0], plain[epoch, 0]
+        kept.append(torch.equal(frames, upright))
+        assert label == same and (kept[-1] or torch.equal(frames, upright.flip(-2)))
+    assert 8 < sum(kept) < 22
+    seen = ClipDataset(clips, dataclasses.replace(still, vflip=True), train=False)
+    assert torch.equal(seen[0, 0][0], ClipDataset(clips, still, train=False)[0, 0][0]), "validation turns none"
+
+
 def test_classes_without_a_left_and_a_right_keep_their_label(tiny_cfg: Config) -> None:
     clips = open_lists(tiny_cfg.data)[0]
     dataset = ClipDataset(clips, tiny_cfg.data, train=True)

@@ -6,8 +6,8 @@ from reference_ops import assert_same, resnet, wake
 from torch import Tensor, nn
 
 from hitagu_lib import build_model
-from hitagu_lib.config import ModelConfig, resolve
-from hitagu_lib.models.baselines import TemporalShift
+from hitagu_lib.config import ModelConfig, STUConfig, resolve
+from hitagu_lib.models.baselines import PositionGRU, TemporalShift
 
 
 def config(temporal: str, name: str = "resnet18", cut: str = "layer1", **mde: object) -> ModelConfig:
@@ -137,6 +137,21 @@ def test_the_gru_equals_its_equations(B: int, T: int) -> None:
             states.append(h)
         logits.append(net.head.linear.weight @ (sum(states) / T) + net.head.linear.bias)
     assert_same([net(x)], [torch.stack(logits)], [x, *net.parameters()])
+
+
+@pytest.mark.parametrize(("B", "T"), [(2, 1), (1, 5)])
+def test_a_gru_at_each_position_is_one_gru_run_over_every_position(B: int, T: int) -> None:
+    unit = wake(PositionGRU(STUConfig(width=6, gru=True), 4))
+    u = torch.randn(B, T, 4, 2, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(T)).requires_grad_()
+    z = unit.bn(unit.W_in(u.flatten(0, 1))).unflatten(0, (B, T))
+    y = torch.empty_like(u)
+    for row in range(2):
+        for column in range(3):
+            states, _ = unit.gru(z[:, :, :, row, column])
+            y[:, :, :, row, column] = u[:, :, :, row, column] + states @ unit.W_o.weight[:, :, 0, 0].T
+    found, mix = unit(u, torch.arange(T, dtype=torch.float64).expand(B, T))
+    assert mix is None
+    assert_same([found], [y], [u, *unit.parameters()])
 
 
 # All baselines

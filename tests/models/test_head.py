@@ -35,6 +35,17 @@ def test_the_other_readouts_equal_the_loops(readout: str, B: int, T: int) -> Non
     assert_same(head(frames), [logits, clip], [frames, *head.parameters()])
 
 
+def test_the_memory_readout_puts_what_was_held_beside_the_mean() -> None:
+    head, frames = wake(ClassifierHead(5, 3, dropout=0.5, readout="memory")), random_frames(2, 4)
+    held = random_frames(2, 1)[:, 0].detach().requires_grad_()
+    clip = torch.stack([torch.cat([sum(frames[b, t] for t in range(4)) / 4, held[b]]) for b in range(2)])
+    logits = torch.stack([head.linear.weight @ z + head.linear.bias for z in clip])
+    assert_same(head(frames, held), [logits, clip], [frames, held, *head.parameters()])
+    assert torch.equal(head(frames)[1][:, 5:], frames[:, -1]), "a network without attention holds its last frame"
+    mean = ClassifierHead(5, 3, dropout=0.5).double()
+    assert torch.equal(mean(frames, held)[1], mean(frames)[1]), "which other readouts do not see"
+
+
 def test_dropout_acts_in_training_on_what_is_classified_alone() -> None:
     """Half of the values are 0 and the others doubled, so that the mean stays; the clip embedding is untouched."""
     head, frames = wake(ClassifierHead(400, 400, dropout=0.5)).train(), torch.ones(1, 2, 400, dtype=torch.float64)

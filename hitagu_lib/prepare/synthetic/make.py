@@ -59,6 +59,7 @@ class Setting:
         draw: Callable[[int, np.random.Generator, int, int, int], Scene],
         order: Callable[[int, int], Ints] = _backwards,
         waits: Mapping[str, int] | None = None,
+        shared_scenes: bool = False,
     ) -> None:
         """
         draw: (kind, rng, width, height, wait) -> the scene of one clip; kind is an index into `pairs`.
@@ -66,8 +67,9 @@ class Setting:
         shows them as drawn.
         waits: split -> the wait in its clips, as a multiple of that in the training clips. Each split gets its own list.
         None: SPLITS, with a multiple of 1.
+        shared_scenes: both classes of a pair show the same scenes in training, so that no scene tells its class.
         """
-        self.pairs, self.draw, self.order = pairs, draw, order
+        self.pairs, self.draw, self.order, self.shared_scenes = pairs, draw, order, shared_scenes
         self.waits = waits or dict.fromkeys(SPLITS, 1)
         swapped = {name: pair[1 - i] for pair in pairs for i, name in enumerate(pair)}
         sided = [pair for pair in pairs if any(word in pair[0] for word in ("left", "clockwise"))]
@@ -95,12 +97,12 @@ def _without_wait(draw: Callable[[int, np.random.Generator, int, int], Scene]) -
 SETTINGS = {
     "mini": Setting(PAIRS, _without_wait(draw_scene)),
     "hard": Setting(HARD_PAIRS, _without_wait(draw_hard_scene)),
-    "memory": Setting(MEMORY_PAIRS, draw_memory_scene, partner_order, WAITS),
+    "memory": Setting(MEMORY_PAIRS, draw_memory_scene, partner_order, WAITS, shared_scenes=True),
 }
 _PER_CLASS = {
     "mini": {"train_per_class": 120, "val_per_class": 30},
     "hard": {"train_per_class": 40, "val_per_class": 30},
-    "memory": {"train_per_class": 100, "val_per_class": 16},
+    "memory": {"train_per_class": 300, "val_per_class": 16},
 }
 CLASSES, PARTNER, HFLIP = SETTINGS["mini"].classes, SETTINGS["mini"].partner, SETTINGS["mini"].hflip
 """Those of mini."""
@@ -146,8 +148,11 @@ class MiniSpec:
 
 
 def clip_seed(spec: MiniSpec, split: str, label: int, index: int) -> tuple[int, int, int, int]:
-    """Return the seed of one clip; no two clips of a data set share one."""
-    return spec.seed, list(SETTINGS[spec.setting].waits).index(split), label, index
+    """Return the seed of one clip; no two clips of a data set share one, unless the setting's partners share training scenes."""
+    setting = SETTINGS[spec.setting]
+    if setting.shared_scenes and split == "train":
+        label = min(label, setting.partner[label])
+    return spec.seed, list(setting.waits).index(split), label, index
 
 
 def clip_scene(label: int, seed: Sequence[int], spec: MiniSpec, wait: int = 1) -> tuple[Scene, bool]:

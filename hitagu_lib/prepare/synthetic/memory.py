@@ -28,11 +28,11 @@ from hitagu_lib.prepare.synthetic.looks import CIRCLE, COMPACT, Floats, pick
 from hitagu_lib.prepare.synthetic.raster import Colour, Ints, Scene, Thing
 from hitagu_lib.prepare.synthetic.scenes import Camera, Event, Stage, compose, wander
 
-STRIDE = 2
-"""Frames between two sampled ones: `num_frames` in params/memory.yaml is a clip's length over this."""
-BLOCK, WAIT, MARK = 10, 16, 4
-"""Frames of a block, of the training clips' wait, and of the mark at the end. WAIT is eight strides: TSM's four shifts, which
-see four samples to each side, never have a cue and the mark in view at once."""
+STRIDE = 3
+"""Frames between two sampled ones (`data.ref_stride` in params/memory.yaml)."""
+BLOCK, WAIT, MARK = 10, 12, 6
+"""Frames of a block, of the training clips' wait, and of the mark at the end. WAIT is four strides, as far as TSM's four shifts
+see to each side: in training a frame amid the wait has a cue and the mark in view. At twice the wait none has."""
 
 LAMPS: dict[str, Colour] = COLOURS | {"green": (110, 235, 110)}
 """The colours of a pair also differ in brightness."""
@@ -118,7 +118,7 @@ def _light(colours: tuple[str, str], s: Stage) -> Drawn:
     Two lamps have each of the colours last, so neither their number nor the last flash of all tells: one has to know where.
     """
     s.taken += LAMPS.values()
-    places = [(side * 14 + s.u(-4, 4), level * 14 + s.u(-4, 4)) for side in (-1, 1) for level in (-1, 1)]
+    places = [(side * 18 + s.u(-3, 3), level * 18 + s.u(-3, 3)) for side in (-1, 1) for level in (-1, 1)]
     marked = pick(s.rng, range(4))
     fellow = (marked + pick(s.rng, (1, 2, 3))) % 4  # the lamp whose last colour is the marked one's
     halo_x = np.full(s.frames, _AWAY)
@@ -141,10 +141,9 @@ def _flashes(s: Stage, last: int) -> Ints:
     lit = np.full(s.frames, -1)
     twice = pick(s.rng, (False, True))
     for block, colour in enumerate((1 - last, last)):
-        before = _whole(s, STRIDE, STRIDE + 1) if twice else 0
-        gap = _whole(s, 1, 2) if twice else 0
-        # Three frames at least: one of each STRIDE frames is sampled, whichever it is, and two such are at most three apart.
-        length = _whole(s, 3, min(4, BLOCK - 2 - before - gap) if twice else 5)
+        before, gap = (STRIDE, 1) if twice else (0, 0)
+        # No flash is shorter than STRIDE: one frame of every STRIDE is sampled, so each is seen.
+        length = _whole(s, STRIDE, BLOCK - 2 - before - gap) if twice else _whole(s, STRIDE, STRIDE + 2)
         start = block * BLOCK + _whole(s, 1, BLOCK - 1 - before - gap - length)
         lit[start : start + before] = 1 - colour
         lit[start + before + gap : start + before + gap + length] = colour
@@ -170,7 +169,7 @@ def _hide(s: Stage) -> Drawn:
 
 def _trip(s: Stage) -> Floats:
     """The way from one screen to the other within a block: 1 at its end, -1 at its beginning. (BLOCK,)"""
-    length = s.u(6, 7.5)
+    length = s.u(8, 9)
     start = s.u(0, BLOCK - 1 - length)
     return 2 * np.clip((np.arange(BLOCK) - start) / length, 0, 1) - 1
 

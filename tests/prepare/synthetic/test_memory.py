@@ -17,7 +17,7 @@ from hitagu_lib.cli.main import main
 from hitagu_lib.config import load_config
 from hitagu_lib.data.clip_list import read_list
 from hitagu_lib.data.dataset import ClipDataset, swap_table
-from hitagu_lib.data.sampling import segment_indices
+from hitagu_lib.data.sampling import dense_indices
 from hitagu_lib.data.transforms import centre_crop
 from hitagu_lib.errors import ConfigError
 from hitagu_lib.media.ffmpeg import ffmpeg_path
@@ -62,6 +62,11 @@ def name_of(label: int) -> str:
     return MEMORY.classes[label]
 
 
+def samples(wait: int) -> int:
+    """How many frames are sampled of a clip that waits so often."""
+    return clip_frames(wait) // STRIDE
+
+
 # --- the classes -------------------------------------------------------------------------------------------------------
 
 OPPOSITES = {
@@ -82,8 +87,9 @@ def test_partner_and_mirror_say_what_their_names_say() -> None:
 def test_params_and_generator_agree(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     data = load_config("params/memory.yaml").data
-    assert (data.prepare, data.sampling, data.ref_stride) == ("memory", "segment", STRIDE)
-    assert data.num_frames * STRIDE == clip_frames(WAITS["val"]) == clip_frames(WAITS["train"])
+    assert (data.prepare, data.sampling, data.ref_stride) == ("memory", "dense", STRIDE)
+    assert data.num_frames == samples(WAITS["val"]) == samples(WAITS["train"])
+    assert data.dense_span == data.num_frames * STRIDE
     assert swap_table(MEMORY.classes, data.hflip_swaps, "data.hflip_swaps").tolist() == list(MEMORY.hflip)
     assert {frozenset(pair) for pair in data.reverse_swaps} == {frozenset(pair) for pair in REVERSED}
 
@@ -238,9 +244,11 @@ def test_neither_the_first_flash_nor_the_other_lamps_nor_the_marked_place_tells_
 
 
 def sampled(wait: int) -> list[np.ndarray]:
-    """The frames that validation samples at this length, and those of 20 trainings."""
-    frames, T = clip_frames(wait), clip_frames(wait) // STRIDE
-    return [segment_indices(frames, T), *(segment_indices(frames, T, np.random.default_rng(k)) for k in range(20))]
+    """The frames that validation samples at this length, and every choice that training has: a start at one of three frames."""
+    at = np.arange(samples(wait)) * STRIDE
+    validation = dense_indices(clip_frames(wait), samples(wait), samples(wait) * STRIDE)
+    assert np.array_equal(validation, at + 1) and clip_frames(wait) == at[-1] + STRIDE + STRIDE - 1
+    return [validation, at, at + 2]
 
 
 @pytest.mark.parametrize("wait", LENGTHS)
@@ -248,14 +256,13 @@ def test_sampling_sees_each_flash_and_the_mark(wait: int) -> None:
     validation, *trainings = sampled(wait)
     assert set(np.diff(validation)) == {STRIDE}, "the same stride at every length"
     for label in LIGHTING:
-        seen, mark, marked = lamps(label, 3, wait)
+        seen, mark, _ = lamps(label, 3, wait)
         for lit in seen:
             flashes = runs(lit)
             assert all(np.isin(np.arange(first, last + 1), validation).any() for _, first, last in flashes)
-            for drawing in trainings:  # those of three frames and more, which a lamp's last one is
-                assert all(np.isin(np.arange(a, b + 1), drawing).any() for _, a, b in flashes if b - a >= 2)
-        _, first, last = runs(seen[marked])[-1]
-        assert last - first >= 2 and all(mark[indices].sum() >= 2 for indices in (validation, *trainings))
+            for drawing in trainings:
+                assert all(np.isin(np.arange(a, b + 1), drawing).any() for _, a, b in flashes)
+        assert all(mark[indices].sum() >= 1 for indices in (validation, *trainings))
 
 
 def subjects(scene: Scene, order: np.ndarray) -> list[Pixels]:
@@ -322,17 +329,19 @@ def test_two_things_are_shown_in_the_order_of_the_name_with_the_wait_between(lab
         assert all(np.isin(t, indices).any() for t in times.values() for indices in sampled(wait))
 
 
-def test_a_wait_is_out_of_reach_of_four_shifts() -> None:
-    """TSM with four shifts sees four samples to each side: a window of nine never holds a cue and what comes after the wait."""
-    assert WAIT // STRIDE >= 8
+def test_twice_the_wait_is_out_of_reach_of_four_shifts() -> None:
+    """TSM with four shifts sees four samples to each side: a window of nine holds a cue and the mark in training, and no longer."""
+    window = 2 * 4 * STRIDE
+    assert WAIT < window <= 2 * WAIT
 
 
-def test_lamps_read_at_the_networks_resolution_give_the_class() -> None:
-    """What the network gets of the sampled frames is enough: cropped to 48 pixels, a lamp's middle still has its colour."""
-    cfg = load_config(ROOT / "params/mini.yaml").data
+def test_lamps_read_at_the_networks_resolution_give_the_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the network gets of the sampled frames is enough: cropped to its size, a lamp's middle still has its colour."""
+    monkeypatch.chdir(ROOT)
+    cfg = load_config("params/memory.yaml").data
     for label in LIGHTING:
         scene, order = drawn(label, 5, 1)
-        frames = torch.from_numpy(render(scene)[order][segment_indices(clip_frames(1), clip_frames(1) // STRIDE)])
+        frames = torch.from_numpy(render(scene)[order][sampled(1)[0]])
         small = centre_crop(frames.permute(0, 3, 1, 2), cfg.image_size, cfg.short_side).permute(0, 2, 3, 1).numpy()
         halo = scene.things[-scene.subjects]
         x, y = (int(c[-1] / 16 * cfg.short_side / 72 + cfg.image_size / 2) for c in (halo.x, halo.y))
@@ -345,10 +354,10 @@ def test_lamps_read_at_the_networks_resolution_give_the_class() -> None:
 # --- pixels and files ----------------------------------------------------------------------------------------------------
 
 GOLDEN = {
-    "Hiding something yellow behind the left screen": "(40, 72, 72, 3) c1488f0967e546f4",
-    "Lighting something blue last, then marking it": "(40, 72, 72, 3) 45e51eeb50659d36",
-    "Lighting something green last, then marking it": "(40, 72, 72, 3) 75a78884f9fe8b6d",
-    "Showing something green, then something yellow": "(40, 72, 72, 3) e01cb4d64e8f7939",
+    "Hiding something yellow behind the left screen": "(38, 72, 72, 3) 734ffc63f9d67d15",
+    "Lighting something blue last, then marking it": "(38, 72, 72, 3) 12ef783b51b205ab",
+    "Lighting something green last, then marking it": "(38, 72, 72, 3) 92194fcee96da990",
+    "Showing something green, then something yellow": "(38, 72, 72, 3) af4c3d7f827be9b7",
 }
 
 
@@ -359,9 +368,13 @@ def test_pixels_are_the_same_on_every_machine(label: int) -> None:
     assert found == GOLDEN[name_of(label)], "if the pixels were meant to change, raise GENERATOR_VERSION with these"
 
 
-def test_each_clip_has_its_own_seed_and_mini_keeps_its_own() -> None:
-    seeds = [clip_seed(SPEC, split, label, index) for split in WAITS for label in LABELS for index in range(3)]
-    assert len(set(seeds)) == len(seeds)
+def test_validation_clips_have_their_own_seeds_partners_share_training_scenes_and_mini_keeps_its_own() -> None:
+    seeds = [(split, clip_seed(SPEC, split, label, index)) for split in WAITS for label in LABELS for index in range(3)]
+    alone, shared = ([seed for split, seed in seeds if (split == "train") is paired] for paired in (False, True))
+    assert len(set(alone)) == len(alone) and set(Counter(shared).values()) == {2}
+    assert not set(alone) & set(shared)
+    for label in LABELS:  # in training, a scene shows itself in both orders, so it does not tell its class
+        assert clip_seed(SPEC, "train", label, 0) == clip_seed(SPEC, "train", MEMORY.partner[label], 0)
     assert [clip_seed(MiniSpec(), split, 3, 4) for split in SPLITS] == [(0, 0, 3, 4), (0, 1, 3, 4)]
 
 
@@ -388,12 +401,12 @@ def test_every_list_is_balanced_and_its_clips_wait_as_it_says(made: Path) -> Non
 
 @pytest.mark.parametrize("split", WAITS)
 def test_the_recipe_reads_every_list_at_one_stride(made: Path, split: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`hitagu evaluate --overrides "data.val_list=... data.num_frames=..."` as the recipe's comment says."""
+    """At the lengths that experiments/memory.py asks for."""
     monkeypatch.chdir(ROOT)
-    T = {"train": 20, "val": 20, "val_wait2": 28, "val_wait4": 44, "val_wait8": 76}[split]
-    cfg = load_config("params/memory.yaml", f"data.root={made / 'frames'} data.num_frames={T}").data
+    T = samples(WAITS[split])
+    lengths = f"data.num_frames={T} data.dense_span={T * STRIDE}"
+    cfg = load_config("params/memory.yaml", f"data.root={made / 'frames'} {lengths}").data
     clips = read_list(made / f"{split}.csv", Path(cfg.root), made / "classes.txt")
     frames, t, label, row = ClipDataset(clips, cfg, train=False)[0, 3]
     assert frames.shape == (T, 3, cfg.image_size, cfg.image_size) and (label, row) == (int(clips.labels[3]), 3)
-    assert torch.equal(t.diff(), torch.ones(T - 1))
-    assert WAITS[split] * WAIT == 2 * T - 2 * BLOCK - MARK
+    assert t.diff().numpy() == pytest.approx(1, abs=1e-5)

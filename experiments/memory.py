@@ -1,0 +1,146 @@
+"""What the memory is worth: methods trained on the memory set, and tested after waits that are longer than in training.
+
+    python -m experiments.memory --params params/memory.yaml --out outputs/published/memory
+
+A grid as in experiments/compare.py: equal training time, several seeds, one thread a run, resumable. When a run ends, its network
+is tested on each validation list at the stride of its training, and <out>/<method>-seed<seed>/waits.csv says how often it was
+right, class by class. <out>/memory.md has the table of all runs that there are, and the paired differences to HiTAGU-Net.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import statistics
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pandas as pd
+
+from experiments.compare import arguments, run_grid
+from hitagu_lib.config import Config
+from hitagu_lib.evaluation.evaluate import evaluate
+from hitagu_lib.evaluation.seeds import folder_name, spread
+from hitagu_lib.files import write_atomic, write_csv
+from hitagu_lib.prepare.synthetic.memory import STRIDE, WAITS, clip_frames
+
+METHODS = {
+    "HiTAGU-Net": "",
+    "without 3STU": "model.stu.enabled=false",
+    "3STU as it was": "model.stu.whole_frame=true model.stu.bands=true model.stu.broadcast=none",
+    "GRU per position": "model.stu.gru=true",
+    "TSM": "model.temporal=tsm",
+    "GRU": "model.temporal=gru",
+    "TSN": "model.temporal=tsn",
+}
+"""Method -> its overrides. GRU per position has an nn.GRU of the unit's width in the unit's place; all read what `model.readout` says."""
+
+TASKS = ("Lighting", "Hiding", "Showing")
+"""A class belongs to the task that its first word names."""
+
+T_95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
+"""Student's t, two-sided 95 %, for 1 to 9 degrees of freedom."""
+
+Right = Mapping[tuple[str, int], Mapping[str, Mapping[str, float]]]
+"""(method, seed) -> list -> task, or "all" -> top-1 in percent."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = arguments(__doc__, METHODS).parse_args(argv)
+    run_grid(args, METHODS, test_waits)
+    lines = tables(read_waits(args.out))
+    write_atomic(args.out / "memory.md", [f"{line}\n" for line in lines])
+    print("\n".join(lines))
+
+
+def test_waits(cfg: Config, published: Path) -> None:
+    """Test a finished run on every validation list, and write waits.csv: list, label, clips, correct."""
+    lists = Path(cfg.data.val_list).parent
+    rows: list[tuple[str, str, str, str]] = []
+    for name, wait in WAITS.items():
+        if name == "train":
+            continue
+        T = clip_frames(wait) // STRIDE
+        data = replace(cfg.data, val_list=str(lists / f"{name}.csv"), num_frames=T, dense_span=T * STRIDE)
+        evaluation = replace(cfg.eval, protocol="single", order_tests=False)
+        with TemporaryDirectory() as folder:
+            last = Path(cfg.run) / "checkpoints/last.pt"
+            evaluate(replace(cfg, data=data, eval=evaluation), last, folder)
+            with open(Path(folder) / "classes.csv", encoding="utf-8", newline="") as file:
+                rows += [(name, row["label"], row["videos"], row["correct"]) for row in csv.DictReader(file)]
+    write_csv(published / "waits.csv", rows, ("list", "label", "clips", "correct"))
+
+
+def read_waits(out: Path) -> Right:
+    """Return what the finished runs under `out` reached, in METHODS' order, then by seed."""
+    found = {}
+    for method in METHODS:
+        for folder in sorted(out.glob(folder_name(method, 0).removesuffix("0") + "*")):
+            if (folder / "summary.json").exists():  # copied after waits.csv
+                table = pd.read_csv(folder / "waits.csv")
+                seed = int(folder.name.rpartition("seed")[2])
+                found[method, seed] = {str(name): _by_task(rows) for name, rows in table.groupby("list", sort=False)}
+    return found
+
+
+def _by_task(rows: pd.DataFrame) -> dict[str, float]:
+    sums = rows.groupby(rows["label"].str.split().str[0])[["clips", "correct"]].sum()
+    sums.loc["all"] = sums.sum()
+    return {str(task): 100 * n["correct"] / n["clips"] for task, n in sums.iterrows()}
+
+
+def tables(right: Right) -> list[str]:
+    """Return the lines of Markdown tables: top-1 by list; by task; every seed; and the paired differences."""
+    by_method: dict[str, list[int]] = defaultdict(list)
+    for method, seed in right:
+        by_method[method].append(seed)
+    lists = [name for name in WAITS if name != "train"]
+
+    def values(method: str, name: str, task: str = "all") -> list[float]:
+        return [right[method, seed][name][task] for seed in by_method[method]]
+
+    waits = {f"wait x {WAITS[name]}": name for name in lists}
+    top1 = [
+        {"top-1 (%), mean ± sd": method, "seeds": str(len(seeds))}
+        | {title: spread(values(method, name)) for title, name in waits.items()}
+        for method, seeds in by_method.items()
+    ]
+    tasks = [
+        {"by task: wait x 1 / x 4": method}
+        | {
+            task: " / ".join(f"{statistics.mean(values(method, name, task)):.1f}" for name in ("val", "val_wait4"))
+            for task in TASKS
+        }
+        for method in by_method
+    ]
+    each = [
+        {"each seed: wait x 1 / x 2 / x 4 / x 8": method}
+        | {f"seed {s}": " / ".join(f"{right[method, s][name]['all']:.0f}" for name in lists) for s in seeds}
+        for method, seeds in by_method.items()
+    ]
+    paired = []
+    for peer in list(by_method)[1:]:
+        ours = next(iter(by_method))
+        seeds = [s for s in by_method[ours] if s in by_method[peer]]
+        row = {"HiTAGU-Net minus": peer, "paired seeds": str(len(seeds))}
+        for title, name in waits.items():
+            row[title] = interval([right[ours, s][name]["all"] - right[peer, s][name]["all"] for s in seeds])
+        paired.append(row)
+    found = [pd.DataFrame(rows).fillna("") for rows in (top1, tasks, each, paired) if rows]
+    return [line for table in found for line in [*table.to_markdown(index=False).splitlines(), ""]]
+
+
+def interval(differences: Sequence[float]) -> str:
+    """Format the mean of up to ten paired differences with its 95 % confidence interval by Student's t; a single one alone."""
+    mean = statistics.mean(differences)
+    if len(differences) < 2:
+        return f"{mean:+.1f}"
+    half = T_95[len(differences) - 2] * statistics.stdev(differences) / math.sqrt(len(differences))
+    return f"{mean:+.1f} ({mean - half:+.1f} to {mean + half:+.1f})"
+
+
+if __name__ == "__main__":
+    main()

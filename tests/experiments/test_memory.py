@@ -1,0 +1,56 @@
+"""experiments/memory.py: a finished run is tested on each list, and the tables say what the files say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from experiments import memory
+from hitagu_lib.config import load_config
+from hitagu_lib.files import write_csv
+from hitagu_lib.prepare.synthetic.memory import WAITS
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def publish(out: Path, name: str, correct: dict[str, tuple[int, int]]) -> None:
+    """correct: list -> of ten clips each, how many are right of a Lighting class and of a Hiding class."""
+    folder = out / name
+    folder.mkdir()
+    rows = [
+        (list_name, label, "10", str(n))
+        for list_name, (lighting, hiding) in correct.items()
+        for label, n in (("Lighting something red", lighting), ("Hiding something", hiding), ("Showing it", 0))
+    ]
+    write_csv(folder / "waits.csv", rows, ("list", "label", "clips", "correct"))
+    (folder / "summary.json").write_text("{}")
+
+
+def test_the_tables_say_what_the_files_say(tmp_path: Path) -> None:
+    lists = [name for name in WAITS if name != "train"]
+    for seed, lighting in enumerate((10, 8)):
+        publish(tmp_path, f"hitagu-net-seed{seed}", dict.fromkeys(lists, (lighting, 8)))
+        publish(tmp_path, f"without-3stu-seed{seed}", dict.fromkeys(lists, (5, 7)) | {"val_wait4": (2, 7)})
+    (tmp_path / "tsn-seed0").mkdir()  # is still being copied
+    right = memory.read_waits(tmp_path)
+    assert list(right) == [("HiTAGU-Net", 0), ("HiTAGU-Net", 1), ("without 3STU", 0), ("without 3STU", 1)]
+    assert right["without 3STU", 1]["val_wait4"] == pytest.approx(
+        {"Lighting": 20, "Hiding": 70, "Showing": 0, "all": 30}
+    )
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in memory.tables(right)]
+    assert ["HiTAGU-Net", "2", *["56.7 ± 4.7"] * 4] in cells
+    assert ["without 3STU", "50.0 / 20.0", "70.0 / 70.0", "0.0 / 0.0"] in cells
+    assert ["without 3STU", "40 / 40 / 30 / 40", "40 / 40 / 30 / 40"] in cells
+    usual = "+16.7 (-25.7 to +59.0)"  # by hand: differences 20 and 13.33; 12.706 x 4.714 / sqrt 2 = 42.35
+    assert ["without 3STU", "2", usual, usual, "+26.7 (-15.7 to +69.0)", usual] in cells
+
+
+def test_an_interval_needs_two_differences() -> None:
+    assert memory.interval([2.0]) == "+2.0" and memory.interval([2.0, 2.0]) == "+2.0 (+2.0 to +2.0)"
+
+
+def test_methods_are_distinct_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    models = [load_config("params/memory.yaml", overrides).model for overrides in memory.METHODS.values()]
+    assert all(a != b for i, a in enumerate(models) for b in models[:i])
