@@ -13,7 +13,6 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from torchmetrics.functional.classification import multiclass_accuracy
 from tqdm.auto import tqdm
 
 from hitagu_lib.data.dataset import ClipDataset
@@ -38,14 +37,12 @@ class Scores:
 
     def topk(self, k: int) -> float:
         """Return the share of clips whose label is among the k highest logits."""
-        classes = self.logits.shape[1]
-        return float(multiclass_accuracy(self.logits, self.labels, classes, average="micro", top_k=min(k, classes)))
+        return float(self.right(k).float().mean())
 
     def mean_class_accuracy(self) -> float:
         """Return the mean over classes of the share of clips classified correctly; classes without clips are left out."""
-        classes = self.logits.shape[1]
-        shares = multiclass_accuracy(self.logits, self.labels, classes, average="none")
-        return float(shares[self.labels.bincount(minlength=classes) > 0].mean())
+        clips, right = (torch.tensor(counts) for counts in self.by_class())
+        return float((right / clips)[clips > 0].mean())
 
     def right(self, k: int) -> Tensor:
         """Return bool (N,): whether the label is among the k highest logits."""
