@@ -82,7 +82,7 @@ train: $(READY)  ## make the mini data, train HiTAGU-Net on it, say what was rea
 	$(BIN)/papermill --log-output --no-progress-bar book/03_train.ipynb outputs/mini/03_train.ipynb
 	@$(BIN)/python -c "$$REACHED"
 
-quick: $(READY)  ## a minute: lint, types, and every test that is neither slow nor a system test
+quick: $(READY)  ## lint, types, and every test that is neither slow nor a system test
 	@$(MAKE) --no-print-directory -j 2 --output-sync=target lint types fast
 
 test: $(READY)  ## lint, types, unit, notebooks and book, as CI runs it
