@@ -13,11 +13,10 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from tqdm.auto import tqdm
 
 from hitagu_lib.data.dataset import ClipDataset
 from hitagu_lib.data.frames import normalise
-from hitagu_lib.data.loader import Batch
+from hitagu_lib.data.loader import Bar, Batch
 from hitagu_lib.data.sampling import Indices
 from hitagu_lib.errors import ClipError
 from hitagu_lib.evaluation.protocols import Views
@@ -93,7 +92,7 @@ def score_clips(
     rows, labels = [torch.empty(0, dtype=torch.int64)], [torch.empty(0, dtype=torch.int64)]
     logits = [torch.empty(0, len(clips.classes))]
     batches = iter(loader)  # given the loader itself, tqdm would start it twice
-    for batch in tqdm(batches, desc=f"scoring, {order}", total=len(loader), disable=not progress, leave=False):
+    for batch in Bar(batches, desc=f"scoring, {order}", total=len(loader), disable=not progress, leave=False):
         if not len(batch["row"]):
             continue
         frames, t = reorder(batch["frames"], batch["t"], order, batch["row"].tolist(), seed)
