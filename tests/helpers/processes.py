@@ -39,6 +39,11 @@ def command(argv: list[str], log: Path, mark: str) -> None:
     sys.exit(main(argv))
 
 
+def load() -> float:
+    """Return how many processes want each core, at least 1."""
+    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+
+
 class Training:
     """`hitagu train`, forked from a process that has imported it: Python and torch take five seconds to start."""
 
@@ -69,14 +74,14 @@ class Training:
 
     def left_after(self, seconds: float) -> list[int]:
         """Wait until no process is left, at most so many seconds of a machine that has nothing else to do; return those that are."""
-        deadline = time.monotonic() + seconds * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+        deadline = time.monotonic() + seconds * load()
         while (left := self.processes()) and time.monotonic() < deadline:
             time.sleep(0.2)
         return left
 
     def code_after(self, seconds: float) -> int | None:
-        """Wait for its end, at most so many seconds; return its exit code."""
-        self.process.join(seconds)
+        """Wait for its end, at most so many seconds of a machine that has nothing else to do; return its exit code."""
+        self.process.join(seconds * load())
         return self.process.exitcode
 
     def said(self) -> str:
