@@ -7,7 +7,8 @@ BIN   := $(VENV)/bin
 READY := $(VENV)/.ready
 
 CHAPTERS := $(wildcard book/*.ipynb)
-PYTEST := $(BIN)/pytest -n auto --maxprocesses 4
+# conftest.py orders and groups what the processes share out.
+PYTEST := $(BIN)/pytest -n auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 NBVAL  := --nbval --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg
 
 # Notebook kernels and the commands they start are this environment's, whatever else the machine has.
@@ -16,8 +17,7 @@ export JUPYTER_PREFER_ENV_PATH := 1
 unexport PYTHONPATH PYTHONHOME JUPYTER_PATH
 
 .DEFAULT_GOAL := help
-.NOTPARALLEL:
-.PHONY: help install train quick test lint types pairs unit notebooks book lab format sync execute lock clean
+.PHONY: help install train quick test lint types pairs unit fast notebooks book lab format sync execute lock clean
 
 help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -82,10 +82,12 @@ train: $(READY)  ## make the mini data, train HiTAGU-Net on it, say what was rea
 	$(BIN)/papermill --log-output --no-progress-bar book/03_train.ipynb outputs/mini/03_train.ipynb
 	@$(BIN)/python -c "$$REACHED"
 
-quick: lint types  ## two to three minutes: lint, types, and every test that is neither slow nor a system test
-	$(PYTEST) -q -m "not slow and not system"
+quick: $(READY)  ## lint, types, and every test that is neither slow nor a system test
+	@$(MAKE) --no-print-directory -j 2 --output-sync=target lint types fast
 
-test: lint types unit notebooks book  ## lint, types, unit, notebooks and book, as CI runs it
+test: $(READY)  ## lint, types, unit, notebooks and book, as CI runs it
+	@$(MAKE) --no-print-directory -j 2 --output-sync=target lint types book
+	$(PYTEST) $(NBVAL) book tests
 
 lint: $(READY)  ## ruff: lint and format, over the library, the tests and the notebooks' text
 	$(BIN)/ruff check .
@@ -100,10 +102,11 @@ pairs: $(READY)  ## each notebook and the .py beside it say the same
 unit: $(READY)  ## pytest: all tests, the whole path on a tiny profile included
 	$(PYTEST)
 
-# Chapter 4 evaluates the network that chapter 3 trains, so it runs after it; the others run beside it.
+fast: $(READY)  ## pytest: the tests that are neither slow nor system tests
+	$(PYTEST) -q -m "not slow and not system"
+
 notebooks: $(READY)  ## run the chapters; their outputs must equal the stored ones (trains the mini data if outputs/mini is absent)
-	$(PYTEST) --dist loadscope --no-loadscope-reorder $(NBVAL) book/03_train.ipynb book --ignore book/04_evaluate.ipynb
-	$(BIN)/pytest -v $(NBVAL) book/04_evaluate.ipynb
+	$(PYTEST) $(NBVAL) book
 
 book: $(READY)  ## build the HTML book; any warning is an error
 	$(BIN)/jupyter-book build . --all -n -W --keep-going

@@ -3,11 +3,6 @@
 import os
 import shutil
 import signal
-
-if "PYTEST_XDIST_WORKER" in os.environ:
-    # Before torch is imported: workers and what they start share the cores.
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,17 +11,12 @@ import pytest
 
 from hitagu_lib.config import Config, resolve
 
-if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
-    # As in the background of a shell: processes that tests start and interrupt would not hear Ctrl-C either.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    # A shell's background ignores Ctrl-C, nohup a hangup: processes that tests start and signal would not hear them either.
+    if signal.getsignal(number) == signal.SIG_IGN:
+        signal.signal(number, handler)
 
 ROOT = Path(__file__).resolve().parents[1]
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if item.path.parent.name in ("system", "benchmarks"):
-            item.add_marker(pytest.mark.system)
 
 
 @pytest.fixture(autouse=True)

@@ -11,10 +11,10 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
-from tqdm.auto import tqdm
 
 from hitagu_lib.config import Config
 from hitagu_lib.data.clip_list import ClipList
+from hitagu_lib.data.loader import Bar
 from hitagu_lib.errors import ClipError
 from hitagu_lib.evaluation.multi_view import average_views, score_views
 from hitagu_lib.evaluation.protocols import Protocol, Views, read_views
@@ -83,7 +83,7 @@ def score_list(
     batches = iter(loader)  # tqdm, given the loader, would begin it twice
     title = f"scoring, {plan.name}"
     try:
-        for batch in tqdm(batches, desc=title, total=len(loader), disable=not progress, leave=False):
+        for batch in Bar(batches, desc=title, total=len(loader), disable=not progress, leave=False):
             good = {row: views for row, views in batch if not isinstance(views, str)}
             scored = _score_group(model, good, orders, plan, cfg) if good else None
             partial.add(scored, {row: what for row, what in batch if isinstance(what, str)})

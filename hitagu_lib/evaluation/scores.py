@@ -13,12 +13,10 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from torchmetrics.functional.classification import multiclass_accuracy
-from tqdm.auto import tqdm
 
 from hitagu_lib.data.dataset import ClipDataset
 from hitagu_lib.data.frames import normalise
-from hitagu_lib.data.loader import Batch
+from hitagu_lib.data.loader import Bar, Batch
 from hitagu_lib.data.sampling import Indices
 from hitagu_lib.errors import ClipError
 from hitagu_lib.evaluation.protocols import Views
@@ -38,14 +36,12 @@ class Scores:
 
     def topk(self, k: int) -> float:
         """Return the share of clips whose label is among the k highest logits."""
-        classes = self.logits.shape[1]
-        return float(multiclass_accuracy(self.logits, self.labels, classes, average="micro", top_k=min(k, classes)))
+        return float(self.right(k).float().mean())
 
     def mean_class_accuracy(self) -> float:
         """Return the mean over classes of the share of clips classified correctly; classes without clips are left out."""
-        classes = self.logits.shape[1]
-        shares = multiclass_accuracy(self.logits, self.labels, classes, average="none")
-        return float(shares[self.labels.bincount(minlength=classes) > 0].mean())
+        clips, right = (torch.tensor(counts) for counts in self.by_class())
+        return float((right / clips)[clips > 0].mean())
 
     def right(self, k: int) -> Tensor:
         """Return bool (N,): whether the label is among the k highest logits."""
@@ -96,7 +92,7 @@ def score_clips(
     rows, labels = [torch.empty(0, dtype=torch.int64)], [torch.empty(0, dtype=torch.int64)]
     logits = [torch.empty(0, len(clips.classes))]
     batches = iter(loader)  # given the loader itself, tqdm would start it twice
-    for batch in tqdm(batches, desc=f"scoring, {order}", total=len(loader), disable=not progress, leave=False):
+    for batch in Bar(batches, desc=f"scoring, {order}", total=len(loader), disable=not progress, leave=False):
         if not len(batch["row"]):
             continue
         frames, t = reorder(batch["frames"], batch["t"], order, batch["row"].tolist(), seed)

@@ -20,7 +20,7 @@ from hitagu_lib.config import Config
 from hitagu_lib.data.dataset import swap_table
 from hitagu_lib.data.frames import normalise
 from hitagu_lib.data.loader import Batch
-from hitagu_lib.errors import ClipError, TrainingError
+from hitagu_lib.errors import ClipError, TrainingError, WeightsError
 from hitagu_lib.models import build_model
 from hitagu_lib.models.losses import TotalLoss
 from hitagu_lib.training.distributed import check_device, share_statistics, statistics_kept
@@ -252,11 +252,20 @@ class Learner:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore a checkpoint's state. Raises ConfigError if its steps had another number of clips."""
+        """Restore a checkpoint's state.
+
+        Raises ConfigError if its steps had another number of clips, WeightsError if a part of it is missing or does not fit.
+        """
         expected = state.get("global_batch_size", state.get("global_batch"))  # its older name
         check_global_batch(self.cfg, expected, self.accelerator.num_processes)
         for name, part in self._parts().items():
-            part.load_state_dict(state[name])
+            try:
+                part.load_state_dict(state[name])
+            except (KeyError, RuntimeError, TypeError, ValueError) as error:
+                raise WeightsError(
+                    f"{self.cfg.run}/checkpoints: {_misfit(name, state.get(name), part.state_dict())}; expected what this program "
+                    "saved: remove the checkpoints to start again"
+                ) from error
         if self.averaged is not None:
             self.averaged.n_averaged.fill_(state["averaged"])
         self.epoch, self.steps = state["epoch"], state["steps"]
@@ -268,3 +277,16 @@ class Learner:
         torch.set_rng_state(state["rng"])
         if state.get("cuda_rng") is not None and self.accelerator.device.type == "cuda":
             torch.cuda.set_rng_state(state["cuda_rng"])
+
+
+def _misfit(name: str, found: object, expected: dict[str, Any]) -> str:
+    """Say in which key the part `name` of a checkpoint differs first from what it should restore."""
+    if not isinstance(found, dict):
+        return f"{name}: found {'none' if found is None else type(found).__name__}"
+    for key in [*expected, *found]:
+        if key not in found or key not in expected:
+            return f"{name}: found {'no' if key in expected else 'an unknown'} {key}"
+        shapes = [tuple(value.shape) for value in (found[key], expected[key]) if isinstance(value, Tensor)]
+        if len(set(shapes)) > 1:
+            return f"{name}.{key}: found {shapes[0]} values, not {shapes[1]}"
+    return f"{name}: found other values than this run's"

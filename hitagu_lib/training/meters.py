@@ -1,36 +1,17 @@
-"""Show and measure training's progress: a bar, an epoch's means, clips per second, and the share of time spent waiting for data."""
+"""Show and measure training's progress: an epoch's means, clips per second, and the share of time spent waiting for data."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
-from tqdm.auto import tqdm
 
 from hitagu_lib.data.loader import Batch
 
 SPEED_EVERY = 20
 """Steps between two readings of the speed; the last step of an epoch always gives one."""
-
-
-# tqdm's monitor is a thread that holds a lock while it redraws a bar, and a loader may fork its workers at that moment.
-tqdm.monitor_interval = 0
-
-
-class Bar(tqdm):
-    """A progress bar that costs no step when nobody reads it any more: Ctrl-C in `hitagu train 2>&1 | tee log` ends tee first."""
-
-    def display(self, *args: Any, **options: Any) -> Any:
-        with suppress(BrokenPipeError):
-            return super().display(*args, **options)
-
-    def close(self) -> None:
-        with suppress(BrokenPipeError):
-            super().close()
 
 
 @dataclass

@@ -17,7 +17,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from hitagu_lib.config import Config, ModelConfig
 from hitagu_lib.data.dataset import ClipDataset, swap_table
-from hitagu_lib.data.loader import Batch, EpochSampler, make_loader
+from hitagu_lib.data.loader import Bar, Batch, EpochSampler, make_loader
 from hitagu_lib.data.source import check_paths, open_lists
 from hitagu_lib.errors import TrainingError
 from hitagu_lib.evaluation.scores import Scores, score_clips
@@ -28,7 +28,7 @@ from hitagu_lib.runs.run_dir import Run
 from hitagu_lib.training.distributed import agreed_signal, failure_reported, launched
 from hitagu_lib.training.launch import OnEpoch, train_in_processes
 from hitagu_lib.training.learner import Learner, NotANumber
-from hitagu_lib.training.meters import Bar, EpochTally, Speed, Stopwatch
+from hitagu_lib.training.meters import EpochTally, Speed, Stopwatch
 from hitagu_lib.training.optim import step_in_words
 from hitagu_lib.training.signals import Stopped, StopSignals
 

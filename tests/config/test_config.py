@@ -434,6 +434,21 @@ def test_every_chapter_stops_in_its_first_cell_at_a_parameter_it_does_not_know(c
 
 
 @pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"overrides": "train.epoch=2"}, r"train\.epoch: unknown key; did you mean epochs\?"),
+        ({"train": {"lr": "fast"}}, r"train\.lr: found 'fast' \(str\); expected float"),
+        ({"base": "params/k700.yaml"}, r"data\.root: data/k700/frames: no such folder"),
+        ({"base": "params/nini.yaml"}, r"no such params file .*did you mean params/mini\.yaml\?"),
+    ],
+    ids=["unknown key", "wrong type", "missing path", "missing file"],
+)
+def test_bad_parameters_stop_chapter_3_in_its_first_cell(parameters: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        run_to_first_cell(load_notebook_node(str(ROOT / "book" / "03_train.ipynb")), parameters)
+
+
+@pytest.mark.parametrize(
     ("chapter", "parameters"),
     [
         ("03_train", {"params": "x.yaml", "overrides": "x=1"} | dict.fromkeys(["base", "run", "data", "model", "train", "eval"])),

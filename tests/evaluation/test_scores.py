@@ -1,5 +1,9 @@
 """Scores, and the reordering of frames for order tests."""
 
+import os
+import sys
+from contextlib import suppress
+
 import numpy as np
 import pytest
 import torch
@@ -100,3 +104,15 @@ def test_mean_class_accuracy_leaves_out_classes_without_videos() -> None:
     """Class 2 has no video and is predicted once: that is an error of class 1, not a class of its own."""
     scores = torch.eye(3)[[0, 0, 0, 1, 2]]
     assert Scores(torch.arange(5), torch.tensor([0, 0, 0, 1, 1]), scores).mean_class_accuracy() == pytest.approx(3 / 4)
+
+
+def test_a_bar_that_nobody_reads_any_more_ends_no_scoring(tiny_cfg: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    clips = open_lists(tiny_cfg.data)[1]
+    loader = make_loader(ClipDataset(clips, tiny_cfg.data, train=False), 8, shuffle=False)
+    reader, writer = os.pipe()
+    os.close(reader)
+    with suppress(BrokenPipeError), open(writer, "w", buffering=1) as stream:
+        monkeypatch.setattr(sys, "stderr", stream)
+        model = build_model(tiny_cfg.model, len(clips.classes))
+        scores = score_clips(model, loader, Accelerator(cpu=True), progress=True)
+    assert len(scores.rows) == len(clips)

@@ -6,6 +6,8 @@ import dataclasses
 import json
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import onnx
@@ -68,47 +70,60 @@ def run(file: Path, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
     return torch.from_numpy(session.run(None, {"x": x.numpy(), "t": t.numpy()})[0])
 
 
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Path]:
+    """The file of `woken(small(temporal))`, alone in its folder, written once for all tests: (temporal, ending) -> file."""
+
+    @cache
+    def write(temporal: str, ending: str) -> Path:
+        cfg, file = small(temporal), tmp_path_factory.mktemp("exported") / f"model.{ending}"
+        export_model(woken(cfg), cfg, CLASSES, file)
+        return file
+
+    return write
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("temporal", "ending"),
     [("hitagu", "pt2"), ("hitagu", "onnx"), ("tsn", "pt2"), ("tsm", "pt2"), ("gru", "pt2"), ("gru", "onnx")],
 )
-def test_a_file_gives_the_modules_logits_for_any_batch(temporal: str, ending: str, tmp_path: Path) -> None:
-    cfg, file = small(temporal), tmp_path / f"model.{ending}"
+def test_a_file_gives_the_modules_logits_for_any_batch(
+    temporal: str, ending: str, exported: Callable[[str, str], Path]
+) -> None:
+    cfg, file = small(temporal), exported(temporal, ending)
     model = woken(cfg)
-    export_model(model, cfg, CLASSES, file)
     for batch in (1, 2, 5):
         x, t = clips(batch, cfg)
         with torch.inference_mode():
             torch.testing.assert_close(run(file, x, t), model(x, t), atol=1e-4, rtol=1e-4)
-    assert list(tmp_path.iterdir()) == [file]
+    assert list(file.parent.iterdir()) == [file]
     assert str(ROOT).encode() not in file.read_bytes(), "no folders of this machine"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("ending", ["pt2", "onnx"])
-def test_the_whole_network_of_the_recipes_can_be_exported(ending: str, tmp_path: Path) -> None:
-    """ResNet-50 on small frames, with one tap instead of three, whose graphs are alike and slow to write."""
+def test_the_whole_network_of_the_recipes_can_be_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ResNet-50 on small frames, with one tap instead of three, whose graphs are alike and slow to write. One trace makes both files."""
     model_params = yaml.safe_load((ROOT / "params" / "ssv2.yaml").read_text())["model"]
     model_params["backbone"]["weights"] = None
     model_params["mde"] |= {"taps": ["layer4"], "shift_radius": 1}
     cfg = resolve({"data": SHAPE | {"num_frames": 2, "image_size": 64, "short_side": 64}, "model": model_params})
-    model, file = woken(cfg), tmp_path / f"model.{ending}"
-    assert export_model(model, cfg, CLASSES, file) <= 1e-4
+    model = woken(cfg)
+    program = trace(model, 2, 64)
+    monkeypatch.setattr(export, "trace", lambda model, T, S: program)
     x, t = clips(2, cfg)
-    with torch.inference_mode():
-        torch.testing.assert_close(run(file, x, t), model(x, t), atol=1e-4, rtol=1e-4)
+    for file in (tmp_path / "model.pt2", tmp_path / "model.onnx"):
+        assert export_model(model, cfg, CLASSES, file) <= 1e-4
+        with torch.inference_mode():
+            torch.testing.assert_close(run(file, x, t), model(x, t), atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.slow
-def test_the_file_carries_labels_and_parameters(tmp_path: Path) -> None:
+def test_the_file_carries_labels_and_parameters(exported: Callable[[str, str], Path]) -> None:
     cfg = small("tsn")
-    model = woken(cfg)
-    for ending in ("pt2", "onnx"):
-        export_model(model, cfg, CLASSES, tmp_path / f"model.{ending}")
     stored = dict.fromkeys(("classes", "params", "mean", "std", "hitagu_lib"), "")
-    torch.export.load(tmp_path / "model.pt2", extra_files=stored)
-    proto = onnx.load(tmp_path / "model.onnx")
+    torch.export.load(exported("tsn", "pt2"), extra_files=stored)
+    proto = onnx.load(exported("tsn", "onnx"))
     assert stored == {entry.key: entry.value for entry in proto.metadata_props}
     assert json.loads(stored["classes"]) == CLASSES
     assert Config.from_mapping(yaml.safe_load(stored["params"])) == cfg
@@ -123,18 +138,18 @@ def test_the_file_carries_labels_and_parameters(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_pt2_runs_without_this_library(tmp_path: Path) -> None:
+def test_a_pt2_runs_without_this_library(exported: Callable[[str, str], Path], tmp_path: Path) -> None:
     cfg = small()
     model = woken(cfg)
-    export_model(model, cfg, CLASSES, tmp_path / "model.pt2")
     x, t = clips(2, cfg)
     torch.save({"x": x, "t": t}, tmp_path / "clips.pt")
     code = (
         "import sys, torch; sys.modules['hitagu_lib'] = None\n"
         "clips = torch.load('clips.pt')\n"
-        "torch.save(torch.export.load('model.pt2').module()(clips['x'], clips['t']).detach(), 'logits.pt')"
+        "torch.save(torch.export.load(sys.argv[1]).module()(clips['x'], clips['t']).detach(), 'logits.pt')"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    command = [sys.executable, "-c", code, str(exported("hitagu", "pt2"))]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     with torch.inference_mode():
         torch.testing.assert_close(torch.load(tmp_path / "logits.pt"), model(x, t), atol=1e-4, rtol=1e-4)

@@ -147,7 +147,7 @@ def test_every_recipe_takes_steps_with_its_own_workers_and_leaves_no_orphan(
             "the loader's workers have the mark as well"
         )
         os.kill(training.process.pid, number)
-        code = training.process.wait(60)
+        code = training.code_after(60)
         assert not training.left_after(10), training.said()[-3000:]
     finally:
         training.kill()
@@ -199,7 +199,7 @@ def test_the_words_of_the_process_that_fails_reach_the_caller_and_are_said_once(
     cfg = dataclasses.replace(cfg, data=dataclasses.replace(cfg.data, train_list=str(listing), classes=classes))
     training = Training(cfg, tmp_path)
     try:
-        assert training.process.wait(120) == 2
+        assert training.code_after(120) == 2
         assert not training.left_after(10)
     finally:
         training.kill()

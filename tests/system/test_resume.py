@@ -3,7 +3,6 @@
 import dataclasses
 import errno
 import fcntl
-import multiprocessing
 import os
 import random
 import re
@@ -21,6 +20,7 @@ from typing import Any
 
 import pytest
 import torch
+from processes import forks
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from hitagu_lib import build_model
@@ -119,13 +119,6 @@ def child_fit(cfg: Config) -> None:
     torch.set_num_threads(1)
     os.setsid()
     training.fit(cfg)
-
-
-def forks() -> Any:
-    """Return a context that forks processes from one that has imported what training needs and has not started a thread."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["hitagu_lib.training.trainer", "test_resume"])
-    return context
 
 
 def processes_of_session(leader: int) -> list[str]:

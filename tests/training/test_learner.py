@@ -9,7 +9,7 @@ import torch
 from training_steps import batch_of, make_learner, with_train, without_statistics
 
 from hitagu_lib.config import Config
-from hitagu_lib.errors import ClipError, ConfigError, TrainingError
+from hitagu_lib.errors import ClipError, ConfigError, TrainingError, WeightsError
 from hitagu_lib.inference.accelerator import make_accelerator
 from hitagu_lib.training import learner as learning
 from hitagu_lib.training.learner import Learner
@@ -165,3 +165,23 @@ def test_every_trainable_weight_gets_a_gradient(tiny_cfg: Config, temporal: str)
     learner.step([batch_of(cfg, range(4))])
     unused = [name for name, p in learner.model.named_parameters() if p.requires_grad and p.grad is None]
     assert not unused
+
+
+def test_a_checkpoint_that_does_not_fit_is_described(tiny_cfg: Config) -> None:
+    learner = make_learner(tiny_cfg)
+    state = learner.state_dict()
+    key, weight = next((key, value) for key, value in state["model"].items() if value.ndim == 4)
+    for model, words in (
+        (None, "model: found none"),
+        ({k: v for k, v in state["model"].items() if k != key}, f"model: found no {key}"),
+        (state["model"] | {"other.weight": weight}, "model: found an unknown other.weight"),
+        (
+            state["model"] | {key: weight[:1]},
+            f"model.{key}: found {(1, *weight.shape[1:])} values, not {tuple(weight.shape)}",
+        ),
+    ):
+        with pytest.raises(WeightsError) as caught:
+            learner.load_state_dict(state | {"model": model})
+        assert str(caught.value).startswith(f"{tiny_cfg.run}/checkpoints: {words}; expected ")
+    with pytest.raises(WeightsError, match="optimizer: found other values than this run's"):
+        learner.load_state_dict(state | {"optimizer": {"state": {}, "param_groups": []}})
