@@ -6,4 +6,5 @@ views        scoring many views of a video, with shared and with repeated frames
 extraction   videos to frames: speed and size
 loader       loading clips from frames and from videos
 lists        opening long lists: time and memory
+on_gpu       all that waits for a GPU, in one command and in pieces of minutes
 """

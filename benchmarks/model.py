@@ -1,4 +1,4 @@
-"""Time the bare truncated backbone, TSN, TSM, GRU and HiTAGU-Net together: forward and training step.
+"""Time the bare truncated backbone, TSN, TSM, GRU and HiTAGU-Net, as built and with its 3STU free: forward and training step.
 
     python -m benchmarks.model                                          # CPU, fp32
     python -m benchmarks.model --device cuda --dtype bf16               # a GPU; also with --batch 16
@@ -10,7 +10,7 @@ gives medians and quartiles. CPU: wall time, and the process's CPU time, which o
 step, after a synchronisation. Weights are random: their values do not change the work.
 
 Writes <out>/<setting>.md and .json (every sample, and the conditions). Of the library's dependencies it needs only torch, torchvision,
-PyYAML, pydantic, pandas and tabulate.
+PyYAML and pydantic.
 """
 
 from __future__ import annotations
@@ -25,15 +25,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.timing import Samples, conditions, device_name, in_rounds, median, publish, ratio, table
-from hitagu_lib.config import ModelConfig, load_config
+from benchmarks.stu import FREE as FREE_STU
+from benchmarks.timing import Samples, compiled, conditions, device_name, in_rounds, median, publish, ratio, table
+from hitagu_lib.config import Config, ModelConfig, Temporal, load_config
 from hitagu_lib.models import build_model
 from hitagu_lib.models.backbone import TruncatedResNet
-from hitagu_lib.models.cost import Cost, budget
+from hitagu_lib.models.cost import Cost, budget, recipe_cost
 from hitagu_lib.runs.provenance import surroundings
 
-BARE, KINDS = "bare backbone", ("forward", "training step")
-TITLES = {"tsn": "TSN", "tsm": "TSM", "gru": "GRU", "hitagu": "HiTAGU-Net"}
+BARE, FREE, KINDS = "bare backbone", "HiTAGU-Net, free 3STU", ("forward", "training step")
+TITLES: dict[str, Temporal] = {"TSN": "tsn", "TSM": "tsm", "GRU": "gru", "HiTAGU-Net": "hitagu"}
 
 
 class BareBackbone(nn.Module):
@@ -58,6 +59,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--dtype", choices=("fp32", "bf16"), default="fp32", help="bf16: by autocast, as in training")
     parser.add_argument("--layout", choices=("channels-last", "contiguous"), default="channels-last")
     parser.add_argument("--compile", action="store_true", help="use torch.compile in its default mode")
+    parser.add_argument("--backend", default="inductor", help="of torch.compile (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--warmup", type=int, default=3, help="rounds that are not counted")
     parser.add_argument("--threads", type=int, help="CPU threads (default: torch's)")
@@ -74,13 +76,13 @@ def main(argv: list[str] | None = None) -> None:
     cfg = load_config(args.params, f"{args.overrides} model.backbone.weights=null")
     where = surroundings(device_name(args.device)) | {"load_average": [os.getloadavg()[0]]}
     shape = (args.batch, cfg.data.num_frames, 3, cfg.data.image_size, cfg.data.image_size)
-    networks = _networks(cfg.model, args.classes)
-    contestants = {name: Contestant(network, args, shape) for name, network in networks.items()}
+    contestants = {
+        name: Contestant(network, args, shape) for name, network in networks(cfg.model, args.classes).items()
+    }
     samples = {kind: measure(contestants, kind, args) for kind in KINDS}
     where["load_average"].append(os.getloadavg()[0])
 
-    costs = budget(cfg, args.classes)
-    costs[BARE] = costs["backbone"]
+    costs = network_costs(cfg, args.classes)
     clip = " x ".join(map(str, shape))
     setting = [args.dtype, args.layout, f"batch{args.batch}"] + ["compiled"] * args.compile
     lines = report(samples, costs, where, f"{args.params}, {clip}, {', '.join(setting)}", args.rounds, args.device)
@@ -89,12 +91,23 @@ def main(argv: list[str] | None = None) -> None:
     publish(out, lines, result)
 
 
-def _networks(cfg: ModelConfig, classes: int) -> dict[str, nn.Module]:
+def networks(cfg: ModelConfig, classes: int) -> dict[str, nn.Module]:
+    """Return all that are compared, on the backbone of `cfg`, with random weights."""
     torch.manual_seed(0)
-    networks: dict[str, nn.Module] = {BARE: BareBackbone(cfg)}
-    for temporal, title in TITLES.items():
-        networks[title] = build_model(dataclasses.replace(cfg, temporal=temporal), classes)
-    return networks
+    built: dict[str, nn.Module] = {BARE: BareBackbone(cfg)}
+    for title, temporal in TITLES.items():
+        built[title] = build_model(dataclasses.replace(cfg, temporal=temporal), classes)
+    built[FREE] = build_model(dataclasses.replace(cfg, stu=dataclasses.replace(cfg.stu, **FREE_STU)), classes)
+    return built
+
+
+def network_costs(cfg: Config, classes: int) -> dict[str, Cost]:
+    """Return the cost of each of them for one clip of the recipe `cfg`."""
+    costs = budget(cfg, classes)
+    stu = dataclasses.replace(cfg.model.stu, **FREE_STU)
+    with_free = dataclasses.replace(cfg, model=dataclasses.replace(cfg.model, stu=stu))
+    costs |= {BARE: costs["backbone"], FREE: recipe_cost(with_free, classes)["total"]}
+    return {name: costs[name] for name in (BARE, *TITLES, FREE)}
 
 
 class Contestant:
@@ -103,7 +116,7 @@ class Contestant:
     def __init__(self, network: nn.Module, args: argparse.Namespace, shape: tuple[int, ...]) -> None:
         layout = torch.channels_last if args.layout == "channels-last" else torch.contiguous_format
         self.network = network.to(args.device).to(memory_format=layout)  # type: ignore[call-overload]
-        self.call = torch.compile(self.network) if args.compile else self.network
+        self.call = compiled(self.network, args.backend) if args.compile else self.network
         self.optimizer = torch.optim.SGD(self.network.parameters(), lr=1e-3, momentum=0.9)
         frames = torch.randn(shape, generator=torch.Generator().manual_seed(0)).flatten(0, 1)
         self.x = frames.to(args.device).contiguous(memory_format=layout).unflatten(0, shape[:2])

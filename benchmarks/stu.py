@@ -1,4 +1,4 @@
-"""Time the 3STU, forward and backward, in its three forms, beside nn.GRU over the same positions, frames and width.
+"""Time the 3STU, as built and free, forward and backward, in its three forms, beside nn.GRU over the same positions, frames and width.
 
     python -m benchmarks.stu --threads 1                              # CPU, fp32
     python -m benchmarks.stu --device cuda --dtype bf16 --clips 16    # a GPU
@@ -10,6 +10,8 @@ There are two comparisons of like with like. In each, both sides work on the sam
               batch. The cost budget refers to this row. Also beside nn.GRU(D, D, num_layers=3), which is a cascade of three too.
     module    u -> y, C channels in and out: the whole 3STU in its default form, beside the same module with a GRU in its place: W_in,
               BatchNorm, nn.GRU(D, D), W_o and the residual sum.
+
+Free: `model.stu: {whole_frame: false, bands: false, broadcast: max}`, a memory at each position on all three levels.
 
 Every round times each contestant once, in a new random order; ratios are taken within a round, to the GRU of the same comparison. The
 report gives medians and quartiles. A contestant that takes longer than --slow in the warm-up is timed only that once. CPU: also the
@@ -23,19 +25,34 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from benchmarks.timing import Samples, clocked, conditions, device_name, in_rounds, median, publish, ratio, table
+from benchmarks.timing import (
+    Samples,
+    clocked,
+    compiled,
+    conditions,
+    device_name,
+    in_rounds,
+    median,
+    publish,
+    ratio,
+    table,
+)
 from hitagu_lib.config import STUConfig
 from hitagu_lib.models.stu import ThreeStateTemporalUnit
 from hitagu_lib.runs.provenance import surroundings
 
 FORMS = ("loop", "closed", "scan")
+FREE: dict[str, Any] = {"whole_frame": False, "bands": False, "broadcast": "max"}
+KINDS: dict[str, dict[str, Any]] = {"3STU": {}, "free 3STU": FREE}
 GRU, DEEP, GRU_MODULE = "nn.GRU, D to D", "nn.GRU, 3 layers of D", "W_in, BN, nn.GRU, W_o"
 
 
@@ -72,6 +89,7 @@ def main() -> None:
     parser.add_argument(
         "--compile", action="store_true", help="use torch.compile for the 3STU; nn.GRU is one kernel already"
     )
+    parser.add_argument("--backend", default="inductor", help="of torch.compile (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--warmup", type=int, default=2, help="rounds that are not counted")
     parser.add_argument(
@@ -120,30 +138,35 @@ def contestants(T: int, args: argparse.Namespace) -> dict[str, Callable[[], None
 
         return run
 
-    faster: Callable[[Any], Any] = torch.compile if args.compile else lambda call: call
+    faster: Callable[[Any], Any] = partial(compiled, backend=args.backend) if args.compile else lambda call: call
     gru, deep = nn.GRU(D, D).to(args.device), nn.GRU(D, D, num_layers=3).to(args.device)
     steps = {GRU: step(gru, lambda x: gru(x)[0], rows), DEEP: step(deep, lambda x: deep(x)[0], rows)}
-    units = {form: ThreeStateTemporalUnit(STUConfig(width=D, form=form), C).to(args.device) for form in FORMS}
-    for form, unit in units.items():
-        memory = faster(unit.memory)
-        steps[f"3STU memory, {form}"] = step(unit, lambda x, memory=memory: memory(x, dt)[0], z)
+    for kind, switches in KINDS.items():
+        for form in FORMS:
+            unit = ThreeStateTemporalUnit(STUConfig(width=D, form=form, **switches), C).to(args.device)
+            memory = faster(unit.memory)
+            steps[f"{kind} memory, {form}"] = step(unit, lambda x, memory=memory: memory(x, dt)[0], z)
     peer = GRUUnit(C, D).to(args.device)
     steps[GRU_MODULE] = step(peer, faster(peer), u)
-    shipped = ThreeStateTemporalUnit(STUConfig(width=D), C).to(args.device)
-    whole = faster(shipped)
-    steps["3STU, whole, auto"] = step(shipped, lambda x: whole(x, t)[0], u)
+    for kind, switches in KINDS.items():
+        shipped = ThreeStateTemporalUnit(STUConfig(width=D, **switches), C).to(args.device)
+        whole = faster(shipped)
+        steps[f"{kind}, whole, auto"] = step(shipped, lambda x, whole=whole: whole(x, t)[0], u)
     return steps
 
 
 def measure(steps: dict[str, Callable[[], None]], args: argparse.Namespace) -> Samples:
-    """Time each contestant once per round; one that is too slow has a single sample, from the warm-up."""
-    first = {name: clocked(step, args.device) for name, step in steps.items()}
+    """Time each contestant once per round. One that is too slow has a single sample, from the warm-up; one without enough memory none."""
+    first = {}
+    for name, step in steps.items():
+        with suppress(torch.OutOfMemoryError):
+            first[name] = clocked(step, args.device)
     slow = {name for name, times in first.items() if args.device == "cpu" and times["CPU"] > 1e3 * args.slow}
-    repeated = {name: step for name, step in steps.items() if name not in slow}
+    repeated = {name: step for name, step in steps.items() if name in first.keys() - slow}
     in_rounds(repeated, args.warmup - 1, args.device)
     samples = in_rounds(repeated, args.rounds, args.device)
     once = {name: {clock: [round(ms, 3)] for clock, ms in first[name].items()} for name in slow}
-    return {name: once[name] if name in slow else samples[name] for name in steps}
+    return {name: once.get(name) or samples.get(name) or {"wall": [], "CPU": []} for name in steps}
 
 
 def report(samples: dict[int, Samples], where: dict[str, Any], args: argparse.Namespace) -> list[str]:
@@ -158,28 +181,45 @@ def report(samples: dict[int, Samples], where: dict[str, Any], args: argparse.Na
         f"'/ GRU' is relative to '{GRU}' for the memory, and to '{GRU_MODULE}' for the whole module.",
     ]
     for T, by_name in samples.items():
-        rows = []
-        for name, own in by_name.items():
-            peer = by_name[GRU_MODULE if name == GRU_MODULE or "whole" in name else GRU]
-            cells = [name]
-            for clock in clocks:
-                if len(own[clock]) == 1:
-                    cells += [f"{own[clock][0]:.0f}, once", ""]
-                else:
-                    cells += [median(own[clock], 1), "1" if own is peer else ratio(own[clock], peer[clock], 2)]
-            rows.append(cells)
-        lines += ["", f"## T = {T}", "", table(rows, columns)]
-    best = {
-        T: min(FORMS, key=lambda form: statistics.median(by_name[f"3STU memory, {form}"][clocks[-1]]))
-        for T, by_name in samples.items()
-    }
+        lines += ["", f"## T = {T}", "", table(times(by_name, clocks), columns)]
     return [
         *lines,
         "",
-        "Fastest form: " + ", ".join(f"{form} at T = {T}" for T, form in best.items()) + ".",
+        *fastest(samples, clocks[-1]),
         f"Median of {args.rounds} rounds, quartiles in brackets; ratios are taken within a round.",
         *conditions(where, args.device),
     ]
+
+
+def times(by_name: Samples, clocks: Sequence[str]) -> list[list[str]]:
+    """Return a row of a table for each contestant: by each clock its time, and its ratio to the GRU of its comparison."""
+    rows = []
+    for name, own in by_name.items():
+        peer = by_name[GRU_MODULE if name == GRU_MODULE or "whole" in name else GRU]
+        cells = [name]
+        for clock in clocks:
+            if not own[clock]:
+                cells += ["out of memory", ""]
+            elif len(own[clock]) == 1:
+                cells += [f"{own[clock][0]:.0f}, once", ""]
+            else:
+                cells += [median(own[clock], 1), "1" if own is peer else ratio(own[clock], peer[clock], 2)]
+        rows.append(cells)
+    return rows
+
+
+def fastest(samples: dict[int, Samples], clock: str) -> list[str]:
+    """Say which form of each kind is the fastest, by T."""
+    lines = []
+    for kind in KINDS:
+        best = {}
+        for T, by_name in samples.items():
+            measured = {form: by_name[f"{kind} memory, {form}"][clock] for form in FORMS}
+            best[T] = min(
+                (form for form in FORMS if measured[form]), key=lambda form: statistics.median(measured[form])
+            )
+        lines.append(f"Fastest form, {kind}: " + ", ".join(f"{form} at T = {T}" for T, form in best.items()) + ".")
+    return lines
 
 
 if __name__ == "__main__":

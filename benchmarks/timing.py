@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
+import torch._dynamo
 
 from hitagu_lib.files import write_atomic
 
@@ -50,6 +50,15 @@ def in_rounds(steps: Mapping[str, Callable[[], Any]], rounds: int, device: str =
     return samples
 
 
+def compiled(call: Callable[..., Any], backend: str) -> Callable[..., Any]:
+    """Return `call` compiled, alone: what is compiled before or after it changes nothing."""
+    # Contestants share their code, and dynamo counts all of them against one limit, beyond which it would quietly run them uncompiled.
+    torch._dynamo.config.recompile_limit = 100
+    torch._dynamo.config.fail_on_recompile_limit_hit = True
+    compiled_call: Callable[..., Any] = torch.compile(call, backend=backend, dynamic=False)
+    return compiled_call
+
+
 def median(values: Sequence[float], digits: int) -> str:
     """Format the median, with the quartiles in brackets."""
     low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
@@ -63,11 +72,9 @@ def ratio(numerators: Sequence[float], denominators: Sequence[float], digits: in
 
 def table(rows: Sequence[Sequence[str]], columns: Sequence[str], text_columns: int = 1) -> str:
     """Format a Markdown table; the columns after the first `text_columns` are aligned to the right."""
-    alignment = ["left"] * text_columns + ["right"] * (len(columns) - text_columns)
-    markdown = pd.DataFrame(rows, columns=list(columns)).to_markdown(
-        index=False, disable_numparse=True, colalign=alignment
-    )
-    return str(markdown)
+    # Not by pandas: the benchmarks run where little more than torch is installed.
+    alignment = ["---"] * text_columns + ["---:"] * (len(columns) - text_columns)
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (columns, alignment, *rows))
 
 
 def device_name(device: str) -> str:

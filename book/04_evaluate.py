@@ -131,7 +131,7 @@ assert by_hand == dense_clips(300, T, L, C).tolist()
 print("equal")
 
 # %% [markdown]
-# A video as long as those of Something-Something, 40 frames, under the protocols; ten clips see every frame of it, and ask for each of them
+# A video of 40 frames, a little shorter than most of Something-Something's (about 48), under the protocols; ten clips see every frame of it, and ask for each of them
 # twice:
 
 # %% mystnb={"image": {"alt": "Which frames of a video of 40 each clip takes. Single: 8 frames, one in 5. Two clips of tsm_twice: 8 frames each, offset by 2. Multi with 2 clips: the first and the last frame of each segment. Multi with 10 clips: all 40 frames, each twice."}}

@@ -147,7 +147,7 @@ report = split_videos(videos, out, group=group, progress=watched())
 print(*report.table(), sep="\n")
 
 # %% [markdown]
-# The same on the command line is `hitagu split --videos videos --out data/own`. It can be stopped and goes on where it was. A video that
+# The same on the command line is `hitagu split --videos videos --out data/own`. You can stop it; the same command resumes it. A video that
 # fails is named with ffmpeg's reason and is in neither list.
 #
 # The numbers in brackets are *sources*. Two clips of one take share everything but the moment: a network may know the second by the wallpaper

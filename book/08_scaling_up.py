@@ -17,36 +17,26 @@
 # %% [markdown]
 # # 8 Scaling up
 #
-# What ran on your laptop in minutes runs for many GPU-hours on half a million videos. The code is the same; what changes is what can go wrong, and
-# what a mistake costs. This chapter computes the bill before it is run up, starts several processes, and says what to watch and where it breaks
-# first.
+# What ran on your laptop in minutes runs for many GPU-hours on half a million videos. The code is the same. New are the bill, and what can go wrong. This chapter computes the bill first, then starts several processes, and says what to watch and what breaks first.
 #
-# **You will be able to** compute disk, files, hours of extraction and GPU-hours for Kinetics-700 and Something-Something V2 from rates that you have
-# measured yourself, start a training on several GPUs and machines, keep a recipe's learning rate honest when the number of GPUs changes, and find the
-# bottleneck from a handful of curves.
+# **You will be able to** compute disk, files, hours of extraction and GPU-hours for Kinetics-700 and Something-Something V2 from rates that you measure yourself; train on several GPUs and machines; keep a recipe's learning rate honest when the number of GPUs changes; and find the bottleneck from a few curves.
 #
-# **Prerequisites**: chapter 3. **Time** to run: half a minute of processor time, most of it two processes that start; not measured on a GPU yet.
-# **Memory**: three processes of about 1 GiB. Nothing is downloaded; the data of the live run are drawn here.
+# **Prerequisites**: chapter 3. **Time** to run: half a minute of processor time, most of it for starting two processes. **Memory**: three processes of about 1 GiB. The chapter downloads nothing; it draws the data of its live run.
 
 # %% [markdown]
-# > **Given, and ours.** Given are the two data sets, the two optional losses with their weights, and the network's pipeline. The recipes
-# > `params/k700.yaml` and `params/ssv2.yaml` are ours, after TSM's and others': each value stands there with its reason or source. **No run on either
-# > data set stands behind this chapter.** What was measured is said so and comes from `outputs/published/`; what is arithmetic over an assumption is
-# > said so, too.
+# > **Given, and ours.** Given are the two data sets, the two optional losses with their weights, and the network's pipeline. The recipes `params/k700.yaml` and `params/ssv2.yaml` are ours, after TSM's and others'; each value there has its reason or source. **Nobody has run them on either data set.** What was measured comes from `outputs/published/`; the text says where it only computes.
 #
 # ## The two data sets in numbers
 #
-# A video becomes a folder of JPEG frames (`000001.jpg` and on), so the number of files is the number of frames:
+# A video becomes a folder of JPEG frames, so the number of files is the number of frames:
 #
 # $$\text{files} = \text{videos} \times \text{seconds} \times \text{frames a second} \tag{8.1}$$
 #
-# The numbers of videos are those of copies in use; they vary a little, as videos vanish from the web. Kinetics' clips are 10 s long, at whatever rate
-# they were uploaded, mostly 25 to 30 a second; we compute with 25. Something-Something's are short, 12 frames a second and about 48 frames in all.
+# The numbers of videos are those of copies in use; they vary a little, as videos vanish from the web. Kinetics' clips last 10 s, mostly at 25 to 30 frames a second; we take 25. Something-Something's last 4 s on average, at 12 frames a second: 48 frames.
 
 # %%
 import json
 import os
-import re
 import statistics
 import subprocess
 import sys
@@ -109,12 +99,11 @@ table(
 )
 
 # %% [markdown]
-# Something-Something's 27,157 test videos have no labels and are left out here; they would add 1.3 million files.
+# The 27,157 test videos of Something-Something have no labels and are left out; they would add 1.3 million files.
 #
 # ## Disk and extraction
 #
-# Bytes and time follow from two rates, measured on real clips by `benchmarks/extraction.py`: what a frame weighs on disk, rounded up to whole blocks
-# as a file system stores it, and how many frames a second one core decodes, scales and writes.
+# Bytes and time follow from two rates, which `benchmarks/extraction.py` measures on real clips: what a frame takes on disk, in whole blocks, and how many frames a second one core decodes, scales and writes.
 #
 # $$\text{disk} = \text{files} \times \text{bytes a frame on disk}, \quad \text{core-hours} = \frac{\text{files}}{3600 \times \text{frames a second of a core}} \tag{8.2}$$
 
@@ -151,23 +140,19 @@ for data, clip, size in STAND_INS:
     for quality in (2, 5):
         r = rates(clip, quality)
         videos = (data.train + data.val) * data.seconds * r["video"]
-        hours = data.files / r["fps"] / 3600  # (8.2)
+        core_hours = data.files / r["fps"] / 3600  # (8.2)
         rows.append(
-            f"| {data.name}, videos of {size}, `-q:v {quality}` "
+            f"| {data.name}, {size}, `-q:v {quality}` "
             f"| {videos / 1e12:.2f} | {data.files * r['frame'] / 1e12:.2f} "
-            f"| {r['fps']:.0f} | {hours:.0f} | {hours / 16:.1f} |"
+            f"| {r['fps']:.0f} | {core_hours:.0f} |"
         )
 table(
-    "| | videos (TB) | frames (TB) | frames a second of a core "
-    "| core-hours | hours on 16 cores |",
+    "| | videos (TB) | frames (TB) | frames/s of a core | core-hours |",
     *rows,
 )
 
 # %% [markdown]
-# Each row rests on **one** clip: a Kinetics-400 clip in the 340 x 256 copy that is widely passed around, the same clip enlarged to 720 lines as the
-# web has it, and one of Something-Something's videos. One clip is no data set. What carries over is the shape of the bill: frames weigh several times
-# what the videos do, and where the originals are large, decoding them is what extraction costs. Before you order disks, run it over a hundred of your
-# own videos:
+# Each row rests on **one** clip: one of Kinetics-400 in the common 340 x 256 copy, the same enlarged to 720 lines as the web has it, and one of Something-Something. The shape of the bill carries over: frames weigh several times what the videos do, and large originals make extraction slow. Before you order disks, measure a hundred of your own videos:
 #
 # ```bash
 # python -m benchmarks.extraction --clips videos/*.mp4 --out outputs/extraction
@@ -175,8 +160,7 @@ table(
 #
 # ### Files before bytes
 #
-# Many file systems have a fixed number of *inodes*, one a file, set when they are made; ext4's default is one for every 16 KiB of the disk. Where
-# files are smaller than that on average, the inodes run out first, with the disk half empty and the error "No space left on device":
+# Many file systems have a fixed number of *inodes*, one for each file; ext4 makes one for every 16 KiB of disk. Where files are smaller than that on average, the inodes run out first. The error is "No space left on device", with the disk half empty:
 
 # %%
 INODE = 16 * 1024  # bytes of disk for each, mke2fs's default
@@ -191,14 +175,11 @@ for data, clip, _ in STAND_INS[::2]:
         )
 
 # %% [markdown]
-# `df -i` shows what is left. `mkfs.ext4 -i 8192` makes twice as many; XFS makes them as they are needed. On a file system that a cluster shares, ask
-# for the quota of *files* before you start: a million of them holds 0.7 % of Kinetics-700.
+# `df -i` shows what is left. `mkfs.ext4 -i 8192` makes twice as many; XFS makes them as needed. On a cluster's shared file system, ask for the quota of *files* first: a quota of one million holds 0.7 % of Kinetics-700.
 #
 # ### JPEG folders, or the videos themselves
 #
-# With `data.source: video` the loader reads its frames from the video files, through PyAV, which `requirements.txt` has (by itself: `pip install
-# "av>=18,<19"`). The lists are the same: frame $k$ is the $k$-th that decoding the whole file gives, as `hitagu extract` numbers them, and the
-# pictures are the same but for JPEG's loss, which is under two grey levels on average.
+# With `data.source: video` the loader reads its frames from the video files, through PyAV, which `requirements.txt` has. The lists are the same, frames have the same numbers, and the pictures differ by less than two grey levels on average, JPEG's loss.
 
 # %%
 for data, clip, size in STAND_INS:
@@ -211,26 +192,15 @@ for data, clip, size in STAND_INS:
     print(f"  videos {videos / 1e6:6.1f} million files {of_videos:5.2f} TB")
 
 # %% [markdown]
-# What is saved on disk is paid in cores, in every epoch: a JPEG frame is decoded alone, a video's frame only after those since the last key frame. So
-# extract where there is room for the files and cores are what you are short of, and where you train many times; take the videos where files or disk
-# are the limit, or for a first epoch before the disks are there. How many cores each way asks for is what (8.5) is about.
+# Videos save disk and cost cores, in every epoch: a JPEG is decoded alone, a video's frame only after all frames since the last key frame. Extract where there is room for the files, and where you train many times. Take the videos where files or disk are the limit. Equation (8.5) says how many cores each way needs.
 #
 # ## GPU-hours
 #
-# A training sees every training video once an epoch:
+# Each epoch sees each training video once:
 #
 # $$\text{GPU-hours} = \frac{\text{epochs} \times \text{training videos}}{3600 \times \text{clips a second of a GPU}} \tag{8.3}$$
 #
-# whatever the number of GPUs, as long as they do not wait, for data or for each other. The clips a second are for you to measure: **no GPU has been
-# at hand for this book yet**, and a number from a data sheet is no measurement. On your card, the same command as for the table of chapter 2a:
-#
-# ```bash
-# python -m benchmarks.model --params params/k700.yaml \
-#     --device cuda --dtype bf16 --batch 8
-# ```
-#
-# It prints the milliseconds of a training step; 8 clips over the seconds of a step is the rate of (8.3). What can be known without a card is the
-# *work*. A clip's forward pass costs $G$ multiply-adds, two operations each, and the backward pass about twice the forward:
+# This holds for any number of GPUs that do not wait, for data or for each other. Without a card we can know the *work*: a clip's forward pass costs $G$ multiply-adds, two operations each, and the backward pass about twice the forward.
 #
 # $$\text{operations of a training} \approx 6\,G \times \text{epochs} \times \text{training videos} \tag{8.4}$$
 
@@ -252,28 +222,56 @@ for data in (K700, SSV2):
     )
 
 # %% [markdown]
-# The table is **arithmetic, not a measurement**: hours for rates that somebody might reach. Its second column says what a rate asks of a card by
-# (8.4), to be held against the card's data sheet: what asks for more than its peak cannot be reached.
+# The clips a second have to be measured. One command does it, with everything else in this book that waits for a GPU. Give it again for what did not fit into its minutes:
+#
+# ```bash
+# python -m benchmarks.on_gpu --minutes 8
+# ```
+#
+# Its results in `outputs/published/gpu/` give the hours of (8.3):
+
+# %%
+file = Path("outputs/published/gpu/steps.json")
+steps = json.loads(file.read_text()) if file.exists() else {}
+measured_rates = {
+    f"{steps[job]['where']['device']}, {job.split()[0]}": steps[job][
+        "kinds"
+    ]["training step"]["HiTAGU-Net"]["clips_per_second"]
+    for job in ("eager", "compiled training step")
+    if job in steps
+}
+
+
+def hours(data: DataSet, rate: float) -> float:
+    """GPU-hours at `rate` clips a second (8.3)."""
+    return work(data)[1] / rate / 3600
+
+
+for name, rate in measured_rates.items():
+    print(f"{name}: {rate:.0f} clips a second;", end=" ")
+    print(
+        *(f"{d.name}: {hours(d, rate):.0f} GPU-hours" for d in (K700, SSV2))
+    )
+if not measured_rates:
+    print("clips a second of a GPU: not measured")
+    print("GPU-hours of either data set: not measured")
+
+# %% [markdown]
+# The next table is **arithmetic**: GPU-hours at rates that somebody might reach, and what each rate asks of a card by (8.4). No card sustains more than its data sheet's peak.
 
 # %%
 per_clip = work(K700)[0]
 table(
-    "| if a GPU did so many clips a second | it would sustain (TFLOP/s) "
-    "| Kinetics-700 (GPU-hours) | hours on 8 GPUs "
-    "| Something-Something V2 (GPU-hours) | hours on 8 GPUs |",
+    "| clips a second | TFLOP/s | Kinetics-700 (hours) | SSv2 (hours) |",
     *(
         f"| {rate} | {rate * per_clip / 1e12:.0f} "
-        + "".join(
-            f"| {hours:.0f} | {hours / 8:.1f} "
-            for hours in (work(d)[1] / rate / 3600 for d in (K700, SSV2))
-        )
-        + "|"
+        f"| {hours(K700, rate):.0f} | {hours(SSV2, rate):.0f} |"
         for rate in (25, 50, 100, 200, 400)
     ),
 )
 
 # %% [markdown]
-# The one rate that was measured is a CPU core's, from `outputs/published/model/`: it is why nobody trains this on a laptop.
+# A CPU core's rate has been measured, in `outputs/published/model/`. It is why nobody trains this on a laptop:
 
 # %%
 cpu = json.loads(
@@ -287,62 +285,52 @@ step = statistics.median(
 rate = 1e3 / step
 print(f"{cpu['where']['device']}: {rate:.2f} clips a second of a core;")
 for data in (K700, SSV2):
-    years = work(data)[1] / rate / 3600 / 24 / 365
+    years = hours(data, rate) / 24 / 365
     print(f"  {data.name}: {years:.1f} core-years")
 
 # %% [markdown]
 # ## Can the loader keep up?
 #
-# A GPU that waits for clips costs as much as one that works. If one core prepares a clip in $c$ core-seconds (read $T$ frames, decode, crop), a GPU
-# of $r$ clips a second needs
+# A GPU that waits for clips costs as much as one that works. If a core prepares a clip in $c$ core-seconds (read $T$ frames, decode, crop), a GPU of $r$ clips a second needs
 #
 # $$\text{loader cores a GPU} = r\,c \tag{8.5}$$
 #
-# `data.workers` processes should be about that many, and the machine has to have them. Arithmetic again, cores a GPU:
+# Set `data.workers` to about that, and see that the machine has them. `benchmarks/loader.py` measures $c$ on one core:
 
 # %%
-costs = (0.005, 0.02, 0.07)
+loader = json.loads(Path("outputs/published/loader/cpu.json").read_text())
+print("machine:", loader["where"]["device"])
+SEGMENT = {
+    of["video"]: of["milliseconds"]["segment"] for of in loader["routes"]
+}
+costs = {
+    f"{video}, {source}": statistics.median(ways[source]["CPU"]) / 1e3 / 8
+    for video, ways in SEGMENT.items()
+    for source in ("frames", "video")
+}
 table(
-    "| clips a second of a GPU | "
-    + " | ".join(f"c = {c} core-seconds a clip" for c in costs)
-    + " |",
+    "| a clip of 8 frames from | c | cores at 50 clips/s | at 200 |",
     *(
-        f"| {rate} | " + " | ".join(f"{rate * c:.1f}" for c in costs) + " |"
-        for rate in (25, 50, 100, 200, 400)
+        f"| {name} | {c:.4f} | {50 * c:.1f} | {200 * c:.1f} |"
+        for name, c in costs.items()
     ),
 )
 
 # %% [markdown]
-# What $c$ is, for frames and for videos, `benchmarks/loader.py` measures; its reports stand here where they have been published.
-
-# %% tags=["nbval-ignore-output"]
-loader = Path("outputs/published/loader")
-reports = sorted(loader.rglob("*.json")) if loader.is_dir() else []
-for file in reports:
-    report = file.with_suffix(".md").read_text("utf-8")
-    display(Markdown(re.sub(r"(?m)^#+ (.*)", r"**\1**", report)))
-if not reports:
-    print(f"{loader}: nothing yet; run benchmarks/loader.py")
-
-# %% [markdown]
-# Measured there, on a busy machine: about 180 clips a second of a core from frames, so $c$ is near the first column's; from videos 14 for Kinetics'
-# clip, near the last column's, and 26 for Something-Something's. A GPU of 200 clips a second is fed from frames by little more than one core, and
-# straight from Kinetics' videos by fourteen.
+# So little more than one core feeds 200 clips a second from frames; straight from Kinetics' videos it takes over fourteen. The [whole report](../outputs/published/loader/cpu.md) has dense clips, sizes and the usual way of loading beside ours.
 #
 # ## Several processes
 #
-# PyTorch trains on several GPUs with one process each, which average their gradients at every step. `torchrun` starts them; nothing else about the
-# command changes:
+# PyTorch trains on several GPUs with one process each, which average their gradients at every step. `torchrun` starts them; the rest of the command stays:
 #
 # ```bash
 # torchrun --standalone --nproc_per_node 8 \
 #     -m hitagu_lib train --params params/k700.yaml
 # ```
 #
-# On one machine `train.processes: 8` in the params does the same: `hitagu train` and the notebook of chapter 3 then start torchrun themselves, follow
-# its epochs and end with it. Under a torchrun of your own, its number counts.
+# On one machine `train.processes: 8` in the params does the same, also in the notebook of chapter 3. If you start torchrun yourself, its number counts.
 #
-# Without a GPU the processes share the CPU, which is of no use but to see that it works. Here are two, on a small set drawn for the purpose:
+# Without a GPU the processes share the CPU, which gains nothing but shows that it works. Here are two, on a small set drawn for the purpose:
 
 # %%
 from hitagu_lib.data.loader import EpochSampler
@@ -385,12 +373,11 @@ print(summary["val_clips"], "validation clips, each scored once")
 print(len(read_metrics(scratch / "run")), "epoch in metrics.jsonl")
 
 # %% [markdown]
-# 42 clips and two processes of 7 make three steps of 14. One process writes the run's folder; both read the lists, and each takes its own part.
+# Two processes of 7 clips cut 42 clips into three steps of 14. One process writes the run's folder; each reads the lists and takes its own share.
 #
 # ### Which clips, in which order
 #
-# The order of the clips is drawn from the seed and the epoch, and belongs to the *global* batch: one process of 4 clips, two of 2 and four of 1 see
-# the same four clips in the same step. So a run that began on two GPUs goes on with one, with the same clips in each step.
+# Seed and epoch determine the order of the clips, in *global* batches: one process of 4 clips, two of 2 and four of 1 see the same four clips in the same step. So a run can start on two GPUs and continue on one.
 
 # %%
 CLIPS, GLOBAL = 12, 4
@@ -412,19 +399,13 @@ for processes in (1, 2, 4):
     print(f"{processes} processes, first step: rows", *first)
 
 # %% [markdown]
-# What does differ is BatchNorm: it takes its statistics over the clips of *its* process, at a time. Eight processes of 8 clips, 64 frames each,
-# normalise over 64 frames, one process of 64 clips over 512. `train.sync_bn` shares the statistics between GPUs; `model.backbone.frozen_bn` keeps the
-# backbone's as they were loaded.
+# BatchNorm does differ: each process takes its statistics over its own clips. Eight processes of 8 clips of 8 frames normalise over 64 frames each, one process of 64 clips over 512. `train.sync_bn` shares the statistics between GPUs; `model.backbone.frozen_bn` keeps the backbone's as loaded.
 #
 # ### The learning rate belongs to the global batch
 #
-# A step is of
-#
 # $$\text{clips a step} = \text{batch size} \times \text{accumulate} \times \text{processes} \tag{8.6}$$
 #
-# where `train.accumulate` batches are added up by a process before it steps: it stands in for GPUs that you do not have. Twice the clips a step make
-# half the steps an epoch, and each may be about twice as long (Goyal et al. 2017). So the recipes say which number of clips their rate is for,
-# `train.lr: 0.01` and `train.lr_batch: 64`, and the rate is scaled to the step that there is. Each run logs it at its start:
+# Each process adds up `train.accumulate` batches before it steps, in place of GPUs that you do not have. Twice the clips a step make half the steps an epoch, and each may be about twice as long (Goyal et al. 2017). So the recipes say for how many clips their rate is meant, `train.lr: 0.01` with `train.lr_batch: 64`, and the library scales it. Each run logs the result at its start:
 
 # %%
 from dataclasses import replace
@@ -438,8 +419,7 @@ for gpus, accumulate in ((1, 1), (1, 8), (4, 2), (8, 1), (32, 1)):
     print(step_in_words(recipe, gpus).replace("; ", ";\n    "))
 
 # %% [markdown]
-# The second, third and fourth are the same recipe on one, four and eight GPUs. A run that is going keeps its step: started again on fewer GPUs it
-# says what makes up for them.
+# The second, third and fourth are one recipe on one, four and eight GPUs. A run keeps its step: started again on fewer GPUs, it says what makes up for them.
 
 # %%
 try:
@@ -448,12 +428,11 @@ except ConfigError as error:
     print(fill(str(error), 76))
 
 # %% [markdown]
-# The rule ends somewhere: at thousands of clips a step other things limit the length of a step, and the warm-up (`train.warmup_epochs`) is what makes
-# its upper end bearable. It has not been tried here.
+# The rule ends at thousands of clips a step, and near that end it needs the warm-up (`train.warmup_epochs`). We have not tried it.
 #
 # ## Several machines
 #
-# The same command on every machine, with an address at which they meet; `host0` is the first one's name:
+# Give the same command on every machine, with an address at which they meet; `host0` is the first one's name:
 #
 # ```bash
 # torchrun --nnodes 2 --nproc_per_node 8 \
@@ -461,7 +440,7 @@ except ConfigError as error:
 #     -m hitagu_lib train --params params/k700.yaml
 # ```
 #
-# Under SLURM (**not run here**: there was no cluster to try it on; names of partitions and of GPU resources are your site's):
+# Under SLURM (**not run**: we had no cluster; names of partitions and GPU resources are your site's):
 #
 # ```bash
 # sbatch --job-name k700 --nodes 2 --ntasks-per-node 1 \
@@ -474,40 +453,28 @@ except ConfigError as error:
 #       -m hitagu_lib train --params params/k700.yaml'
 # ```
 #
-# One task a machine, because torchrun starts the eight; cores for eight processes and their `data.workers`, and some. `--signal` asks for SIGTERM two
-# minutes before the time limit, which the training answers with a checkpoint (below), and with `--dependency singleton` jobs of one name run one
-# after the other: submit it as often as the run will need, what is left over reads the finished run.
+# torchrun starts the eight processes of a machine, so SLURM starts one task there, with cores for all `data.workers`. `--signal` asks for a checkpoint two minutes before the time limit. `--dependency singleton` runs jobs of one name in turn: submit as many as the run may need.
 #
-# All machines must see the same frames, lists and run folder under the same paths, and the ImageNet weights must be in torch's cache on each, or in a
-# file that `model.backbone.weights` names: compute nodes often have no network. Lists are read once a process, so keep them on the shared file system
-# and the frames, if you can, on disks of the machine's own.
+# All machines must see the same frames, lists and run folder under the same paths. Compute nodes often have no network: put the ImageNet weights into torch's cache on each, or into a file that `model.backbone.weights` names.
 #
 # ## Interruptions
 #
-# A run of days will be interrupted. The same command goes on from `checkpoints/last.pt`; a finished run is read, not repeated.
+# A run of days will be interrupted. The same command resumes it from `checkpoints/last.pt`; a finished run is read, not repeated.
 #
-# - **Killed** at any moment, it loses what came after the last checkpoint: an epoch at most, or with `train.checkpoint_every: 500` five hundred
-#   steps. On CPU the final weights are the same bits as those of a run that was never interrupted. Checkpoints are written aside and renamed, and the
-#   one before stays as `previous.pt`.
-# - **Asked to stop**, by SIGTERM, SIGINT (Ctrl-C), SIGHUP (a closed terminal) or SIGUSR1, all processes end the step they are in, write a checkpoint and
-#   stop. If you started torchrun yourself, send it SIGTERM: torchrun passes that on and waits 30 seconds before it kills, but it dies of SIGUSR1. With
-#   `train.processes` any of the four will do. This was tried with two processes on one machine, not under SLURM.
-# - **Two of the same** cannot write to one folder: a lock stops the second. Other parameters in the same folder stop with the difference, other clips
-#   a step with what to change.
-# - **A full disk** stops it with the last good checkpoint intact, and says how much room it wants.
+# - **Killed**, it loses what came after the last checkpoint: an epoch at most, or `train.checkpoint_every` steps. On a CPU the final weights are the bits of an undisturbed run. `previous.pt` keeps the checkpoint before.
+# - **Asked to stop** by SIGTERM, SIGINT (Ctrl-C), SIGHUP (a closed terminal) or SIGUSR1, all processes finish their step, write a checkpoint and stop. A torchrun of your own passes SIGTERM on and waits 30 seconds, but dies of SIGUSR1; with `train.processes` any of the four will do. We tried this with two processes on one machine, not under SLURM.
+# - **A second run in the folder** stops at a lock; other parameters stop with the difference, another number of clips a step with what to change.
+# - **A full disk** stops it with the last good checkpoint intact, and the error says how much room it needs.
 #
 # ## Starting from weights that are there
 #
 # ```bash
-# hitagu checkpoints list
 # hitagu checkpoints fetch k700
 # hitagu train --params params/mine.yaml --overrides \
 #     "train.init=outputs/pretrained/k700_best.pt train.init_head=replace"
 # ```
 #
-# `fetch` downloads what `params/checkpoints.yaml` names, checks its SHA-256 and that it is a checkpoint, which is data and never a program, and only
-# then gives it its name. No weights are published yet, so it says where to put your own. `train.init` starts a training from a checkpoint of the same
-# network; other classes stop with the difference, unless the classifier is to be replaced.
+# `fetch` downloads what `params/checkpoints.yaml` names and checks it. No weights are published yet, so it says where to put your own. `train.init` starts from a checkpoint of the same network; with other classes, have its classifier replaced.
 
 # %% [markdown]
 # ## What to watch
@@ -526,27 +493,23 @@ print(*sorted(events.Tags()["scalars"]), sep="\n")
 # | curve | healthy | else |
 # |---|---|---|
 # | `train/cross_entropy` | begins near $\ln K$ of $K$ classes (6.6 for 700, 5.2 for 174), falls within the warm-up | flat: the rate, or labels that do not belong to the clips; look at the clips (chapter 3) |
-# | `train/center`, `train/temporal` (where the recipe has them) | each before its weight; the weighted term below the cross-entropy once the centres have moved | a term that goes on outweighing the cross-entropy trains something else: lower its lambda |
+# | `train/center`, `train/temporal` | each before its weight; at most 2, by definition | center near 1 for long: embeddings and their centres disagree |
 # | `train/grad_norm` | steady, below `train.clip_norm` | at the limit in every step: the limit is now your learning rate |
-# | `train/lr` | the warm-up, then half a cosine | |
 # | `speed/clips_per_second` | steady, after the first minutes | sinks: something else reads the disks, or a card grows hot |
-# | `speed/data_wait_share` | near zero: the loop seldom waits for the loader | a third: a third of the bill is for waiting; (8.5) |
+# | `speed/data_wait_share` | near zero | a third: a third of the bill is for waiting; (8.5) |
 # | `val/top1` | follows the training's, some points below | falls while training rises: overfitting, or flips that should have swapped labels |
 # | `mde/gate_abs`, `mde/gate_max` | leaves zero, where it starts (chapter 2b) | zero for good: motion is not used |
 # | `stu/mix_1` to `mix_3` | all in use, not equal | one at 1: the others are ballast for these data; see the ablations of chapter 6 |
 # | `stu/forget_k_q50` | apart, each in its band (chapter 2c) | at a band's edge: the band is in the way |
 # | `tsa/entropy` | falls from 1, where all frames weigh the same | at 1 for good: attention is a mean |
 #
-# Look at `train/center` first. The centres begin at zero, so that the first thing the center loss asks for is small embeddings: with random weights,
-# in the two steps that a test takes under `params/ssv2.yaml`, the center loss times its weight was twice the cross-entropy, and the gradient's norm
-# far above the limit. What ImageNet's weights make of it has not been measured.
+# The recipes take the center loss of embeddings of length 1 (`train.center_normalised`, chapter 2e). Taken by length, it was twice the cross-entropy in the first steps from random weights.
 #
-# A wrong horizontal flip is the classic silent killer: nothing stops, and the pairs *left* and *right* end at a coin toss. `data.hflip_swaps` in
-# `params/ssv2.yaml` has the three pairs of labels that a mirror turns into each other, and a test holds them to the official list, letter by letter.
+# A wrong horizontal flip is the classic silent killer: nothing stops, and the pairs *left* and *right* end at a coin toss. `data.hflip_swaps` in `params/ssv2.yaml` has the three pairs of labels that a mirror swaps; a test compares them with the official list, letter by letter.
 #
 # ## Where it breaks first
 #
-# Roughly in the order in which one meets it, with the numbers of this chapter:
+# Roughly in the order in which you will meet it. First what the disks have to deliver:
 
 
 # %%
@@ -570,24 +533,20 @@ for rate in (50, 200):
     )
 
 # %% [markdown]
-# | what | when | sign | what to do |
-# |---|---|---|---|
-# | inodes, or a quota of files | during extraction | "No space left on device" with room in `df -h`, none in `df -i` | another file system, or `data.source: video`; coarser JPEGs do **not** help; extraction goes on where it stopped |
-# | listing folders | after extraction | `ls`, `rsync` and backups of millions of small files take hours | one archive a folder of videos for moving; exclude the frames from backups |
-# | opening files over a network | first epoch | thousands of files a second, a round trip or more each, in shuffled order, so that no read-ahead helps; GPUs at a few percent | frames on local disks |
-# | cores for decoding | first epoch | workers at 100 %, GPUs waiting | more workers while there are cores (8.5); fewer frames or smaller pictures; more cores a GPU |
-# | memory of the GPU | first step | out of memory | smaller `train.batch_size` |
-# | one slow process | always | all wait for the slowest at every step | the same hardware in all; nothing else on the machines |
-# | a clip that cannot be read | hours in | `ClipError` with the list's line | `hitagu index --check` before the run; `data.on_bad_clip=skip` counts and names instead of stopping |
-# | the clock of the queue | at the job's time limit | the job ends | the same command again |
+# | what, when | sign | what to do |
+# |---|---|---|
+# | inodes, or a quota of files, during extraction | "No space left on device" with room in `df -h`, none in `df -i` | another file system, or `data.source: video`; coarser JPEGs do **not** help; then give the same command: it resumes |
+# | listing folders, after extraction | `ls`, `rsync` and backups of millions of files take hours | move one archive for each folder of videos; exclude the frames from backups |
+# | opening files over a network, first epoch | thousands of files a second in shuffled order, so no read-ahead helps; GPUs at a few percent | frames on local disks |
+# | cores for decoding, first epoch | workers at 100 %, GPUs waiting | more workers while there are cores (8.5); fewer frames or smaller pictures; more cores a GPU |
+# | memory of the GPU, first step | out of memory | smaller `train.batch_size`, more `train.accumulate` |
+# | one slow process, always | all wait for the slowest at every step | the same hardware for all, and nothing else on it |
+# | a clip that cannot be read, hours in | `ClipError` with the list's line | `hitagu index --check` before the run; `data.on_bad_clip=skip` counts and names instead of stopping |
 #
 # ## Summary
 #
-# - The bill is four products: files (8.1), disk and core-hours of extraction (8.2), GPU-hours (8.3), loader cores (8.5). Each needs one rate, and
-#   each rate is a command that takes minutes. Measure before you order.
-# - Work is known without a card (8.4); what a card makes of it is not.
-# - The recipe belongs to the global batch (8.6). When the number of GPUs changes, keep the clips a step with `train.accumulate`, or let the rate
-#   follow them, and write down which.
+# - The bill is four products: files (8.1), disk and core-hours of extraction (8.2), GPU-hours (8.3), loader cores (8.5). Each needs one rate, and a command measures each in minutes. Measure before you order.
+# - The recipe belongs to the global batch (8.6). When the number of GPUs changes, keep the clips a step with `train.accumulate`, or let the rate follow them, and write down which.
 # - Small files are the first thing that breaks, and no profiler shows it.
 #
 # ## Exercises
@@ -602,9 +561,7 @@ for rate in (50, 200):
 # share = 10e6 / K700.files
 # print(f"{share:.1%} of Kinetics-700: {700 * share:.0f} classes of 700")
 # ```
-# Something-Something V2 fits in number and size. Of Kinetics-700 the files, not the bytes, are the limit: train from its videos, which both limits
-# admit, take a subset of its classes, or extract at a lower rate of frames (`hitagu extract --fps`), which a dense window with a stride of 8 hardly
-# notices at a quarter of the rate, if `data.dense_span` and `data.ref_stride` are divided by four too.
+# Something-Something V2 fits in number and size. Of Kinetics-700 the files, not the bytes, are the limit: train from its videos, take a subset of its classes, or extract at a lower rate of frames (`hitagu extract --fps`). At a quarter of the rate, divide `data.dense_span` and `data.ref_stride` by four too; a dense window with a stride of 8 hardly notices.
 #
 # </details>
 #
@@ -613,7 +570,8 @@ for rate in (50, 200):
 # <details><summary>Solution</summary>
 #
 # ```python
-# from hitagu_lib.data.dataset import ClipDataset, open_lists
+# from hitagu_lib.data.dataset import ClipDataset
+# from hitagu_lib.data.source import open_lists
 # from hitagu_lib.config import load_config
 # import time
 #
@@ -624,8 +582,7 @@ for rate in (50, 200):
 #     dataset[0, row]
 # print((time.process_time() - started) / 200, "core-seconds a clip")
 # ```
-# Run it twice: the second time the files come from memory, and the difference is the disk. With 50 clips a second of a GPU, 0.04 core-seconds a clip
-# are two cores a GPU.
+# Run it twice: the second time the files come from memory, and the difference is the disk. With 50 clips a second of a GPU, 0.04 core-seconds a clip are two cores a GPU.
 #
 # </details>
 #
@@ -639,8 +596,7 @@ for rate in (50, 200):
 # hitagu train \
 #     --params params/smoke.yaml --overrides "run=outputs/one train.batch_size=16"
 # ```
-# The clips of each step are the same; BatchNorm's statistics are over 8 clips in one case and 16 in the other. With `model.backbone.frozen_bn=true`
-# one source of the difference is gone; the BatchNorms of MDE and 3STU still learn theirs.
+# Each step has the same clips, but BatchNorm's statistics are over 8 clips in one case and 16 in the other. `model.backbone.frozen_bn=true` removes one source of the difference; the BatchNorms of MDE and 3STU still learn theirs.
 #
 # </details>
 #
@@ -656,7 +612,7 @@ for rate in (50, 200):
 #
 # <details><summary>b) The recipe: half the clips a step, at half the rate, and twice the steps</summary>
 #
-# Yes, and over a training the two come out about alike: that is what the rule of proportion says. About alike is not the same run, so write it down.
+# Yes. By the rule of proportion the two trainings come out about alike. About alike is not the same run, so write it down.
 #
 # </details>
 #
@@ -676,13 +632,13 @@ for rate in (50, 200):
 #
 # <details><summary>b) Look at <code>df -i</code>: the inodes are gone; another file system, or fewer frames</summary>
 #
-# Yes. The run goes on where it stopped once there is room.
+# Yes. Once there is room, the same command resumes the extraction.
 #
 # </details>
 #
 # <details><summary>c) Restart the machine</summary>
 #
-# The inodes stay where they are.
+# No: the inodes stay in use.
 #
 # </details>
 #
@@ -702,16 +658,12 @@ for rate in (50, 200):
 #
 # <details><summary>c) The learning rate</summary>
 #
-# It changes what is learned in a step, not how long the step takes.
+# It changes what a step learns, not how long the step takes.
 #
 # </details>
 #
 # ## Next
 #
-# What would be reported of such a run, beside whose numbers and with which deviations, is for a chapter on reproduction; there is no run to report
-# yet.
+# A chapter on reproduction will say what to report of such a run, beside whose numbers and with which deviations. There is no run to report yet.
 #
-# **References.** Lin et al., *TSM: Temporal Shift Module for Efficient Video Understanding*, ICCV 2019. Wang et al., *TDN: Temporal Difference
-# Networks for Efficient Action Recognition*, CVPR 2021. Goyal et al., *Accurate, Large Minibatch SGD: Training ImageNet in 1 Hour*, 2017. Carreira et
-# al., *A Short Note on the Kinetics-700 Human Action Dataset*, 2019. Goyal et al., *The "something something" video database*, ICCV 2017. Ioffe and
-# Szegedy, *Batch Normalization*, ICML 2015. Wen et al., *A Discriminative Feature Learning Approach for Deep Face Recognition*, ECCV 2016.
+# **References.** Lin et al., *TSM: Temporal Shift Module for Efficient Video Understanding*, ICCV 2019. Wang et al., *TDN: Temporal Difference Networks for Efficient Action Recognition*, CVPR 2021. Goyal et al., *Accurate, Large Minibatch SGD: Training ImageNet in 1 Hour*, 2017. Carreira et al., *A Short Note on the Kinetics-700 Human Action Dataset*, 2019. Goyal et al., *The "something something" video database*, ICCV 2017. Ioffe and Szegedy, *Batch Normalization*, ICML 2015. Wen et al., *A Discriminative Feature Learning Approach for Deep Face Recognition*, ECCV 2016.

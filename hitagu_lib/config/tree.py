@@ -266,6 +266,7 @@ class TrainConfig:
     both_directions: StrictBool = False
     clip_norm: Float = Field(default=20.0, ge=0.0)  # 0: no gradient clipping
     center_loss: StrictBool = False
+    center_normalised: StrictBool = False  # of embeddings of length 1: bounded, whatever their scale
     lambda_center: Float = Field(default=0.1, ge=0.0)
     center_lr: Float = Field(default=0.5, ge=0.0)  # the centres' own rate
     temporal_loss: StrictBool = False

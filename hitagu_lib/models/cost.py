@@ -18,7 +18,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import pandas as pd
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -113,6 +112,8 @@ def budget(cfg: Config, num_classes: int) -> dict[str, Cost]:
 
 def markdown_table(costs: Mapping[str, Cost]) -> str:
     """Return the costs as a Markdown table, one row per entry."""
+    import pandas as pd  # here, so that counting works where only torch is installed
+
     rows = [(name, f"{cost.gflops:.4f}", f"{cost.params_millions:.3f}") for name, cost in costs.items()]
     table = pd.DataFrame(rows, columns=["", "GFLOPs (multiply-adds)", "parameters (M)"])
     return table.to_markdown(index=False, disable_numparse=True, colalign=("left", "right", "right"))

@@ -13,14 +13,18 @@ from hitagu_lib.models import ClipMaps
 class CenterLoss(nn.Module):
     """1/2 mean ||z_i - c_{y_i}||^2 (Wen et al. 2016): clip embeddings (B, D), labels (B,) -> scalar.
 
-    The centres have their own optimiser.
+    normalised: of embeddings of length 1, z_i / ||z_i||. The loss then does not depend on their scale and is at most 2, as the centres
+    are means of such embeddings and of their start, 0. The centres have their own optimiser.
     """
 
-    def __init__(self, num_classes: int, width: int) -> None:
+    def __init__(self, num_classes: int, width: int, normalised: bool = False) -> None:
         super().__init__()
+        self.normalised = normalised
         self.centers = nn.Parameter(torch.zeros(num_classes, width))
 
     def forward(self, z: Tensor, labels: Tensor) -> Tensor:
+        if self.normalised:
+            z = F.normalize(z, dim=1)
         return 0.5 * (z - self.centers[labels]).square().sum(1).mean()
 
 
@@ -40,7 +44,7 @@ class TotalLoss(nn.Module):
     def __init__(self, cfg: TrainConfig, num_classes: int, width: int) -> None:
         super().__init__()
         self.cfg = cfg
-        self.center = CenterLoss(num_classes, width) if cfg.center_loss else None
+        self.center = CenterLoss(num_classes, width, cfg.center_normalised) if cfg.center_loss else None
 
     def forward(self, logits: Tensor, maps: ClipMaps, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         terms = {"cross_entropy": F.cross_entropy(logits, labels, label_smoothing=self.cfg.label_smoothing)}

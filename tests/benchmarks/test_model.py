@@ -29,7 +29,7 @@ def test_a_small_run_writes_its_tables_and_every_sample(tmp_path: Path) -> None:
     ]
     bare_machine = (  # a module that is None in sys.modules cannot be imported
         "import runpy, sys\n"
-        "for absent in ('accelerate', 'torchmetrics', 'tqdm', 'tensorboard', 'imageio_ffmpeg', 'matplotlib', 'IPython'):\n"
+        "for absent in ('accelerate', 'torchmetrics', 'tqdm', 'tensorboard', 'pandas', 'tabulate', 'imageio_ffmpeg', 'matplotlib'):\n"
         "    sys.modules[absent] = None\n"
         "sys.argv[0] = 'model.py'\n"
         "runpy.run_module('benchmarks.model', run_name='__main__')"
@@ -43,14 +43,14 @@ def test_a_small_run_writes_its_tables_and_every_sample(tmp_path: Path) -> None:
     assert result["clips"] == "3 x 2 x 3 x 32 x 32" and result["where"]["cpu_threads"] == 1
     assert list(result["milliseconds"]) == ["forward", "training step"]
     for by_network in result["milliseconds"].values():
-        assert list(by_network) == ["bare backbone", "TSN", "TSM", "GRU", "HiTAGU-Net"]
+        assert list(by_network) == ["bare backbone", "TSN", "TSM", "GRU", "HiTAGU-Net", "HiTAGU-Net, free 3STU"]
         for clocks in by_network.values():
             assert all(len(clocks[clock]) == 2 and min(clocks[clock]) > 0 for clock in ("wall", "CPU"))
 
     text = (tmp_path / "bf16-channels-last-batch3.md").read_text()
     assert done.stdout == text
     rows = [line for line in text.splitlines() if line.startswith(("| bare", "| TSN", "| HiTAGU"))]
-    assert len(rows) == 6 and {row.count("|") for row in rows} == {8}
+    assert len(rows) == 8 and {row.count("|") for row in rows} == {8}
     own, bare = (result["milliseconds"]["forward"][name]["CPU"] for name in ("HiTAGU-Net", "bare backbone"))
     ratio = sum(a / b for a, b in zip(own, bare, strict=True)) / 2  # the median of two
     assert rows[2].split("|")[7].split()[0] == f"{ratio:.3f}"

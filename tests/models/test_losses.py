@@ -67,11 +67,28 @@ def test_cross_entropy_equals_the_loops(B: int, smoothing: float) -> None:
 
 
 @pytest.mark.equation("2e.3")
+@pytest.mark.parametrize("normalised", [False, True])
 @pytest.mark.parametrize("B", [1, 5])
-def test_center_loss_equals_the_loops(B: int) -> None:
-    loss, z, labels = CenterLoss(num_classes=4, width=6).double(), random(B, 6), labels_of(B)
+def test_center_loss_equals_the_loops(B: int, normalised: bool) -> None:
+    loss, z, labels = CenterLoss(num_classes=4, width=6, normalised=normalised).double(), random(B, 6), labels_of(B)
     loss.centers.data.copy_(random(4, 6, seed=9))
-    assert_same([loss(z, labels)], [center(z, labels, loss.centers)], [z, loss.centers])
+    lengths = [sum(z[b, d] ** 2 for d in range(6)).sqrt() if normalised else 1.0 for b in range(B)]
+    of = torch.stack([z[b] / lengths[b] for b in range(B)])
+    assert_same([loss(z, labels)], [center(of, labels, loss.centers)], [z, loss.centers])
+
+
+def test_a_normalised_center_loss_ignores_scale_and_is_bounded() -> None:
+    loss, z, labels = CenterLoss(num_classes=4, width=6, normalised=True), torch.randn(64, 6), labels_of(64)
+    sgd = torch.optim.SGD(loss.parameters(), lr=0.5)
+    for scale in (1e-3, 1.0, 1e3) * 20:
+        value = loss(scale * z, labels)
+        torch.testing.assert_close(value, loss(z, labels))
+        assert 0 <= value <= 2
+        sgd.zero_grad()
+        value.backward()
+        sgd.step()
+    assert loss.centers.norm(dim=1).max() <= 1
+    assert loss(torch.zeros(64, 6), labels).isfinite()
 
 
 @pytest.mark.equation("2e.4")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import os
@@ -16,7 +17,8 @@ from PIL import Image
 
 from hitagu_lib.config import Config, load_config
 from hitagu_lib.data.dataset import ClipDataset, swap_table
-from hitagu_lib.data.loader import make_loader
+from hitagu_lib.data.frames import normalise
+from hitagu_lib.data.loader import Batch, collate, make_loader
 from hitagu_lib.data.source import check_paths, open_lists
 from hitagu_lib.inference.accelerator import make_accelerator
 from hitagu_lib.training.learner import Learner
@@ -61,21 +63,26 @@ def write_frames(folder: Path, width: int, height: int, frames: int, seed: int) 
         os.link(pictures[i % len(pictures)], folder / f"{i + 1:06d}.jpg")
 
 
-def recipe_on(name: str, data: Path, weights: Path) -> Config:
-    """The recipe over generated data of its kind, with two clips a batch and no loader processes; nothing else is changed."""
+def recipe_on(
+    name: str, data: Path, weights: Path | None, overrides: str = "", size: tuple[int, int] | None = None
+) -> Config:
+    """The recipe over generated data of its kind, with two clips a batch and no loader processes; nothing else is changed.
+
+    But for `overrides`, and frames of another size.
+    """
     cfg = load_config(ROOT / "params" / f"{name}.yaml")
     labels = labels_of(name, cfg)
     data.mkdir()
     (data / "classes.txt").write_text("\n".join(labels) + "\n")
     rows = [f"clip{i},{i * 29},{LENGTHS[name]}\n" for i in range(4)]
     for i in range(4):
-        write_frames(data / "frames" / f"clip{i}", *SIZES[name], LENGTHS[name], seed=i)
+        write_frames(data / "frames" / f"clip{i}", *(size or SIZES[name]), LENGTHS[name], seed=i)
     for file in ("train.csv", "val.csv"):
         (data / file).write_text("".join(rows))
     return load_config(
         ROOT / "params" / f"{name}.yaml",
         f"data.root={data / 'frames'} data.train_list={data / 'train.csv'} data.val_list={data / 'val.csv'} data.workers=0 "
-        f"train.batch_size=2 model.backbone.weights={weights}",
+        f"train.batch_size=2 model.backbone.weights={weights or 'null'} {overrides}",
     )
 
 
@@ -111,6 +118,64 @@ def test_a_recipe_builds_all_that_it_names_and_takes_two_steps(name: str, tmp_pa
     assert moved == {"backbone", "mde", "stu", "sca", "tsa", "head"}
     assert all(value.isfinite().all() for value in after.values())
     assert learner.criterion.center.centers.abs().sum(1).gt(0).sum() == 4, "the centres of the classes that were seen"
+
+
+SMALL = (
+    "data.short_side=54 data.image_size=48 train.batch_size=4 train.lr_batch=4 model.backbone.name=resnet18 model.backbone.cut=layer3 "
+    "model.mde.taps=[layer2,layer3]"
+)
+"""ResNet-18's first stages, and steps of 4 clips at the full rate of 64."""
+
+
+@pytest.fixture(params=["random", "ImageNet"])
+def weights(request: pytest.FixtureRequest) -> Path | None:
+    if request.param == "random":
+        return None
+    file = request.getfixturevalue("shared_data") / "weights" / "resnet18_imagenet_to_layer3_bnfolded.pt"
+    if not file.exists():
+        pytest.skip(f"no ImageNet stages: {file} is not there")
+    return Path(file)
+
+
+def learner_of(cfg: Config) -> tuple[Learner, Batch]:
+    """A learner whose warm-up ends with its 20th step, and all four clips of the data in one batch."""
+    clips, _ = open_lists(cfg.data)
+    torch.manual_seed(0)
+    learner = Learner(cfg, clips.classes, 4, make_accelerator(cfg.train))
+    learner.model.train()
+    dataset = ClipDataset(clips, cfg.data, train=True)
+    return learner, collate([dataset[0, row] for row in range(4)])
+
+
+def lengths(learner: Learner, batch: Batch) -> float:
+    """The mean length of the clips' embeddings."""
+    with torch.no_grad():
+        _, maps = learner.model(normalise(batch["frames"]), batch["t"], return_embeddings=True)
+    return float(maps.clip_embedding.norm(dim=1).mean())
+
+
+@pytest.mark.slow
+def test_the_center_loss_stays_bounded_over_the_recipes_first_fifty_steps(weights: Path | None, tmp_path: Path) -> None:
+    # The file's BatchNorms are folded into its convolutions.
+    frozen = "" if weights is None else "model.backbone.frozen_bn=true"
+    cfg = recipe_on("ssv2", tmp_path / "data", weights, f"{SMALL} {frozen}", size=(72, 54))
+    assert cfg.train.center_loss and cfg.train.lambda_center == 0.1
+
+    def first_norm(**changes: object) -> float:
+        learner, batch = learner_of(dataclasses.replace(cfg, train=dataclasses.replace(cfg.train, **changes)))
+        return learner.step([batch])["grad_norm"]
+
+    alone = first_norm(center_loss=False)
+    assert first_norm() == pytest.approx(alone, rel=1e-3), "centres at 0 pull nowhere"
+    assert first_norm(center_normalised=False) > 1.05 * alone, "by length, they pull from the first step on"
+
+    learner, batch = learner_of(cfg)
+    before = lengths(learner, batch)
+    steps = [learner.step([batch]) for _ in range(50)]
+    for step in steps:
+        assert 0.1 * step["center"] <= 0.2 and step["grad_norm"] < 2 * cfg.train.clip_norm, step
+    assert steps[-1]["cross_entropy"] < 0.5 * steps[0]["cross_entropy"]
+    assert lengths(learner, batch) > before / 2, "the embeddings are not pressed together"
 
 
 def test_the_rate_is_the_recipes_after_its_warm_up_and_ends_at_zero() -> None:
