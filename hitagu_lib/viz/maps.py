@@ -86,7 +86,7 @@ def states_figure(frames: Tensor, states: Tensor, t: Tensor, title: str = "") ->
         ax.grid(visible=False)
     for ax, time in zip(axes[-1], t.tolist(), strict=True):
         ax.set_xlabel(f"t = {time:.1f}", fontsize=7)
-    figure.colorbar(image, ax=axes[1:], label="mean |h|", shrink=0.8)
+    figure.colorbar(image, ax=axes, label="mean |h|", shrink=0.6)
     return figure
 
 
@@ -195,3 +195,28 @@ def _time_ticks(ax: Axes, t: Tensor) -> None:
     ax.set_xticks(range(len(names)), names, fontsize=6)
     ax.set_yticks(range(len(names)), names, fontsize=6)
     ax.grid(visible=False)
+
+
+def frame_figure(
+    frames: Tensor, maps: Tensor, weights: Tensor, t: Tensor, frame: int, name: str, title: str = ""
+) -> Figure:
+    """Draw one frame of a clip, the same under its map, and what it reads of the other frames.
+
+    frames: uint8 (T, 3, S, S). maps: (T, h, w), drawn on the clip's one scale; name: what they are. weights: (T, T), rows sum to 1.
+    t: (T,), in reference strides.
+    """
+    figure, (plain, under, reads) = new_figure(2.7, 1, 3)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=9)
+    plain.imshow(frames[frame].permute(1, 2, 0).numpy())
+    plain.set_title(f"frame {frame + 1} of {len(frames)}, t = {float(t[frame]):.1f}", fontsize=9)
+    under.imshow(spotlight(frames, maps)[frame])
+    under.set_title(f"{name}: {float(maps[frame].min()):.2g} to {float(maps[frame].max()):.2g}", fontsize=9)
+    for ax in (plain, under):
+        ax.set(xticks=[], yticks=[])
+        ax.grid(visible=False)
+    colours = [PALETTE[1] if i == frame else PALETTE[0] for i in range(len(frames))]
+    bars = reads.bar(range(1, len(frames) + 1), weights[frame].numpy(), color=colours, edgecolor="0.1")
+    bars[frame].set_hatch("//")
+    reads.set(xlabel="reads frame (hatched: itself)", ylim=(0, 1), xticks=range(1, len(frames) + 1))
+    reads.set_title("temporal attention", fontsize=9)
+    return figure

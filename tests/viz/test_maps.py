@@ -125,3 +125,17 @@ def test_a_figure_names_its_run_and_commit(tmp_path: Path, changed: bool, mark: 
     assert source == f"{tmp_path.as_posix()}, commit 012345678{mark}"
     figure, _ = new_figure(1)
     assert credit(figure, source).get_supxlabel() == source
+
+
+@pytest.mark.parametrize("frame", [1, 2])
+def test_a_frame_its_map_and_what_it_reads(frame: int) -> None:
+    values = torch.zeros(4, 4, 4)
+    values[2, 1, 3] = 0.7
+    weights = torch.eye(4).roll(1, 1)  # each frame reads the one after it
+    plain, under, reads = maps.frame_figure(grey(), values, weights, T4, frame, "gate").axes
+    assert (plain.images[0].get_array() == 200).all()
+    lit = np.asarray(under.images[0].get_array()) == 200
+    assert lit.any() == (frame == 2), "one scale for the clip: a frame without attention is dark"
+    assert under.get_title() == f"gate: 0 to {0.7 if frame == 2 else 0:g}"
+    assert [bar.get_height() for bar in reads.patches] == [float(i == frame + 1) for i in range(4)]
+    assert [bool(bar.get_hatch()) for bar in reads.patches] == [i == frame for i in range(4)]
