@@ -28,7 +28,7 @@
 # | Grad-CAM | yes, +0.23 | yes, +0.16 |  |
 # | temporal attention |  |  | yes, +0.04 |
 #
-# Grad-CAM's curve falls lowest. Temporal attention gains least: the frame that is read most is often one that the network could do without.
+# Grad-CAM's curve falls lowest; temporal attention gains least.
 #
 # **You will be able to** draw each gate, state and attention weight of a trained network over the frames of a clip; hold them against Grad-CAM,
 # which knows nothing of the gates; and measure whether a map can be trusted.
