@@ -19,7 +19,7 @@
 #
 # **Result.** On mini, every map of the trained network finds what decides sooner than chance: delete the cells that it ranks highest, and the
 # probability of the named class falls sooner than when as many cells are deleted elsewhere. The gains are differences of the areas under the deletion
-# curves (84 validation clips, one run, commit b653b10bc); the intervals are [below](#can-the-maps-be-trusted).
+# curves (84 validation clips, one run, commit b653b10bc); the intervals are under *Can the maps be trusted?*.
 #
 # | deleted by | moved | another clip's | at random |
 # |---|---|---|---|
