@@ -17,7 +17,7 @@ export JUPYTER_PREFER_ENV_PATH := 1
 unexport PYTHONPATH PYTHONHOME JUPYTER_PATH
 
 .DEFAULT_GOAL := help
-.PHONY: help install train quick test lint types pairs unit fast notebooks book lab format sync execute lock clean
+.PHONY: help install train quick test lint types pairs unit fast notebooks book lab format sync execute figures lock clean
 
 help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -126,6 +126,9 @@ sync: $(READY)  ## after editing book/*.py: bring the notebooks beside them in s
 
 execute: $(READY)  ## run the chapters and store their outputs (CHAPTERS="book/03_train.ipynb" for some of them)
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False $(CHAPTERS)
+
+figures: $(READY)  ## draw the pictures of the network, from the shapes of the code
+	$(BIN)/python -m hitagu_lib.viz.network
 
 lock: $(READY)  ## make requirements.txt anew from pyproject.toml (LOCK_FLAGS=--upgrade for newer versions)
 	$(BIN)/python -m pip install --disable-pip-version-check -q uv

@@ -8,8 +8,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # Before torch is imported: workers and what they start, a chapter's kernel too, share the cores.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-MINI = ("03_train.ipynb", "04_evaluate.ipynb")
-"""Chapter 4 evaluates the network that chapter 3 trains."""
+MINI = ("03_train.ipynb", "04_evaluate.ipynb", "05_attention_maps.ipynb")
+"""Chapters 4 and 5 read the network that chapter 3 trains."""
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups

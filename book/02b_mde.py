@@ -26,6 +26,9 @@
 # **Prerequisites**: chapter 2a, basic PyTorch. **Time** on two CPU cores: about 20 seconds (processor time); not measured on a GPU yet. **Memory**: 1 GiB.
 
 # %% [markdown]
+# ![The network from top to bottom: clip, ResNet-50, MDE, 3STU, SCA, TSA, classifier, each with the shape of its output; this chapter's part, MDE, is lit.](figures/network_mde.svg)
+
+# %% [markdown]
 # > **Given, and ours.** Given are the module's name, Motion Difference Embedding, and its place: after the truncated ResNet-50, before the 3STU.
 # > Every equation of this chapter is our reconstruction. The differences come from TEA's motion excitation, ACTION-Net and TDN; the shift
 # > weights from MotionSqueeze and the cost volumes of optical flow. No result of the original work is claimed.

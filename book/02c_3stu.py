@@ -29,6 +29,9 @@
 # **Memory**: under 1 GiB.
 
 # %% [markdown]
+# ![The network from top to bottom: clip, ResNet-50, MDE, 3STU, SCA, TSA, classifier, each with the shape of its output; this chapter's part, the 3STU, is lit.](figures/network_stu.svg)
+
+# %% [markdown]
 # > **Given, and ours.** Given are the module's name, that it has three states, that it is "hierarchical" and "temporal-aware", and its place
 # > in the pipeline: after MDE, before the attention. No equation of it is public. Every equation below is our reconstruction, from published
 # > relatives that are named at the end; each choice is a switch in the params, so that it can be measured.

@@ -28,6 +28,9 @@
 # a GPU yet. **Memory**: 1 GiB. No data set is needed.
 
 # %% [markdown]
+# ![The network from top to bottom: clip, ResNet-50, MDE, 3STU, SCA, TSA, classifier, each with the shape of its output; this chapter's part, the classifier, is lit.](figures/network_head.svg)
+
+# %% [markdown]
 # > **Given, and ours.** Given are a classifier at the end of the pipeline, two optional losses by name, and their weights: `lambda_center: 0.1` and `lambda_temporal: 0.05`.
 # > The forms are ours: which vectors the losses look at, means rather than sums, the cosine, how the centres move, label smoothing, dropout. Our reading: the classifier is
 # > one linear layer on the mean of the frame embeddings; the center loss pulls *clip* embeddings; temporal consistency compares neighbouring *frame* embeddings, after the

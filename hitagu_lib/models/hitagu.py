@@ -10,9 +10,11 @@ The pipeline and the modules' names were given; the equations are our reconstruc
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from hitagu_lib.config import ModelConfig
+from hitagu_lib.errors import ConfigError
 from hitagu_lib.models.attention import SpatialChannelAttention, TemporalSelfAttention
 from hitagu_lib.models.backbone import TruncatedResNet
 from hitagu_lib.models.baselines import PositionGRU
@@ -63,3 +65,16 @@ class HiTAGUNet(ClipModel):
             maps.spatial_map = None if spatial is None else spatial.unflatten(0, (B, T))
             maps.temporal_attention = self.tsa.weights(tokens, t) if self.tsa else None
         return logits, maps
+
+    @torch.no_grad()
+    def states(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what the 3STU reads and remembers of clips x (B, T, 3, H, W) at times t (B, T).
+
+        Its input u (B, T, C, h, w), and every level's state after each frame (B, T, K, D, h, w). Raises ConfigError without a 3STU.
+        """
+        if self.stu is None:
+            raise ConfigError("model.stu.enabled: found false; expected a network with a 3STU, which alone has states")
+        features = self.encode_frames(x.flatten(0, 1))
+        top = self.mde(features.top, features.reduced, t.shape[1])[0] if self.mde else features.top
+        u = top.unflatten(0, tuple(t.shape))
+        return u, self.stu.trace(u, t)

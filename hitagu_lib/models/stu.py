@@ -115,16 +115,29 @@ class ThreeStateTemporalUnit(nn.Module):
 
         Also return the memory after the last frame. A clip in two pieces gives what the whole clip gives.
         """
-        frames = self.bn(self.W_in(u.flatten(0, 1)))  # (B T, D, h, w), (2c.1)
-        z = frames.permute(0, 2, 3, 1).contiguous().unflatten(0, u.shape[:2])  # (B, T, h, w, D)
-        first = torch.ones_like(t[:, :1]) if before is None else t[:, :1] - before.t[:, None]
-        dt = torch.cat([first, torch.diff(t, dim=1)], dim=1)
+        z, dt = self._inputs(u, t, before)
         read, s, states = self._remember(z, dt, None if before is None else before.states)
         read = read.to(z.dtype).flatten(0, 1).permute(0, 3, 1, 2)  # (B T, D, h, w)
         if not u.flatten(0, 1).is_contiguous(memory_format=torch.channels_last):
             read = read.contiguous()  # W_o's result then has u's memory layout, and the sum is not strided
         y = u + self.W_o(read).unflatten(0, u.shape[:2])
         return y, s.permute(0, 1, 4, 5, 2, 3), Memory(t[:, -1], states)
+
+    def trace(self, u: Tensor, t: Tensor) -> Tensor:
+        """Return every level's state after each frame of `forward`'s inputs: (B, T, K, D, h, w).
+
+        A state of the whole frame is repeated at each position.
+        """
+        z, dt = self._inputs(u, t, None)
+        states = [state.expand(*z.shape[:-1], -1) for _, state in self._levels(z, dt, None)]
+        return torch.stack(states, dim=2).permute(0, 1, 2, 5, 3, 4)
+
+    def _inputs(self, u: Tensor, t: Tensor, before: Memory | None) -> tuple[Tensor, Tensor]:
+        """Return z (B, T, h, w, D) and the elapsed times dt (B, T)."""
+        frames = self.bn(self.W_in(u.flatten(0, 1)))  # (B T, D, h, w), (2c.1)
+        z = frames.permute(0, 2, 3, 1).contiguous().unflatten(0, u.shape[:2])  # (B, T, h, w, D)
+        first = torch.ones_like(t[:, :1]) if before is None else t[:, :1] - before.t[:, None]
+        return z, torch.cat([first, torch.diff(t, dim=1)], dim=1)
 
     def memory(self, z: Tensor, dt: Tensor) -> tuple[Tensor, Tensor]:
         """The unit between W_in and W_o: z (B, T, h, w, D), dt (B, T) -> sum_k s^k h^k (B, T, h, w, D), s (B, T, h, w, K, D)."""

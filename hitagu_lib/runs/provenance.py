@@ -46,6 +46,16 @@ def _version(package: str) -> str | None:
         return None
 
 
+def source_of(run: str | Path) -> str:
+    """Return a run's folder and commit for a figure, such as "outputs/mini, commit 1a2b3c4d5".
+
+    A commit with uncommitted changes is marked "+ changes".
+    """
+    found = json.loads((Path(run) / "provenance.json").read_text(encoding="utf-8"))
+    commit = (found.get("git_commit") or "unknown")[:9]
+    return f"{Path(run).as_posix()}, commit {commit}{' + changes' if found.get('git_changed') else ''}"
+
+
 def data_lists(cfg: DataConfig) -> dict[str, dict[str, Any]] | None:
     """Return {"train_list": {"rows", "sha256"}, "val_list": ..., "classes": ...}; None if one of the files is missing.
 

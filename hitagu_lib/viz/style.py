@@ -16,3 +16,9 @@ def new_figure(height: float, rows: int = 1, cols: int = 1, **kwargs: Any) -> tu
     """Return (figure, axes as plt.subplots gives them) with the book's width and palette, `height` inches high."""
     sns.set_theme(style="whitegrid", palette="colorblind", font_scale=0.9)
     return plt.subplots(rows, cols, figsize=(WIDTH, height), layout="constrained", **kwargs)
+
+
+def credit(figure: Figure, source: str) -> Figure:
+    """Write below a figure where its numbers come from, such as "outputs/mini, commit 1a2b3c4d5"; return the figure."""
+    figure.supxlabel(source, x=0.99, ha="right", fontsize=6.5, color="0.35")
+    return figure

@@ -8,6 +8,7 @@ from reference_ops import bf16_errors
 
 from hitagu_lib import build_model
 from hitagu_lib.config import ModelConfig, resolve
+from hitagu_lib.errors import ConfigError
 from hitagu_lib.models import ClipModel, FrameFeatures
 
 SMALL = {
@@ -162,3 +163,27 @@ def test_bf16_stays_close() -> None:
     model, t = woken(small()).double(), unequal_times(2, 8)
     values, by_pixels, by_parameters = bf16_errors(model, lambda net, x: [net(x, t.to(x.dtype))], [clips(2, 8, 37, 29)])
     assert values < 0.02 and by_pixels < 0.25 and by_parameters < 0.05
+
+
+@pytest.mark.parametrize("mde", [True, False])
+def test_states_are_those_of_the_forward_pass(mde: bool) -> None:
+    cfg = small(mde=SMALL["mde"] | {"enabled": mde})
+    model, x, t = woken(cfg), clips(), torch.arange(5.0).expand(2, 5)
+    seen: list[torch.Tensor] = []
+    hook = model.stu.register_forward_hook(lambda unit, inputs, outputs: seen.extend([inputs[0], outputs[0]]))
+    with torch.no_grad():
+        _, maps = model(x, t, return_maps=True)
+        u, states = model.states(x, t)
+        hook.remove()
+        assert states.shape == (2, 5, 3, 24, *u.shape[3:])
+        torch.testing.assert_close(u, seen[0])
+        mix = model.stu(u, t)[1]
+        torch.testing.assert_close(mix.mean(3), maps.state_mix)
+        read = model.stu.W_o((mix * states).sum(2).flatten(0, 1)).unflatten(0, (2, 5))
+        torch.testing.assert_close(u + read, seen[1])
+
+
+def test_a_network_without_3stu_has_no_states() -> None:
+    model = woken(small(stu={"enabled": False}))
+    with pytest.raises(ConfigError, match=r"model\.stu\.enabled: found false"):
+        model.states(clips(), torch.arange(5.0).expand(2, 5))

@@ -1,5 +1,6 @@
 """The 3STU against its equations written as loops over every index, in float64: values and gradients."""
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -499,3 +500,37 @@ def test_levels_of_the_whole_frame_have_nothing_to_hear() -> None:
         ConfigError, match=r"stu\.broadcast: found max; expected none, or model\.stu\.whole_frame: false"
     ):
         Config.from_mapping({"model": {"stu": {"broadcast": "max"}}})
+
+
+@pytest.mark.parametrize("whole_frame", [True, False])
+def test_the_trace_holds_what_the_unit_mixes_and_hands_on(whole_frame: bool) -> None:
+    stu = unit(width=4, whole_frame=whole_frame)
+    u = torch.randn(2, 5, 3, 2, 3, dtype=torch.float64)
+    t = torch.tensor([[0.0, 1, 1.5, 4, 5], [0, 2, 3, 4, 8]], dtype=torch.float64)
+    states = stu.trace(u, t)
+    assert states.shape == (2, 5, 3, 4, 2, 3)
+    y, s, memory = stu.resume(u, t, None)
+    read = (s * states).sum(2).flatten(0, 1)
+    torch.testing.assert_close(y, u + stu.W_o(read).unflatten(0, (2, 5)))
+    for k, last in enumerate(memory.states):
+        torch.testing.assert_close(states[:, -1, k], last.permute(0, 3, 1, 2).expand(-1, -1, 2, 3))
+    assert bool((states[:, :, 1].flatten(3).std(-1) < 1e-12).all()) == whole_frame
+
+
+def test_the_trace_of_an_impulse_fades_by_the_known_gates() -> None:
+    """Free gates without input: each level holds 1/2, 0.82 and 0.95 a stride of what it had; only the impulse's position remembers."""
+    stu = ThreeStateTemporalUnit(STUConfig(width=1, bands=False, whole_frame=False), 1).double().eval()
+    with torch.no_grad():
+        for name, parameter in stu.named_parameters():
+            if name.startswith(("W_in", "bn.weight", "V.0.weight")):
+                parameter.fill_(1)
+            elif not name.startswith("W_f.bias"):
+                parameter.zero_()
+        stu.bn.running_var.fill_(1 - stu.bn.eps)
+    u = torch.zeros(1, 3, 1, 2, 2, dtype=torch.float64)
+    u[0, 0, 0, 1, 0] = 1
+    states = stu.trace(u, torch.tensor([[0.0, 1, 3]], dtype=torch.float64))[0, :, 0, 0]
+    first = math.tanh(1) / 2
+    assert states[:, 1, 0].tolist() == pytest.approx([first, first / 2, first / 8])
+    states[:, 1, 0] = 0
+    assert not states.any()

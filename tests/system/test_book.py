@@ -91,3 +91,35 @@ def test_chapter_7_takes_a_folder_of_the_reader_s(tmp_path: Path) -> None:
     assert f"{'moving':15}  {'2 (1)':>12}  {'2 (1)':>12}" in text and "of 4 validation clips right" in text
     assert [file.suffix for file in (tmp_path / "run").glob("*.overlay.mp4")] == [".mp4"]
     assert "data:video/mp4;base64" in json.dumps(notebook)
+
+
+def test_chapter_5_draws_a_run_and_says_why_others_are_skipped(
+    untrained: Path, tiny_cfg: Config, tmp_path: Path
+) -> None:
+    """On a network of a few thousand parameters; the run on real clips is the same one, the memory run is absent."""
+    run = Path(tiny_cfg.run)
+    (run / "summary.json").write_text("{}")
+    (run / "provenance.json").write_text(json.dumps({"git_commit": "0123456789abcdef", "git_changed": False}))
+    notebook = run_chapter(
+        tmp_path / "out.ipynb",
+        ROOT / "book" / "05_attention_maps.ipynb",
+        run=str(run),
+        memory_run=str(tmp_path / "none"),
+        own_run=str(run),
+    )
+    text, markdown = text_of(notebook), markdown_of(notebook)
+    assert f"skipped: there is no run in {tmp_path / 'none'}" in text
+    assert "temporal_attention: (28, 4, 3, 3)" in text and "states: (28, 3, 3, 8, 8, 8)" in text
+    outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+    images = [output for output in outputs if "image/png" in output.get("data", {})]
+    assert len(images) >= 10 + 3, "three clips of the run on real clips"
+    players = [output for output in outputs if "hitagu-player" in output.get("data", {}).get("text/html", "")]
+    assert len(players) == 1 and "data:image/webp" in players[0]["data"]["text/html"]
+    rows = re.findall(
+        r"^\| (motion gate|spatial gate|Grad-CAM|temporal attention) \|.*\| (yes|\*\*no\*\*) \|$",
+        markdown,
+        re.MULTILINE,
+    )
+    assert [name for name, _ in rows] == ["motion gate"] * 2 + ["spatial gate"] * 2 + ["Grad-CAM"] * 2 + [
+        "temporal attention"
+    ]

@@ -1,0 +1,107 @@
+"""Does a map point at what the network uses? Delete what the map ranks highest, and watch the score fall.
+
+    clip, map --delete the first share of cells (or frames) by the map's ranking--> probability of the class --> curve over shares --> area
+
+The deletion curve is that of RISE (Petsiuk et al. 2018). A faithful map has a smaller area than a map that knows nothing: the same map
+moved to a random place, which deletes as much and in the same shapes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hitagu_lib.evaluation.metrics import LEVEL, RESAMPLES, interval
+from hitagu_lib.models import ClipModel
+
+
+def ranking(maps: Tensor) -> Tensor:
+    """maps (B, ...) -> the indices of each clip's entries from the highest to the lowest, (B, N); ties stay in order."""
+    return maps.flatten(1).argsort(dim=1, descending=True, stable=True)
+
+
+def delete_cells(x: Tensor, maps: Tensor, share: float) -> Tensor:
+    """Paint the `share` of cells that `maps` (B, T, h, w) ranks highest in the clip's mean colour. x, result: (B, T, 3, H, W).
+
+    A cell is one position of the map in one frame; all frames of a clip are ranked together.
+    """
+    order = ranking(maps)
+    first = order[:, : round(share * order.shape[1])]
+    mask = torch.zeros(order.shape, device=x.device).scatter_(1, first, 1.0).reshape(maps.shape)
+    mask = F.interpolate(mask, size=x.shape[-2:], mode="nearest")  # (B, T, H, W)
+    return torch.where(mask[:, :, None] > 0, x.mean((1, 3, 4), keepdim=True), x)
+
+
+def delete_frames(x: Tensor, t: Tensor, weights: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Take out the `count` frames of each clip that `weights` (B, T) rank highest; the rest keep their order and their times.
+
+    x (B, T, 3, H, W), t (B, T) -> (B, T - count, 3, H, W), (B, T - count).
+    """
+    kept = ranking(weights)[:, count:].sort(dim=1).values
+    clips = torch.arange(len(x), device=x.device)[:, None]
+    return x[clips, kept], t[clips, kept]
+
+
+@torch.no_grad()
+def cell_curve(
+    model: ClipModel, x: Tensor, t: Tensor, classes: Tensor, maps: Tensor, shares: Sequence[float]
+) -> Tensor:
+    """Return the probability of each clip's class after the deletion of each share of cells: (B, S)."""
+    return torch.stack([_probability(model, delete_cells(x, maps, share), t, classes) for share in shares], dim=1)
+
+
+@torch.no_grad()
+def frame_curve(model: ClipModel, x: Tensor, t: Tensor, classes: Tensor, weights: Tensor) -> Tensor:
+    """Return the probability of each clip's class after the deletion of 0, 1, ..., T - 1 frames: (B, T)."""
+    T = t.shape[1]
+    curve = [_probability(model, *delete_frames(x, t, weights, count), classes) for count in range(T)]
+    return torch.stack(curve, dim=1)
+
+
+def _probability(model: ClipModel, x: Tensor, t: Tensor, classes: Tensor) -> Tensor:
+    logits = model(x, t)
+    assert isinstance(logits, Tensor)
+    return logits.float().softmax(1).gather(1, classes[:, None])[:, 0]
+
+
+def moved(maps: Tensor, generator: torch.Generator) -> Tensor:
+    """Return each clip's map (B, ...) moved to a random place, around the edges: the same values, shapes and number of cells."""
+    dims = tuple(range(maps.ndim - 1))
+    shifts = [[int(torch.randint(size, (1,), generator=generator)) for size in maps.shape[1:]] for _ in maps]
+    return torch.stack([clip.roll(shift, dims) for clip, shift in zip(maps, shifts, strict=True)])
+
+
+def random_like(maps: Tensor, generator: torch.Generator) -> Tensor:
+    """Return maps of the same shape that rank all entries at random."""
+    return torch.rand(maps.shape, generator=generator).to(maps.device)
+
+
+def areas(curves: Tensor, shares: Sequence[float]) -> Tensor:
+    """Return the area under each curve (B, S) over its shares, divided by their range: the mean score, (B,)."""
+    x = torch.as_tensor(shares, dtype=curves.dtype)
+    return torch.trapezoid(curves, x, dim=1) / (x[-1] - x[0])
+
+
+def against_random(by_map: Tensor, by_chance: Tensor, seed: int = 0) -> dict[str, Any]:
+    """Compare the areas (B,) of a map's curves with those of random deletions of the same clips.
+
+    "difference": random minus map, mean over clips; above 0, the map finds what the network uses sooner than chance does. Its interval is
+    from a bootstrap over clips. "better": whether all of the interval is above 0.
+    """
+    differences = (by_chance - by_map).double().numpy()
+    drawn = np.random.default_rng(seed).integers(len(differences), size=(RESAMPLES, len(differences)))
+    low, high = interval(differences[drawn].mean(1))
+    return {
+        "clips": len(differences),
+        "area": float(by_map.mean()),
+        "random": float(by_chance.mean()),
+        "difference": float(differences.mean()),
+        "interval": [low, high],
+        "level": LEVEL,
+        "better": low > 0,
+    }
