@@ -26,3 +26,15 @@ class ClassifierHead(nn.Module):
         else:
             clip = torch.cat([frames.mean(1), frames[:, -1]], dim=1)
         return self.linear(self.dropout(clip)), clip
+
+    def prefixes(self, frames: Tensor, mean: Tensor, age: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Read every prefix of clips that follow `age` (B,) other frames, whose mean embedding is `mean` (B, D); 0 where there are none.
+
+        Return logits (B, T, num_classes), clip embeddings (B, T, D) or (B, T, 2 D), and the mean after each frame (B, T, D).
+        """
+        count = age[:, None] + torch.arange(1, frames.shape[1] + 1, device=frames.device)  # (B, T)
+        # As steps from the mean before, which stay exact however many frames came.
+        means = mean[:, None] + torch.cumsum(frames - mean[:, None], dim=1) / count[:, :, None]
+        clips = {"mean": [means], "last": [frames], "both": [means, frames]}[self.readout]
+        clip = torch.cat(clips, dim=2)
+        return self.linear(self.dropout(clip)), clip, means
