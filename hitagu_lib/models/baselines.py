@@ -91,6 +91,7 @@ class TSM(TSN):
         features, t = self._encode_clips(x, t, None)
         logits, maps, state = self.resume_head(features, t, before)
         for i, shift in enumerate(self.shifts):
+            assert shift.last is not None
             state[f"shift.{i}"] = shift.last
             shift.streams, shift.before, shift.last = False, None, None
         return logits, maps, state
