@@ -21,7 +21,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     common = f"{args.overrides} data.workers=0 eval.tsn_baseline=false"
     prepare_data(load_config(args.params, common).data, progress=True)
     args.out.mkdir(parents=True, exist_ok=True)
-    epochs = matched_epochs(args.params, common, args.out / "epochs.json")
+    epochs = matched_epochs(args.params, common, args.out / "epochs.json", METHODS)
     jobs = [(seed, method) for seed in args.seeds for method in args.methods]
 
     def job(key: tuple[int, str]) -> None:
@@ -69,33 +69,41 @@ def main(argv: Sequence[str] | None = None) -> None:
         name = folder_name(method, seed)
         run = f"{load_config(args.params).run}-compare/{name}"
         overrides = f"{common} {METHODS[method]} run={run} train.seed={seed} train.epochs={epochs[method]}"
-        published = args.out / name
-        if is_published(published, load_config(args.params, overrides)):
-            return
-        command = [sys.executable, "-m", "hitagu_lib", "train", "--params", str(args.params), "--overrides", overrides]
-        subprocess.run(command, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL)
-        published.mkdir(parents=True, exist_ok=True)
-        for file in PUBLISHED:
-            shutil.copyfile(Path(run) / file, published / file)
-        write_table(args.out)
+        if train_and_publish(args.params, overrides, args.out / name):
+            write_table(args.out)
 
     with ThreadPoolExecutor(args.parallel) as pool:
         list(pool.map(job, jobs))
     print((args.out / "compare.md").read_text(encoding="utf-8"))
 
 
-def matched_epochs(params: Path, common: str, file: Path, steps: int = 4, rounds: int = 5) -> dict[str, int]:
+def train_and_publish(params: Path, overrides: str, published: Path) -> bool:
+    """Train a run in a process of one thread and copy its small files to `published`; return False if they are there already."""
+    cfg = load_config(params, overrides)
+    if is_published(published, cfg):
+        return False
+    command = [sys.executable, "-m", "hitagu_lib", "train", "--params", str(params), "--overrides", overrides]
+    subprocess.run(command, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL)
+    published.mkdir(parents=True, exist_ok=True)
+    for file in PUBLISHED:
+        shutil.copyfile(Path(cfg.run) / file, published / file)
+    return True
+
+
+def matched_epochs(
+    params: Path, common: str, file: Path, methods: Mapping[str, str], steps: int = 4, rounds: int = 5
+) -> dict[str, int]:
     """Return the epochs in which each method trains as long as the first one. Read them from `file`, or time the steps and write it."""
     if file.exists():
         return {method: cost["epochs"] for method, cost in json.loads(file.read_text(encoding="utf-8")).items()}
     torch.set_num_threads(1)
     learners = {}
-    for method, overrides in METHODS.items():
+    for method, overrides in methods.items():
         cfg = load_config(params, f"{common} {overrides}")
         train_clips, _ = open_lists(cfg.data)
         loader = make_loader(ClipDataset(train_clips, cfg.data, train=True), cfg.train.batch_size, shuffle=True)
         learners[method] = (Learner(cfg, train_clips.classes, len(loader), make_accelerator(cfg.train)), loader)
-    seconds: dict[str, list[float]] = {method: [] for method in METHODS}
+    seconds: dict[str, list[float]] = {method: [] for method in methods}
     for turn in range(rounds + 1):
         for method, (learner, loader) in learners.items():
             batches = iter(loader)
@@ -105,15 +113,15 @@ def matched_epochs(params: Path, common: str, file: Path, steps: int = 4, rounds
             if turn > 0:  # the first round warms up
                 seconds[method].append((time.process_time() - started) / steps)
     cost = {method: statistics.median(times) for method, times in seconds.items()}
-    first = next(iter(METHODS))
-    epochs = {method: round(load_config(params).train.epochs * cost[first] / cost[method]) for method in METHODS}
+    first = next(iter(methods))
+    epochs = {method: round(load_config(params).train.epochs * cost[first] / cost[method]) for method in methods}
     table = {
         method: {
             "epochs": epochs[method],
             "seconds_per_step": round(cost[method], 4),
             "spread": [round(min(seconds[method]), 4), round(max(seconds[method]), 4)],
         }
-        for method in METHODS
+        for method in methods
     }
     write_json(file, table)
     return epochs
