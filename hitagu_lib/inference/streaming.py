@@ -133,7 +133,7 @@ class Stream:
         self.size, self.seconds = size, stored["seconds"].clone()
 
 
-@torch.inference_mode()
+@torch.no_grad()  # not inference_mode: export traces with this state
 def empty_state(model: ClipModel, size: tuple[int, ...]) -> State:
     """Return the state of streams without a frame, for frames of `size` (B, 3, H, W)."""
     parameter = next(model.parameters())
