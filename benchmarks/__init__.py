@@ -3,6 +3,7 @@
 model        networks: forward and training step
 stu          the three forms of the 3STU, beside nn.GRU
 views        scoring many views of a video, with shared and with repeated frames
+streaming    a stream, frame by frame: time and memory of 10,000 frames
 extraction   videos to frames: speed and size
 loader       loading clips from frames and from videos
 lists        opening long lists: time and memory

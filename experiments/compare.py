@@ -88,18 +88,29 @@ def run_grid(
         name = folder_name(method, seed)
         run = f"{load_config(args.params).run}-compare/{name}"
         overrides = f"{common} {methods[method]} run={run} train.seed={seed} train.epochs={epochs[method]}"
-        published, cfg = args.out / name, load_config(args.params, overrides)
-        if is_published(published, cfg):
-            return
-        command = [sys.executable, "-m", "hitagu_lib", "train", "--params", str(args.params), "--overrides", overrides]
-        subprocess.run(command, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL)
-        published.mkdir(parents=True, exist_ok=True)
-        after(cfg, published)
-        for file in PUBLISHED:
-            shutil.copyfile(Path(run) / file, published / file)
+        train_and_publish(args.params, overrides, args.out / name, after)
 
     with ThreadPoolExecutor(args.parallel) as pool:
         list(pool.map(job, jobs))
+
+
+def train_and_publish(
+    params: Path, overrides: str, published: Path, after: Callable[[Config, Path], None] = lambda cfg, published: None
+) -> bool:
+    """Train a run in a process of one thread and copy its small files to `published`; return False if they are there already.
+
+    after: is called with the finished run's config and `published`, before the files are copied.
+    """
+    cfg = load_config(params, overrides)
+    if is_published(published, cfg):
+        return False
+    command = [sys.executable, "-m", "hitagu_lib", "train", "--params", str(params), "--overrides", overrides]
+    subprocess.run(command, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL)
+    published.mkdir(parents=True, exist_ok=True)
+    after(cfg, published)
+    for file in PUBLISHED:
+        shutil.copyfile(Path(cfg.run) / file, published / file)
+    return True
 
 
 def matched_epochs(

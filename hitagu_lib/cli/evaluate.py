@@ -1,16 +1,20 @@
-"""`hitagu evaluate | predict | export`: use a trained network."""
+"""`hitagu evaluate | predict | timeline | export`: use a trained network."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from hitagu_lib.cli.options import COUNT, PATH, checkpoint_option, failed, overrides_option, reason
-from hitagu_lib.errors import HitaguError
+from hitagu_lib.errors import ClipError, HitaguError
+
+if TYPE_CHECKING:
+    from hitagu_lib.inference.live import RawVideo
 
 
 @click.command
@@ -119,6 +123,19 @@ def _rate(ctx: click.Context, param: click.Parameter, value: float | None) -> fl
     return value
 
 
+def _raw(ctx: click.Context, param: click.Parameter, value: str | None) -> RawVideo | None:
+    if value is None:
+        return None
+    from hitagu_lib.inference.live import RawVideo
+
+    try:
+        return RawVideo.parse(value)
+    except ValueError:
+        raise click.BadParameter(
+            f"found {value!r}, expected width x height @ frames per second, such as 640x480@25"
+        ) from None
+
+
 @click.command
 @click.argument("sources", nargs=-1, required=True, type=PATH, metavar="FILE...")
 @checkpoint_option
@@ -135,11 +152,18 @@ def _rate(ctx: click.Context, param: click.Parameter, value: float | None) -> fl
 )  # fmt: skip
 @click.option(
     "--fps", type=float, callback=_rate, metavar="RATE",
-    help="With --overlay: frames per second.  [default: the video's; for a folder of frames, 25]",
+    help="With --overlay: frames per second.  [default: the video's; for a folder of frames, 25]  With --stream: the frame rate of the "
+    "videos that the network was trained on.  [default: FILE's]",
 )  # fmt: skip
+@click.option(
+    "--stream", is_flag=True,
+    help="Follow one FILE while it plays, with a causal network: a video, a camera such as /dev/video0, or - for raw frames from "
+    "standard input. A line for each second.",
+)  # fmt: skip
+@click.option("--raw", metavar="WxH@FPS", callback=_raw, help="With --stream -: size and rate of its rgb24 frames.")
 def predict(
     sources: tuple[Path, ...], checkpoint: Path, top: int, as_json: bool, overlay: Path | None, window: int | None,
-    fps: float | None,
+    fps: float | None, stream: bool, raw: RawVideo | None,
 ) -> int:  # fmt: skip
     """Rank the labels for videos.
 
@@ -149,7 +173,14 @@ def predict(
     \b
     hitagu predict new.mp4 other.webm --checkpoint outputs/own/checkpoints/last.pt
     hitagu predict new.mp4 --checkpoint outputs/own/checkpoints/last.pt --overlay seen.mp4
+    hitagu predict --stream /dev/video0 --checkpoint outputs/causal/checkpoints/last.pt
     """
+    if stream:
+        if len(sources) > 1 or window:
+            raise click.UsageError("--stream follows one FILE, from its first frame on: give no other, and no --window")
+        return _follow(str(sources[0]), checkpoint, top, as_json, overlay, fps, raw)
+    if raw:
+        raise click.UsageError("--raw is for --stream -")
     if overlay is None and (window or fps):
         raise click.UsageError("--window and --fps are for --overlay")
     overlays = _overlay_files(sources, overlay) if overlay else {}
@@ -193,6 +224,132 @@ def predict(
     return code
 
 
+def _follow(
+    source: str,
+    checkpoint: Path,
+    top: int,
+    as_json: bool,
+    overlay: Path | None,
+    fps: float | None,
+    raw: RawVideo | None,
+) -> int:
+    """Print a line for each second of a video that plays, as soon as the second is over, and one for the last frame."""
+    import sys
+
+    from hitagu_lib.inference.live import Moment, follow, open_live
+    from hitagu_lib.inference.predict import load_model
+    from hitagu_lib.viz.overlay import LARGEST, LiveOverlay
+
+    if overlay is not None and (
+        overlay.suffix.lower() != ".mp4" or (Path(source).exists() and overlay.exists() and overlay.samefile(source))
+    ):
+        raise click.UsageError(
+            f"--overlay {overlay}: with --stream, expected another file than {source} that ends in .mp4"
+        )
+    model, cfg, classes = load_model(checkpoint)
+
+    def say(moment: Moment) -> None:
+        best = moment.probabilities.topk(min(top, len(classes)))
+        ranked = [(classes[i], p) for i, p in zip(best.indices.tolist(), best.values.tolist(), strict=True)]
+        if as_json:
+            predictions = [{"label": label, "probability": probability} for label, probability in ranked]
+            line = {"source": source, "seconds": round(moment.seconds, 3), "predictions": predictions}
+            click.echo(json.dumps(line, ensure_ascii=False))
+        else:
+            click.echo(f"{moment.seconds:8.1f} s" + "".join(f"  {p:6.1%} {label}" for label, p in ranked))
+        sys.stdout.flush()
+
+    last: Moment | None = None
+    with ExitStack() as stack:
+        playing = stack.enter_context(open_live(source, max(cfg.data.short_side, LARGEST), sys.stdin.buffer, raw))
+        drawn: LiveOverlay | None = None
+        for moment in follow(playing.frames, model, cfg.data, fps or playing.rate):
+            if overlay is not None:
+                drawn = drawn or stack.enter_context(
+                    LiveOverlay.opened(overlay, cfg.data, classes, moment.frame, playing.rate)
+                )
+                drawn.write(moment)
+            if last is not None and int(moment.seconds) > int(last.seconds):
+                say(last)
+            last = moment
+        if last is None:
+            raise ClipError(f"{source}: found no frame; expected a video with at least one")
+        say(last)
+    return 0
+
+
+@click.command
+@click.argument("video", type=PATH, metavar="VIDEO")
+@checkpoint_option
+@click.option("--out", type=PATH, metavar="DIR", help="The folder to write.  [default: VIDEO's name + .timeline, here]")
+@click.option(
+    "--window",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="Length of a window.  [default: what a clip of the training spans]",
+)
+@click.option(
+    "--hop",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="From one window's start to the next.  [default: half a window]",
+)
+@click.option("--stream", is_flag=True, help="By the stream of a causal network instead of windows.")
+@click.option(
+    "--fps",
+    type=float,
+    callback=_rate,
+    metavar="RATE",
+    help="The frame rate of the training videos.  [default: VIDEO's]",
+)
+def timeline(
+    video: Path,
+    checkpoint: Path,
+    out: Path | None,
+    window: float | None,
+    hop: float | None,
+    stream: bool,
+    fps: float | None,
+) -> int:
+    """Label a long video over time.
+
+    Sliding windows are scored one by one, or with --stream a causal network sees frame after frame. A stream that reads the mean of its
+    frames (model.readout) remembers all of the video, and changes its mind ever more slowly. Neighbouring windows of one label are joined
+    to intervals, each with its mean probability.
+
+    The command writes timeline.csv and timeline.json, the intervals, and timeline.png. Memory does not grow with the video, but for one
+    row of probabilities for each window.
+
+    \b
+    hitagu timeline match.mp4 --checkpoint outputs/own/checkpoints/last.pt
+    """
+    from hitagu_lib.data.video import play
+    from hitagu_lib.inference.predict import load_model
+    from hitagu_lib.inference.timeline import joined, steps, windows
+    from hitagu_lib.viz.timeline import with_progress, write_timeline
+
+    if stream and (window or hop):
+        raise click.UsageError("--window and --hop are for sliding windows: give them without --stream")
+    model, cfg, classes = load_model(checkpoint)
+    with play(video, cfg.data.short_side) as playing:
+        rate = fps or playing.rate
+        frames = with_progress(playing)
+        if stream:
+            pieces = steps(frames, model, cfg.data, rate)
+        else:
+            spanned = cfg.data.dense_span if cfg.data.sampling == "dense" else cfg.data.num_frames * cfg.data.ref_stride
+            length = window or spanned / rate
+            pieces = windows(frames, model, cfg.data, rate, length, hop or length / 2)
+        intervals = joined(pieces, classes)
+    folder = out or Path(f"{video.stem}.timeline")
+    write_timeline(folder, str(video), intervals)
+    for each in intervals[:10]:
+        click.echo(f"{each.start:9.1f} to {each.end:9.1f} s  {each.score:6.1%}  {each.label}")
+    more = f" ({len(intervals) - 10} more)" if len(intervals) > 10 else ""
+    click.echo(f"{folder}: {len(intervals)} intervals{more}: timeline.csv, timeline.json, timeline.png")
+    return 0
+
+
 def _overlay_files(sources: Sequence[Path], out: Path) -> dict[Path, Path]:
     """Return the overlay's file for each source. Raise UsageError for a file that cannot be written, or would replace a source."""
     from hitagu_lib.media.ffmpeg import VIDEO_SUFFIXES
@@ -221,18 +378,29 @@ def _overlay_files(sources: Sequence[Path], out: Path) -> dict[Path, Path]:
 @click.option("--out", type=PATH, required=True, metavar="FILE", help="The file to write, .onnx or .pt2.")
 @click.option("--num-frames", type=COUNT, metavar="T", help="Frames per clip.  [default: as in training]")
 @click.option("--image-size", type=COUNT, metavar="PIXELS", help="Side of a frame.  [default: as in training]")
-def export(checkpoint: Path, out: Path, num_frames: int | None, image_size: int | None) -> int:
+@click.option("--step", is_flag=True, help="Write a causal network's step, frame and state in, logits and state out.")
+def export(checkpoint: Path, out: Path, num_frames: int | None, image_size: int | None, step: bool) -> int:
     """Write a trained network as ONNX or .pt2.
 
     The file runs without this library: ONNX, or torch.export's .pt2. It takes x (B, T, 3, H, W), normalised, and t (B, T); B is free, T and
     H = W are fixed. The export checks it against the network; it carries the class labels and the parameters.
+
+    With --step it takes one frame (B, 3, H, W), elapsed (B,) in reference strides since the last frame, and the state, all zeros at first;
+    it returns the logits and the next state.
 
     \b
     hitagu export --checkpoint outputs/mini/checkpoints/last.pt --out model.onnx
     """
     from hitagu_lib.inference.export import export_checkpoint
 
-    cfg, difference = export_checkpoint(checkpoint, out, num_frames, image_size)
+    if step and num_frames:
+        raise click.UsageError("--num-frames is for clips: a step has one frame")
+    cfg, difference = export_checkpoint(checkpoint, out, num_frames, image_size, step=step)
     T, S = cfg.data.num_frames, cfg.data.image_size
+    if step:
+        click.echo(
+            f"{out}: frame (B, 3, {S}, {S}), elapsed (B,), state; its logits are within {difference:.0e} of the network's"
+        )
+        return 0
     click.echo(f"{out}: x (B, {T}, 3, {S}, {S}), t (B, {T}); its logits are within {difference:.0e} of the network's")
     return 0

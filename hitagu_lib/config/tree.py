@@ -204,6 +204,8 @@ class AttentionConfig:
     tsa_heads: StrictInt = Field(default=4, ge=1)
     tsa_position: StrictBool = True  # tell TSA the frames' times
     tsa_relative: StrictBool = False  # by differences of times, not by a code of each time since the clip's start
+    # How many frames a frame sees with model.causal: itself and those before it. A stream keeps as many keys and values.
+    tsa_window: StrictInt = Field(default=32, ge=1, le=4096)
 
     @model_validator(mode="after")
     def _check(self) -> AttentionConfig:
@@ -231,6 +233,9 @@ class ModelConfig:
     # What the classifier reads of the frame embeddings: their mean, the last one, or both side by side. memory: their mean,
     # and beside it the last frame as the 3STU leaves it, which attention has not touched.
     readout: Literal["mean", "last", "both", "memory"] = "mean"
+    # No output depends on a later frame, so that the network can follow a video: MDE looks back alone, TSA sees the last tsa_window
+    # frames by differences of times, TSM shifts from the past alone.
+    causal: StrictBool = False
     dropout: Float = Field(default=0.5, ge=0.0, le=0.99)
 
     @model_validator(mode="after")
@@ -239,6 +244,10 @@ class ModelConfig:
             if GRIDS[stage] > GRIDS[self.backbone.cut]:
                 problem = f"found {stage}, beyond model.backbone.cut = {self.backbone.cut}"
                 raise _conflict(problem, "mde.taps", "backbone.cut")
+        ahead_alone = set(self.mde.reads) <= {"forward"} and not self.mde.shift_radius
+        if self.causal and self.temporal == "hitagu" and self.mde.enabled and ahead_alone:
+            problem = "found forward alone, which looks ahead; expected map or backward too, for model.causal: true"
+            raise _conflict(problem, "mde.reads", "causal")
         return self
 
 
@@ -271,6 +280,8 @@ class TrainConfig:
     center_lr: Float = Field(default=0.5, ge=0.0)  # the centres' own rate
     temporal_loss: StrictBool = False
     lambda_temporal: Float = Field(default=0.05, ge=0.0)
+    # Weight of the mean cross-entropy over all prefixes of a clip, for model.causal: true; 0: off.
+    prefix_loss: Float = Field(default=0.0, ge=0.0)
     # Decay per step of an average of the weights, which is then what is validated and kept; 0: no average.
     ema: Float = Field(default=0.0, ge=0.0, le=0.99999)
     sync_bn: StrictBool = False  # take BatchNorm's statistics over the clips of all processes; GPUs only
@@ -318,6 +329,13 @@ class Config:
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
     eval: EvalConfig = EvalConfig()
+
+    @model_validator(mode="after")
+    def _check(self) -> Config:
+        if self.train.prefix_loss and not self.model.causal:
+            problem = f"found {self.train.prefix_loss:g}; expected 0, or model.causal: true"
+            raise _conflict(problem, "train.prefix_loss", "model.causal")
+        return self
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any], source: str = "params") -> Config:

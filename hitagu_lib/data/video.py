@@ -125,6 +125,39 @@ def read_video(
     return stacked([found[int(i)] for i in indices])
 
 
+class Playing(NamedTuple):
+    """A video while it plays: a file, a pipe or a camera."""
+
+    rate: float  # frames a second, as the source says; where it says nothing, 25
+    duration: float | None  # seconds; None: unknown, as of a camera
+    frames: Iterator[tuple[float, Tensor]]  # when each frame is shown, in seconds, and the frame, uint8 (3, H, W)
+
+
+@contextmanager
+def play(source: Path, short_side: int | None) -> Iterator[Playing]:
+    """Open a video for one pass in order, in memory for one frame: a file, a named pipe, or on Linux a camera such as /dev/video0.
+
+    Frames are those of `read_video`. Raises ClipError naming the source.
+    """
+    camera = source.is_char_device()
+    with _opened(source, "v4l2" if camera else None) as (container, stream):
+        rate = float(stream.average_rate or stream.guessed_rate or 25)
+        duration = container.duration / 1e6 if container.duration else None
+        yield Playing(rate, duration, _played(source, container, stream, short_side, rate))
+
+
+def _played(
+    file: Path, container: Any, stream: Any, short_side: int | None, rate: float
+) -> Iterator[tuple[float, Tensor]]:
+    picture, last = _Picture(file, stream, short_side), -math.inf
+    for k, frame in enumerate(_all_frames(container, stream)):
+        seconds = frame.time
+        if seconds is None or seconds <= last:  # no time, or none that can be
+            seconds = last + 1 / rate if k else 0.0
+        last = float(seconds)
+        yield last, picture(k, frame)
+
+
 @lru_cache(1)
 def need_av() -> Any:
     """Return the module av. Raises ConfigError where it is not installed."""
@@ -139,12 +172,13 @@ def need_av() -> Any:
 
 
 @contextmanager
-def _opened(file: Path) -> Iterator[tuple[Any, Any]]:
+def _opened(file: Path, format: str | None = None) -> Iterator[tuple[Any, Any]]:
     """Yield the file and its first video stream that is no cover picture, with one thread to decode. FFmpeg's errors become ClipErrors."""
     av = need_av()
     try:
         # A playlist named .mp4 fetches nothing; a title in another encoding than UTF-8 is no reason to fail.
-        with av.open(str(file), options={"protocol_whitelist": "file"}, metadata_errors="replace") as container:
+        options = {"protocol_whitelist": "file"}
+        with av.open(str(file), format=format, options=options, metadata_errors="replace") as container:
             covers = av.stream.Disposition.attached_pic
             streams = [stream for stream in container.streams.video if not stream.disposition & covers]
             if not streams:

@@ -4,6 +4,11 @@
 
 B is free. T, H and W are fixed at export: the graph is traced for one T, with loops over frames unrolled and each frame's place in the
 clip a constant. For clips of another length, export again with that T.
+
+The step of a causal network (`export_step`), for a video that plays; state parts by their names (hitagu_lib/models/clip_model.py), all
+zeros before a stream's first frame:
+
+    frame (B, 3, H, W), elapsed (B,) in reference strides since the last frame, state  ->  logits (B, num_classes), state, as "next.NAME"
 """
 
 from __future__ import annotations
@@ -14,15 +19,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 from hitagu_lib import __version__
 from hitagu_lib.config import Config
 from hitagu_lib.data.frames import MEAN, STD
-from hitagu_lib.errors import ExportError
+from hitagu_lib.errors import ConfigError, ExportError
 from hitagu_lib.files import replacing
 from hitagu_lib.inference.predict import load_model
+from hitagu_lib.inference.streaming import Stream, empty_state
 from hitagu_lib.models import ClipModel
 
 TOLERANCE = 1e-4
@@ -30,7 +36,12 @@ TOLERANCE = 1e-4
 
 
 def export_checkpoint(
-    checkpoint: str | Path, out: str | Path, num_frames: int | None = None, image_size: int | None = None
+    checkpoint: str | Path,
+    out: str | Path,
+    num_frames: int | None = None,
+    image_size: int | None = None,
+    *,
+    step: bool = False,
 ) -> tuple[Config, float]:
     """Export a checkpoint for its own T and image size, or for others; return the stored parameters and `export_model`'s difference.
 
@@ -40,7 +51,7 @@ def export_checkpoint(
     sizes = {"num_frames": num_frames, "image_size": image_size}
     data = cfg.to_mapping()["data"] | {key: size for key, size in sizes.items() if size is not None}
     cfg = Config.from_mapping(cfg.to_mapping() | {"data": data}, str(checkpoint))
-    return cfg, export_model(model, cfg, classes, out)
+    return cfg, (export_step if step else export_model)(model, cfg, classes, out)
 
 
 def export_model(model: ClipModel, cfg: Config, classes: Sequence[str], out: str | Path) -> float:
@@ -55,13 +66,7 @@ def export_model(model: ClipModel, cfg: Config, classes: Sequence[str], out: str
     if out.suffix not in _FORMATS:
         raise ExportError(f"{out}: found the ending {out.suffix!r}; expected .onnx or .pt2")
     write, read = _FORMATS[out.suffix]
-    metadata = {
-        "hitagu_lib": __version__,
-        "classes": json.dumps(list(classes), ensure_ascii=False),
-        "params": cfg.to_yaml(),
-        "mean": json.dumps(MEAN),
-        "std": json.dumps(STD),
-    }
+    metadata = _metadata(cfg, classes)
     shape = cfg.data.num_frames, cfg.data.image_size
     was_training = model.training
     model.eval()
@@ -69,13 +74,83 @@ def export_model(model: ClipModel, cfg: Config, classes: Sequence[str], out: str
         with replacing(out) as aside:
             write(trace(model, *shape), aside, metadata)
             difference = _difference(model, read(aside), *shape)
-            if not difference <= TOLERANCE:  # NaN is no agreement
-                raise ExportError(
-                    f"{out}: not written: its logits differ from the module's by {difference:.1e}; expected {TOLERANCE:.0e} at most"
-                )
+            _check(out, difference)
     finally:
         model.train(was_training)
     return difference
+
+
+def _metadata(cfg: Config, classes: Sequence[str]) -> dict[str, str]:
+    return {
+        "hitagu_lib": __version__,
+        "classes": json.dumps(list(classes), ensure_ascii=False),
+        "params": cfg.to_yaml(),
+        "mean": json.dumps(MEAN),
+        "std": json.dumps(STD),
+    }
+
+
+class _Step(nn.Module):
+    """`model.step` with the state's parts as tensors in the order of `names`."""
+
+    def __init__(self, model: ClipModel, names: Sequence[str]) -> None:
+        super().__init__()
+        self.model, self.names = model, list(names)
+
+    def forward(self, frame: Tensor, elapsed: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+        logits, after = self.model.step(frame, elapsed, dict(zip(self.names, state, strict=True)))
+        return logits, *(after[name] for name in self.names)
+
+
+def export_step(model: ClipModel, cfg: Config, classes: Sequence[str], out: str | Path) -> float:
+    """Write the step of a causal `model`, which is on the CPU, as ONNX, for frames of `cfg.data.image_size`; metadata as `export_model`.
+
+    The file is run for several frames, each from the state that it returned before, and is renamed only if it reproduces the module's
+    logits. Returns the largest difference. Raises ConfigError if the network is not causal, ExportError as `export_model` does.
+    """
+    out = Path(out)
+    if out.suffix != ".onnx":
+        raise ExportError(f"{out}: found the ending {out.suffix!r}; expected .onnx for a step")
+    if not model.causal:
+        raise ConfigError("model.causal: found false; expected true: only a causal network has a step")
+    size = cfg.data.image_size
+    empty = empty_state(model, (2, 3, size, size))
+    step = _Step(model, list(empty)).eval()
+    frames, t = _clips(2, 5, size)
+    batch = torch.export.Dim("batch")
+    arguments = (frames[:, 0], t[:, 0], *empty.values())
+    with torch.no_grad():
+        program = torch.export.export(
+            step, arguments, dynamic_shapes=({0: batch}, {0: batch}, tuple({0: batch} for _ in empty))
+        )
+    inputs, outputs = ["frame", "elapsed", *empty], ["logits", *(f"next.{name}" for name in empty)]
+    with replacing(out) as aside:
+        _save_onnx(program, aside, _metadata(cfg, classes), inputs, outputs)
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(aside, providers=["CPUExecutionProvider"])
+        differences = []
+        for streams in (1, 3):
+            frames, t = _clips(streams, 5, size)
+            state = {name: part.numpy() for name, part in empty_state(model, (streams, 3, size, size)).items()}
+            stream = Stream(model)
+            for n in range(frames.shape[1]):
+                elapsed = t[:, n] - (t[:, n - 1] if n else 0)
+                logits, *after = session.run(None, {"frame": frames[:, n].numpy(), "elapsed": elapsed.numpy(), **state})
+                state = dict(zip(empty, after, strict=True))
+                expected = stream.step(frames[:, n], t[:, n])
+                apart = (torch.from_numpy(logits) - expected).abs() / expected.abs().clamp_min(1)
+                differences.append(float(apart.max()))
+        difference = max(differences)
+        _check(out, difference)
+    return difference
+
+
+def _check(out: Path, difference: float) -> None:
+    if not difference <= TOLERANCE:  # NaN is no agreement
+        raise ExportError(
+            f"{out}: not written: its logits differ from the module's by {difference:.1e}; expected {TOLERANCE:.0e} at most"
+        )
 
 
 def trace(model: ClipModel, num_frames: int, image_size: int) -> ExportedProgram:
@@ -106,6 +181,12 @@ def _read_pt2(file: Path) -> Run:
 
 
 def _write_onnx(program: ExportedProgram, file: Path, metadata: dict[str, str]) -> None:
+    _save_onnx(program, file, metadata, ["x", "t"], ["logits"])
+
+
+def _save_onnx(
+    program: ExportedProgram, file: Path, metadata: dict[str, str], inputs: list[str], outputs: list[str]
+) -> None:
     try:
         import onnxruntime  # noqa: F401  # checks the file
         import onnxscript  # noqa: F401
@@ -118,9 +199,9 @@ def _write_onnx(program: ExportedProgram, file: Path, metadata: dict[str, str]) 
         onnx_program = torch.onnx.export(
             program,
             dynamo=True,
-            input_names=["x", "t"],
-            output_names=["logits"],
-            dynamic_shapes={"x": {0: "batch"}, "t": None},  # only a name for B, which t and the logits share
+            input_names=inputs,
+            output_names=outputs,
+            dynamic_shapes=({0: "batch"}, *[None] * (len(inputs) - 1)),  # only a name for B, which all share
             verbose=False,
         )
     assert onnx_program is not None

@@ -1,4 +1,12 @@
-"""Predict along a video while it plays: at each frame, from the frames so far.
+"""Predict while a video plays: at each frame, from the frames so far.
+
+`Stream`: a causal network (`model.causal: true`) takes one frame after another, keeps a state of fixed size, and gives at each frame what
+it would give for the clip of all frames so far.
+
+    stream = Stream(model)
+    logits = stream.step(frame, seconds)
+
+`predict_along`: any network, which sees a new clip at each frame:
 
     frame n:  the last `window` frames up to n  --sampled so that the clip ends in n-->  T frames  -->  probabilities, maps
 
@@ -13,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,10 +32,114 @@ from hitagu_lib.config import DataConfig
 from hitagu_lib.data.frames import normalise, read_frames
 from hitagu_lib.data.sampling import Indices, clip_times, dense_clips, segment_clips
 from hitagu_lib.data.transforms import centre_crop
+from hitagu_lib.errors import ClipError, ConfigError, WeightsError
 from hitagu_lib.models import ClipMaps, ClipModel, FrameFeatures
+from hitagu_lib.models.clip_model import State
 
 WINDOW = 1024
 """How many frames back a clip of segments reaches by default. It bounds the memory: 0.5 GB for features of ResNet-50."""
+
+
+class Stream:
+    """One video, or several at once, shown to a causal network frame by frame.
+
+    model: in evaluation mode. seconds_per_stride: the seconds in one reference stride, `data.ref_stride` / the videos' frame rate; by
+    default, times are given in reference strides themselves. Raises ConfigError if the network is not causal.
+    """
+
+    def __init__(self, model: ClipModel, seconds_per_stride: float = 1.0) -> None:
+        if not model.causal:
+            raise ConfigError("model.causal: found false; expected true: only a causal network can be streamed")
+        if model.training:
+            raise ConfigError(
+                "Stream: found a network in training mode; expected model.eval(): BatchNorm would mix streams"
+            )
+        if not seconds_per_stride > 0:
+            raise ConfigError(f"seconds_per_stride: found {seconds_per_stride}; expected more than 0")
+        self.model, self.seconds_per_stride = model, seconds_per_stride
+        self.state: State | None = None  # none before the first frame
+        self.size: tuple[int, ...] = ()  # (B, 3, H, W) of the frames
+        self.seconds = torch.zeros(0, dtype=torch.float64)  # (B,), when each stream's last frame was shown
+
+    @torch.inference_mode()
+    def step(self, frame: Tensor, seconds: float | Tensor) -> Tensor:
+        """Show the next frame: (3, H, W) -> logits (num_classes,), or of several streams (B, 3, H, W) -> (B, num_classes).
+
+        frame: uint8, or float and normalised. seconds: when it is shown, for several streams also (B,), from any origin.
+        Raises ClipError if its size is not that of the frames before, or its time not after theirs.
+        """
+        frames = frame if frame.ndim == 4 else frame[None]
+        if self.size and tuple(frames.shape) != self.size:
+            raise ClipError(f"Stream.step: found a frame of {tuple(frames.shape)}; expected {self.size}, as before")
+        device = next(self.model.parameters()).device
+        now = torch.as_tensor(seconds, dtype=torch.float64).expand(len(frames)).clone()
+        elapsed = torch.ones(len(frames))
+        if self.state is not None:
+            old = self.state["age"].cpu() > 0
+            late = ~(now > self.seconds) & old  # also for nan
+            if late.any():
+                b = int(late.nonzero()[0, 0])
+                raise ClipError(
+                    f"Stream.step: stream {b}: found {now[b]:g} s; expected more than {self.seconds[b]:g}, the last frame's"
+                )
+            elapsed = ((now - self.seconds) / self.seconds_per_stride).float()
+        frames = frames.to(device)
+        frames = normalise(frames) if frames.dtype == torch.uint8 else frames
+        logits, self.state = self.model.step(frames, elapsed.to(device), self.state)
+        self.size, self.seconds = tuple(frames.shape), now
+        return logits if frame.ndim == 4 else logits[0]
+
+    def reset(self, which: slice | Tensor = slice(None)) -> None:
+        """Forget what all streams saw, or the streams `which`: their next frame is their first."""
+        if self.state is not None:
+            self.state = {name: part.clone() for name, part in self.state.items()}
+            for part in self.state.values():
+                part[which] = 0
+
+    @property
+    def num_bytes(self) -> int:
+        """The size of the state, the same after every frame; 0 before the first."""
+        return sum(part.nbytes for part in (self.state or {}).values())
+
+    def __repr__(self) -> str:
+        if self.state is None:
+            return "Stream: no frame yet"
+        sizes: dict[str, int] = {}
+        for name, part in self.state.items():
+            module = name.partition(".")[0]
+            sizes[module] = sizes.get(module, 0) + part.nbytes
+        each = ", ".join(f"{module} {size:,}" for module, size in sizes.items())
+        ages = ", ".join(map(str, self.state["age"].tolist()))
+        return f"Stream: frames seen {ages}; {self.num_bytes:,} bytes ({each})"
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what another Stream of the same network needs to go on from here: tensors and plain values."""
+        state = {name: part.clone() for name, part in (self.state or {}).items()}
+        return {"state": state, "size": list(self.size), "seconds": self.seconds.clone()}
+
+    def load_state_dict(self, stored: dict[str, Any]) -> None:
+        """Go on from where `state_dict` was taken. Raises WeightsError if it is that of another network."""
+        state, size = dict(stored["state"]), tuple(stored["size"])
+        parameter = next(self.model.parameters())
+        if state:
+            expected = empty_state(self.model, size)
+            for name in sorted({*expected, *state}):
+                found, wanted = (str(tuple(s[name].shape)) if name in s else "none" for s in (state, expected))
+                if found != wanted:
+                    raise WeightsError(
+                        f"stream's state: {name}: found {found}; expected {wanted}, as this network has it"
+                    )
+        self.state = {name: part.to(parameter.device) for name, part in state.items()} or None
+        self.size, self.seconds = size, stored["seconds"].clone()
+
+
+@torch.no_grad()  # not inference_mode: export traces with this state
+def empty_state(model: ClipModel, size: tuple[int, ...]) -> State:
+    """Return the state of streams without a frame, for frames of `size` (B, 3, H, W)."""
+    parameter = next(model.parameters())
+    frames = torch.zeros(size, device=parameter.device)
+    _, state = model.step(frames, torch.ones(size[0], device=parameter.device), None)
+    return {name: torch.zeros_like(part) for name, part in state.items()}
 
 
 @dataclass(frozen=True)

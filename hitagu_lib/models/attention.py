@@ -10,12 +10,21 @@ the frames' times, so T at test may differ from T in training.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hitagu_lib.config import AttentionConfig
+
+
+class Cache(NamedTuple):
+    """The frames that a causal TSA still sees when the next one comes: the last W - 1, zeros where fewer came."""
+
+    keys: Tensor  # (B, heads, W - 1, width / heads)
+    values: Tensor  # of the same shape
+    t: Tensor  # (B, W - 1), their times since the last frame: none is positive
 
 
 class SpatialChannelAttention(nn.Module):
@@ -58,27 +67,56 @@ class TemporalSelfAttention(nn.Module):
     so that a network trained on short clips meets nothing new in long ones (ALiBi, Press et al. 2022, has one slope, fixed and for the
     past; T5, Raffel et al. 2020, a learned bias for bins of signed distances). The slopes start at 0, so that at first every frame
     counts alike at any distance, and the two sides differ only by what is learned.
+
+    In a causal network a frame sees itself and the `tsa_window` - 1 frames before it, always by differences of times. after_h is then not
+    used; it stays, so that weights fit both kinds of network.
     """
 
-    def __init__(self, cfg: AttentionConfig, channels: int) -> None:
+    def __init__(self, cfg: AttentionConfig, channels: int, causal: bool = False) -> None:
         super().__init__()
         self.heads = cfg.tsa_heads
+        self.window = cfg.tsa_window if causal else None
+        relative = cfg.tsa_relative or causal
         self.norm = nn.LayerNorm(channels)
         self.qkv = nn.Linear(channels, 3 * cfg.tsa_width)
-        coded = cfg.tsa_position and not cfg.tsa_relative
+        coded = cfg.tsa_position and not relative
         self.position = nn.Linear(cfg.tsa_width, 3 * cfg.tsa_width, bias=False) if coded else None
-        self.slopes = nn.Parameter(torch.zeros(2, cfg.tsa_heads)) if cfg.tsa_position and cfg.tsa_relative else None
+        self.slopes = nn.Parameter(torch.zeros(2, cfg.tsa_heads)) if cfg.tsa_position and relative else None
         self.out = nn.Linear(cfg.tsa_width, channels)
         nn.init.zeros_(self.out.weight)  # starts as the identity
         nn.init.zeros_(self.out.bias)
 
     def forward(self, tokens: Tensor, t: Tensor) -> Tensor:
         q, k, v = self._heads(tokens, t)
-        mixed = F.scaled_dot_product_attention(
-            q, k, v, attn_mask=self._bias(t, q.dtype)
-        )  # (B, heads, T, width / heads)
+        return tokens + self._mixed(q, k, v, self._bias(t, q.dtype))
+
+    def resume(
+        self, tokens: Tensor, t: Tensor, before: Cache | None = None, age: Tensor | None = None
+    ) -> tuple[Tensor, Cache]:
+        """Run `forward`, causal, on frames that follow `age` (B,) others, of which `before` is kept; None: nothing came before.
+
+        t (B, T) counts from the last of those. Also return what to keep. A clip in two pieces gives what the whole clip gives.
+        """
+        assert self.window is not None
+        T, kept = tokens.shape[1], self.window - 1
+        q, k, v = self._heads(tokens, t)
+        if before is None:
+            out = tokens + self._mixed(q, k, v, self._bias(t, q.dtype))
+            k, v, t = (F.pad(k, [0, 0, kept, 0]), F.pad(v, [0, 0, kept, 0]), F.pad(t, [kept, 0]))
+        else:
+            assert age is not None
+            k, v = torch.cat([before.keys, k], dim=2), torch.cat([before.values, v], dim=2)
+            t = torch.cat([before.t, t], dim=1)
+            bias = self._bias(t, q.dtype)
+            assert bias is not None
+            empty = torch.arange(kept + T, device=t.device) < kept - age[:, None]  # (B, kept + T): no frame came there
+            out = tokens + self._mixed(q, k, v, bias[:, :, kept:].masked_fill(empty[:, None, None], -torch.inf))
+        return out, Cache(k[:, :, T:], v[:, :, T:], t[:, T:] - t[:, -1:])
+
+    def _mixed(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)  # (B, heads, T, width / heads)
         out: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
-        return tokens + out
+        return out
 
     def weights(self, tokens: Tensor, t: Tensor) -> Tensor:
         """Return the attention weights that `forward` uses without forming them: (B, heads, T, T); rows sum to 1."""
@@ -88,12 +126,22 @@ class TemporalSelfAttention(nn.Module):
         return torch.softmax(scores if bias is None else scores + bias, dim=-1)
 
     def _bias(self, t: Tensor, dtype: torch.dtype) -> Tensor | None:
-        """Return what differences of the times t (B, T) add to the scores, (B, heads, T, T); None if they add nothing."""
-        if self.slopes is None:
-            return None
-        ahead = (t[:, :, None] - t[:, None, :])[:, None]  # (B, 1, T, T), t_i - t_j
-        before, after = self.slopes[:, :, None, None]
-        return (before * ahead.relu() + after * (-ahead).relu()).to(dtype)
+        """Return what differences of the times t (B, T) add to the scores, (B, heads, T, T), or -inf where a frame is not seen.
+
+        None if they add nothing.
+        """
+        bias: Tensor | None = None
+        if self.slopes is not None:
+            ahead = (t[:, :, None] - t[:, None, :])[:, None]  # (B, 1, T, T), t_i - t_j
+            before, after = self.slopes[:, :, None, None]
+            bias = (before * ahead.relu() + after * (-ahead).relu()).to(dtype)
+        if self.window is not None:
+            step = torch.arange(t.shape[1], device=t.device)
+            ago = step[:, None] - step  # (T, T), how many frames before i frame j came
+            if bias is None:
+                bias = torch.zeros(len(t), 1, *ago.shape, dtype=dtype, device=t.device)
+            bias = bias.masked_fill((ago < 0) | (ago >= self.window), -torch.inf)
+        return bias
 
     def _heads(self, tokens: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         B, T, _ = tokens.shape

@@ -9,8 +9,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from hitagu_lib.errors import ConfigError
 from hitagu_lib.models.backbone import TruncatedResNet
 from hitagu_lib.models.head import ClassifierHead
+
+State = dict[str, Tensor]
+"""What a causal network keeps between two frames, by name, streams first. Its size does not depend on how many frames came before.
+
+"age" (B,) counts a stream's frames; all of a stream's rows are 0 before its first one.
+"""
 
 
 class FrameFeatures(NamedTuple):
@@ -45,6 +52,9 @@ class ClipMaps:
     channel_gate: Tensor | None = None  # (B, T, D)
     spatial_map: Tensor | None = None  # (B, T, h, w)
     temporal_attention: Tensor | None = None  # (B, heads, T, T)
+    prefix_logits: Tensor | None = (
+        None  # (B, T, num_classes), of a causal network: from the frames so far; always filled
+    )
 
 
 class ClipModel(nn.Module):
@@ -57,6 +67,7 @@ class ClipModel(nn.Module):
     head: ClassifierHead
     width: int  # D, channels of the frame embeddings
     shares_frames = True  # `encode_frames` works, so views of a video can share a frame's features
+    causal = False  # model.causal: no output depends on a later frame
 
     @property
     def clip_width(self) -> int:
@@ -72,7 +83,46 @@ class ClipModel(nn.Module):
 
         The embeddings are always filled; the maps, which cost extra, only with `return_maps`.
         """
+        return self.resume_head(features, t, None, return_maps)[:2]
+
+    def resume_head(
+        self, features: FrameFeatures, t: Tensor, before: State | None, return_maps: bool = False
+    ) -> tuple[Tensor, ClipMaps, State]:
+        """Run `temporal_head` on frames that follow others; also return the state after them, {} from a network that is not causal.
+
+        before: the state after those others, with t (B, T) since the last of them (1 is its first time where none came); None: none came.
+        """
         raise NotImplementedError
+
+    def step(self, frame: Tensor, elapsed: Tensor, before: State | None) -> tuple[Tensor, State]:
+        """Show a causal network one more frame of each stream: frame (B, 3, H, W), normalised -> logits (B, num_classes), state.
+
+        elapsed (B,): reference strides since the stream's last frame; of no account for its first. before: None for all streams' first.
+        """
+        t = torch.ones_like(elapsed) if before is None else torch.where(before["age"] == 0, 1.0, elapsed)
+        logits, _, state = self._resume(frame[:, None], t[:, None], before)
+        return logits, state
+
+    def _resume(self, x: Tensor, t: Tensor, before: State | None) -> tuple[Tensor, ClipMaps, State]:
+        """Run `resume_head` on the frames x (B, T, 3, H, W) themselves."""
+        return self.resume_head(self.encode_frames(x.flatten(0, 1)), t, before)
+
+    def _read(
+        self, embeddings: Tensor, before: State | None, held: Tensor | None = None
+    ) -> tuple[Tensor, ClipMaps, State]:
+        """Classify: frame embeddings (B, T, D) -> logits (B, num_classes), maps, the head's part of the state.
+
+        held (B, T, D): the frames before attention, for `model.readout: memory`.
+        """
+        if not self.causal:
+            logits, clip = self.head(embeddings, held)
+            return logits, ClipMaps(embeddings, clip), {}
+        B, T = embeddings.shape[:2]
+        age = torch.zeros(B, dtype=torch.int64, device=embeddings.device) if before is None else before["age"]
+        mean = torch.zeros_like(embeddings[:, 0]) if before is None else before["head.mean"]
+        every, clips, means = self.head.prefixes(embeddings, mean, age, held)
+        maps = ClipMaps(embeddings, clips[:, -1], prefix_logits=every)
+        return every[:, -1], maps, {"age": age + T, "head.mean": means[:, -1]}
 
     def forward(
         self,
@@ -81,17 +131,26 @@ class ClipModel(nn.Module):
         return_maps: bool = False,
         return_embeddings: bool = False,
         also_backwards: Tensor | None = None,
+        every_prefix: bool = False,
     ) -> Tensor | tuple[Tensor, ClipMaps]:
-        """x (B, T, 3, H, W) -> logits (B, num_classes); with either switch (logits, ClipMaps).
+        """x (B, T, 3, H, W) -> logits (B, num_classes); with either of the first two switches (logits, ClipMaps).
 
         Without `t` the frames are taken to be sampled at the reference stride: t = 0, 1, 2, ...
         also_backwards (n,): indices of clips to append played backwards, so B becomes B + n; their frames are not encoded again.
+        every_prefix: return logits (B, T, num_classes) after every frame, from the frames so far. Raises ConfigError unless causal.
         """
+        if every_prefix and not self.causal:
+            raise ConfigError(
+                "model.causal: found false; expected true: only a causal network has logits for each prefix"
+            )
         B, T = x.shape[:2]
         if t is None:
             t = torch.arange(T, device=x.device, dtype=torch.float32).expand(B, T)
         features, t = self._encode_clips(x, t, also_backwards)
         logits, maps = self.temporal_head(features, t, return_maps)
+        if every_prefix:
+            assert maps.prefix_logits is not None
+            logits = maps.prefix_logits
         return (logits, maps) if return_maps or return_embeddings else logits
 
     def _encode_clips(self, x: Tensor, t: Tensor, also_backwards: Tensor | None) -> tuple[FrameFeatures, Tensor]:

@@ -20,11 +20,25 @@ class ClassifierHead(nn.Module):
         self.linear = nn.Linear(2 * width if readout in ("both", "memory") else width, num_classes)
 
     def forward(self, frames: Tensor, held: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """held (B, D): what a network with attention had at the last frame before it; None: the last of `frames`."""
-        clip = frames.mean(1)
-        last = frames[:, -1] if held is None or self.readout != "memory" else held
-        if self.readout == "last":
-            clip = last
-        elif self.readout != "mean":
-            clip = torch.cat([clip, last], dim=1)
+        """held (B, T, D): the frames before attention; None: there is no attention, so they are `frames`."""
+        clip = torch.cat(self._reads(frames.mean(1), self._last(frames, held)[:, -1]), dim=1)
         return self.linear(self.dropout(clip)), clip
+
+    def prefixes(
+        self, frames: Tensor, mean: Tensor, age: Tensor, held: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Read every prefix of clips that follow `age` (B,) other frames, whose mean embedding is `mean` (B, D); 0 where there are none.
+
+        Return logits (B, T, num_classes), clip embeddings (B, T, D) or (B, T, 2 D), and the mean after each frame (B, T, D).
+        """
+        count = age[:, None] + torch.arange(1, frames.shape[1] + 1, device=frames.device)  # (B, T)
+        # As steps from the mean before, which stay exact however many frames came.
+        means = mean[:, None] + torch.cumsum(frames - mean[:, None], dim=1) / count[:, :, None]
+        clip = torch.cat(self._reads(means, self._last(frames, held)), dim=2)
+        return self.linear(self.dropout(clip)), clip, means
+
+    def _last(self, frames: Tensor, held: Tensor | None) -> Tensor:
+        return frames if held is None or self.readout != "memory" else held
+
+    def _reads(self, mean: Tensor, last: Tensor) -> list[Tensor]:
+        return {"mean": [mean], "last": [last], "both": [mean, last], "memory": [mean, last]}[self.readout]

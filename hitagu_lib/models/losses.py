@@ -36,7 +36,9 @@ def temporal_consistency(z: Tensor) -> Tensor:
 
 
 class TotalLoss(nn.Module):
-    """Cross-entropy with label smoothing + lambda_center * center + lambda_temporal * temporal consistency.
+    """Cross-entropy with label smoothing + lambda_center * center + lambda_temporal * temporal consistency + prefix_loss * prefixes.
+
+    prefixes: the mean of the same cross-entropy over all prefixes of a clip, from a causal network.
 
     forward(logits, maps, labels) -> the sum, and its terms by name, each without its lambda.
     """
@@ -55,4 +57,10 @@ class TotalLoss(nn.Module):
         if self.cfg.temporal_loss:
             terms["temporal"] = temporal_consistency(maps.frame_embeddings)
             total = total + self.cfg.lambda_temporal * terms["temporal"]
+        if self.cfg.prefix_loss:
+            assert maps.prefix_logits is not None
+            every = maps.prefix_logits.transpose(1, 2)  # (B, num_classes, T)
+            of_each = labels[:, None].expand(-1, every.shape[2])
+            terms["prefix"] = F.cross_entropy(every, of_each, label_smoothing=self.cfg.label_smoothing)
+            total = total + self.cfg.prefix_loss * terms["prefix"]
         return total, terms

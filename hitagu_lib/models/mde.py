@@ -11,6 +11,9 @@
                                 |
           F' = F + a * F + e                             (N, C, h, w)
 
+In a causal network (`model.causal: true`) MDE looks back alone, so nothing is delayed: there is no d+, the search is in the previous frame,
+and E is the change since then. Before a clip's first frame stands that frame itself, as if nothing had moved.
+
 Our reconstruction. Relatives: TEA's motion excitation (Li et al. 2020), ACTION-Net's ME (Wang et al. 2021), TDN (Wang et al. 2021) for the
 differences; MotionSqueeze (Kwon et al. 2020) and the cost volumes of optical flow for the shifts.
 """
@@ -63,6 +66,11 @@ class MotionDifference(nn.Module):
         backward = torch.cat([zero, r[:, 1:] - k[:, :-1]], dim=1)
         return forward, backward
 
+    def since(self, r: Tensor, before: Tensor) -> Tensor:
+        """d- alone, with `before` (B, 1, R, h, w) as the frame before the first."""
+        earlier = torch.cat([before, r[:, :-1]], dim=1)
+        return r - self.K(earlier.flatten(0, 1)).unflatten(0, r.shape[:2])
+
 
 class ShiftMatch(nn.Module):
     """w of one tap, where each position has moved to in the next frame: r (B, T, R, h, w) -> (B, T, S, h, w), S = (2 radius + 1)^2.
@@ -71,6 +79,7 @@ class ShiftMatch(nn.Module):
     cross-correlation). For unit vectors kappa cos(a, b) = kappa - kappa/2 |a - b|^2, so w is a softmin of the squared difference under
     each shift. Shifts run row by row from (-radius, -radius); beyond the map's edge the similarity is 0. The last frame is matched
     with itself. The weights sum to 2 radius + 1, so their root mean square is 1 where one shift wins.
+    Given the frame `before` (B, 1, R, h, w), each frame is matched with the previous one instead.
     """
 
     def __init__(self, radius: int) -> None:
@@ -78,16 +87,22 @@ class ShiftMatch(nn.Module):
         self.radius = radius
         self.kappa = nn.Parameter(torch.tensor(10.0))
 
-    def forward(self, r: Tensor) -> Tensor:
+    def forward(self, r: Tensor, before: Tensor | None = None) -> Tensor:
         B, T, _, h, w = r.shape
+        if before is not None:
+            r = torch.cat([before, r], dim=1)
         side = 2 * self.radius + 1
         # r has unit variance; a vector shorter than eps is rounding noise on a uniform area and must not be amplified.
         now = F.normalize(r - r.mean((3, 4), keepdim=True), dim=2, eps=1e-3).movedim(2, -1)  # (B, T, h, w, R)
-        after = F.pad(torch.cat([now[:, 1:], now[:, -1:]], dim=1), [0, 0, *[self.radius] * 4])
+        if before is None:
+            other = torch.cat([now[:, 1:], now[:, -1:]], dim=1)
+        else:
+            now, other = now[:, 1:], now[:, :-1]
+        other = F.pad(other, [0, 0, *[self.radius] * 4])
         # One row against another is a matrix product, of which only a band is needed: far faster than one product per shift.
         band = torch.arange(w, device=r.device)[:, None] + torch.arange(side, device=r.device)  # (w, side)
         band = band.expand(B, T, h, w, side)
-        rows = [(now @ after[:, :, i : i + h].mT).gather(-1, band) for i in range(side)]
+        rows = [(now @ other[:, :, i : i + h].mT).gather(-1, band) for i in range(side)]
         cosine = torch.cat(rows, dim=-1)  # (B, T, h, w, S)
         return (side * torch.softmax(self.kappa * cosine, dim=-1)).movedim(-1, 2)
 
@@ -118,13 +133,13 @@ class MotionTrunk(nn.Module):
     With `trunk_blocks` 0 there are none: each position is projected by itself, then averaged down to the grid.
     """
 
-    def __init__(self, cfg: MDEConfig, halvings: int) -> None:
+    def __init__(self, cfg: MDEConfig, halvings: int, causal: bool = False) -> None:
         super().__init__()
-        self.reads = cfg.reads
-        differs = bool({"forward", "backward"} & set(cfg.reads))
+        self.reads = [name for name in cfg.reads if not (causal and name == "forward")]
+        differs = bool({"forward", "backward"} & set(self.reads))
         self.difference = MotionDifference(cfg.reduced, cfg.difference_kernel) if differs else None
         self.match = ShiftMatch(cfg.shift_radius) if cfg.shift_radius else None
-        channels = len(cfg.reads) * cfg.reduced + ((2 * cfg.shift_radius + 1) ** 2 if self.match else 0)
+        channels = len(self.reads) * cfg.reduced + ((2 * cfg.shift_radius + 1) ** 2 if self.match else 0)
         strides = [2] * halvings + [1] * max(0, cfg.trunk_blocks - halvings)
         widths = [channels] + [cfg.width] * (len(strides) - 1)
         self.blocks = (
@@ -138,27 +153,32 @@ class MotionTrunk(nn.Module):
             )
         )
 
-    def forward(self, r: Tensor, num_frames: int) -> Tensor:
+    def forward(self, r: Tensor, num_frames: int, before: Tensor | None = None) -> Tensor:
         r = r.unflatten(0, (-1, num_frames))  # (B, T, R, h_s, w_s)
         parts = {"map": r}
-        if self.difference:
+        if self.difference and before is not None:
+            parts["backward"] = self.difference.since(r, before)
+        elif self.difference:
             parts["forward"], parts["backward"] = self.difference(r)
         read = [parts[name] for name in self.reads]
         if self.match:
-            read.append(self.match(r))
+            read.append(self.match(r, before))
         m: Tensor = self.blocks(torch.cat(read, dim=2).flatten(0, 1))
         return m
 
 
-def motion_energy(r: Tensor, halvings: int) -> Tensor:
+def motion_energy(r: Tensor, halvings: int, before: Tensor | None = None) -> Tensor:
     """E of one tap, how much changes at and beside each position: r (B, T, R, h, w) -> (B T, 1, h', w') on the top map's grid.
 
     It is the squared plain difference to the next frame plus that from the previous one, mean over channels, then the maximum over 3 x 3
     positions, then the mean over the grid's `halvings`. It is exactly 0 where nothing changes, whatever the network has learned.
+    Given the frame `before` (B, 1, R, h, w), only the difference from the previous frame counts.
     """
-    change = torch.diff(r, dim=1).square().mean(2)  # (B, T - 1, h, w)
-    zero = torch.zeros_like(r[:, :1, 0])
-    energy = torch.cat([change, zero], dim=1) + torch.cat([zero, change], dim=1)
+    change = torch.diff(r, dim=1, prepend=before).square().mean(2)  # (B, T - 1, h, w), with `before` (B, T, h, w)
+    energy = change
+    if before is None:
+        zero = torch.zeros_like(r[:, :1, 0])
+        energy = torch.cat([change, zero], dim=1) + torch.cat([zero, change], dim=1)
     return F.avg_pool2d(F.max_pool2d(energy.flatten(0, 1)[:, None], 3, 1, 1), 2**halvings, ceil_mode=True)
 
 
@@ -168,12 +188,13 @@ class MDE(nn.Module):
     `reducers` belong to the per-frame half, `forward` to the temporal half.
     """
 
-    def __init__(self, cfg: MDEConfig, channels: dict[str, int], cut: str) -> None:
+    def __init__(self, cfg: MDEConfig, channels: dict[str, int], cut: str, causal: bool = False) -> None:
         super().__init__()
+        self.causal = causal
         self.taps: Sequence[str] = cfg.taps
         self.reducers = nn.ModuleList(FrameReducer(channels[stage], cfg.reduced) for stage in cfg.taps)
         self.halvings = [GRIDS[cut] - GRIDS[stage] for stage in cfg.taps]
-        self.trunks = nn.ModuleList(MotionTrunk(cfg, halvings) for halvings in self.halvings)
+        self.trunks = nn.ModuleList(MotionTrunk(cfg, halvings, causal) for halvings in self.halvings)
         self.W_e = _zero_projection(cfg.width, channels[cut]) if cfg.embedding else None
         self.W_a = _zero_projection(cfg.width, channels[cut]) if cfg.gate else None
 
@@ -181,13 +202,22 @@ class MDE(nn.Module):
         """The per-frame part: {stage: (N, C_s, h_s, w_s)} -> one (N, R, h_s, w_s) for each tap."""
         return tuple(reducer(maps[stage]) for stage, reducer in zip(self.taps, self.reducers, strict=True))
 
-    def forward(self, top: Tensor, reduced: Sequence[Tensor], num_frames: int) -> tuple[Tensor, Tensor | None]:
-        """top (N, C, h, w), reduced as from `reduce`, N = B T -> F' (N, C, h, w), gate a (N, C, h, w) in (-1, 1) if any."""
-        m = torch.stack([trunk(r, num_frames) for trunk, r in zip(self.trunks, reduced, strict=True)]).sum(0)
+    def forward(
+        self, top: Tensor, reduced: Sequence[Tensor], num_frames: int, before: Sequence[Tensor] | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """top (N, C, h, w), reduced as from `reduce`, N = B T -> F' (N, C, h, w), gate a (N, C, h, w) in (-1, 1) if any.
+
+        before: in a causal network, the reduced maps of the frame before each clip, (B, R, h_s, w_s) for each tap; None: the first frame's.
+        """
+        maps = [r.unflatten(0, (-1, num_frames)) for r in reduced]  # (B, T, R, h_s, w_s)
+        earlier: list[Tensor | None] = [None] * len(maps)
+        if self.causal:
+            earlier = [r[:, :1] for r in maps] if before is None else [r[:, None] for r in before]
+        taps = zip(self.trunks, reduced, earlier, strict=True)
+        m = torch.stack([trunk(r, num_frames, b) for trunk, r, b in taps]).sum(0)
         out, gate = top, None
         if self.W_a:
-            taps = zip(reduced, self.halvings, strict=True)
-            energies = [motion_energy(r.unflatten(0, (-1, num_frames)), halvings) for r, halvings in taps]
+            energies = [motion_energy(r, h, b) for r, h, b in zip(maps, self.halvings, earlier, strict=True)]
             energy = torch.stack(energies).sum(0)  # (N, 1, h, w)
             # tanh(x / 2) = 2 sigmoid(x) - 1
             gate = energy / (energy + _HALF_ENERGY) * torch.tanh(self.W_a(m) / 2)

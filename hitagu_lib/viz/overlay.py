@@ -14,15 +14,19 @@ prediction is drawn.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
 from tqdm.auto import tqdm
 
 from hitagu_lib.config import DataConfig
+from hitagu_lib.inference.live import Moment
 from hitagu_lib.inference.predict import frame_folder
 from hitagu_lib.inference.streaming import Running, predict_along
 from hitagu_lib.media.encode import video_writer
@@ -159,6 +163,30 @@ class Overlay:
                 words = words[:-1]
             words = words.rstrip() + "…"
         draw.text((x, y), words, fill=colour, font=self.font)
+
+
+class LiveOverlay:
+    """Write a stream's picture and prediction, frame by frame. Its attention is not drawn: a stream keeps no maps."""
+
+    def __init__(
+        self, cfg: DataConfig, classes: list[str], frame: Tensor, write: Callable[[NDArray[np.uint8]], None]
+    ) -> None:
+        self.cfg, self.classes, self.append = cfg, classes, write
+        self.size = frame.shape[2], frame.shape[1]
+
+    @classmethod
+    @contextmanager
+    def opened(cls, out: Path, cfg: DataConfig, classes: list[str], frame: Tensor, fps: float) -> Iterator[LiveOverlay]:
+        """Open an MP4 for frames (3, H, W) of the size of `frame`. It appears when the context ends without an error."""
+        blank = Running(torch.zeros(1, len(classes)), np.zeros((1, 1), np.int64), None, None)
+        drawn = Overlay(blank, cfg, classes, (frame.shape[2], frame.shape[1]))
+        with video_writer(out, drawn.width, drawn.height, fps) as write:
+            yield cls(cfg, classes, frame, write)
+
+    def write(self, moment: Moment) -> None:
+        running = Running(moment.probabilities[None], np.zeros((1, 1), np.int64), None, None)
+        drawn = Overlay(running, self.cfg, self.classes, self.size)
+        self.append(drawn.draw(0, Image.fromarray(moment.frame.permute(1, 2, 0).numpy())))
 
 
 def _even(length: float) -> int:

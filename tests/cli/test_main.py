@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -46,7 +47,7 @@ def test_help_lists_the_commands_in_the_order_of_use(capsys: pytest.CaptureFixtu
     assert main(["--help"]) == 0
     lines = capsys.readouterr().out.partition("Commands:\n")[2].partition("\n\n")[0].splitlines()
     assert [line.split()[0] for line in lines] == [
-        "prepare", "extract", "index", "split", "train", "checkpoints", "evaluate", "predict", "export", "report"
+        "prepare", "extract", "index", "split", "train", "checkpoints", "evaluate", "predict", "timeline", "export", "report"
     ]  # fmt: skip
 
 
@@ -346,3 +347,110 @@ def test_a_closed_pipe_is_no_error() -> None:
     run.stdout.close()
     assert "Traceback" not in run.stderr.read()
     assert run.wait() == 141
+
+
+@pytest.fixture(scope="module")
+def causal_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A causal network that was never trained."""
+    import torch
+    from networks import woken
+
+    from hitagu_lib.config import resolve
+
+    small = {
+        "causal": True,
+        "backbone": {"name": "resnet18", "cut": "layer1"},
+        "mde": {"taps": ["stem"], "reduced": 4, "width": 8, "shift_radius": 1},
+        "stu": {"width": 8},
+        "attention": {"sca_kernel": 3, "tsa_width": 8, "tsa_heads": 2},
+    }
+    data = {"num_frames": 4, "ref_stride": 4, "short_side": 36, "image_size": 32}
+    cfg = resolve({"model": small, "data": data})
+    file = tmp_path_factory.mktemp("causal") / "last.pt"
+    state = {"model": woken(cfg.model, 3).state_dict(), "params": cfg.to_mapping(), "classes": ["a", "b", "c"]}
+    torch.save(state, file)
+    return file
+
+
+def as_json(lines: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in lines.splitlines()]
+
+
+def test_a_stream_prints_a_line_a_second(
+    causal_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    video = make_video(tmp_path / "long.mp4", frames=30)  # 12 frames a second
+    seen = tmp_path / "seen.mp4"
+    options = ["--stream", "--checkpoint", str(causal_checkpoint), "--top", "2"]
+    assert main(["predict", str(video), *options, "--overlay", str(seen)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["0.9", "1.9", "2.4"] and all(line.count("%") == 2 for line in lines)
+    assert seen.stat().st_size > 0
+    assert main(["predict", str(video), *options, "--json"]) == 0
+    told = as_json(capsys.readouterr().out)
+    assert [line["seconds"] for line in told] == [0.917, 1.917, 2.417]
+    assert all(line["source"] == str(video) and len(line["predictions"]) == 2 for line in told)
+
+
+def test_a_pipe_that_plays_the_camera_gives_what_the_file_gives(causal_checkpoint: Path, tmp_path: Path) -> None:
+    """A named pipe, which like a camera has no length and cannot be read twice; and raw frames from standard input."""
+    video, pipe = tmp_path / "clip.mkv", tmp_path / "camera"
+    make_video(video, frames=30)
+    os.mkfifo(pipe)
+    command = [sys.executable, "-m", "hitagu_lib", "predict", "--stream", "--json"]
+
+    def told(*arguments: str, stdin: bytes = b"") -> list[dict[str, Any]]:
+        whole = [*command, "--checkpoint", str(causal_checkpoint), *arguments]
+        done = subprocess.run(whole, cwd=ROOT, input=stdin, capture_output=True, check=False, timeout=120)
+        assert done.returncode == 0, done.stderr.decode()
+        return as_json(done.stdout.decode())
+
+    of_file = told(str(video))
+    with subprocess.Popen(["sh", "-c", 'cat "$1" > "$2"', "sh", str(video), str(pipe)]) as playing:
+        of_pipe = told(str(pipe))
+        assert playing.wait() == 0
+    assert len(of_file) == 3
+    assert [line["predictions"] for line in of_pipe] == [line["predictions"] for line in of_file]
+    raw = tmp_path / "raw.rgb"
+    ffmpeg("-i", video, "-f", "rawvideo", "-pix_fmt", "rgb24", raw)
+    of_raw = told("-", "--raw", "64x48@12", stdin=raw.read_bytes())
+    assert [line["seconds"] for line in of_raw] == [line["seconds"] for line in of_file]
+    for ours, theirs in zip(of_raw, of_file, strict=True):
+        assert [p["label"] for p in ours["predictions"]] == [p["label"] for p in theirs["predictions"]]
+
+
+def test_what_a_stream_cannot_follow(
+    causal_checkpoint: Path, untrained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    video = make_video(tmp_path / "a.mp4")
+    assert main(["predict", "--stream", str(video), "--checkpoint", str(untrained)]) == 2
+    assert "model.causal: found false; expected true" in capsys.readouterr().err
+    assert main(["predict", "--stream", str(tmp_path / "none"), "--checkpoint", str(causal_checkpoint)]) == 2
+    assert "none: cannot be read" in capsys.readouterr().err
+    for wrong, message in (
+        (["--stream", str(video), str(video)], "--stream follows one FILE"),
+        ([str(video), "--raw", "4x4@5"], "--raw is for --stream -"),
+        (["--stream", "-", "--raw", "4x4"], "expected width x height @ frames per second"),
+        (["--stream", str(video), "--overlay", str(tmp_path)], "that ends in .mp4"),
+    ):
+        with pytest.raises(SystemExit):
+            main(["predict", *wrong, "--checkpoint", str(causal_checkpoint)])
+        assert message in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize("options", [[], ["--stream"], ["--window", "1", "--hop", "0.5"]])
+def test_a_timeline_covers_the_video(
+    causal_checkpoint: Path, tmp_path: Path, options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    video, out = make_video(tmp_path / "long.mp4", frames=60), tmp_path / "told"
+    command = ["timeline", str(video), "--checkpoint", str(causal_checkpoint), "--out", str(out), *options]
+    assert main(command) == 0
+    assert "timeline.csv, timeline.json, timeline.png" in capsys.readouterr().out
+    told = json.loads((out / "timeline.json").read_text())
+    spans = told["intervals"]
+    assert told["source"] == str(video) and spans[0]["start"] == 0 and spans[-1]["end"] > 4.5
+    assert all(a["end"] == b["start"] and a["label"] != b["label"] for a, b in itertools.pairwise(spans))
+    assert all(each["label"] in "abc" and 1 / 3 <= each["score"] <= 1 for each in spans)
+    rows = (out / "timeline.csv").read_text().splitlines()
+    assert rows[0] == "start,end,label,score" and len(rows) == len(spans) + 1
+    assert (out / "timeline.png").read_bytes().startswith(b"\x89PNG")

@@ -22,8 +22,9 @@ from hitagu_lib.config import Config, resolve
 from hitagu_lib.data.frames import normalise
 from hitagu_lib.errors import ConfigError, ExportError
 from hitagu_lib.inference import export
-from hitagu_lib.inference.export import export_checkpoint, export_model, trace
+from hitagu_lib.inference.export import export_checkpoint, export_model, export_step, trace
 from hitagu_lib.inference.predict import load_model, read_source
+from hitagu_lib.inference.streaming import empty_state
 from hitagu_lib.models import ClipModel
 from hitagu_lib.training import trainer as training
 
@@ -213,6 +214,39 @@ def test_hitagu_export(tiny_cfg: Config, tmp_path: Path, capsys: pytest.CaptureF
         export_checkpoint(checkpoint, tmp_path / "large.pt2", image_size=64)
     assert main(["export", "--checkpoint", str(tmp_path / "none.pt"), "--out", str(tmp_path / "x.pt2")]) == 2
     assert "no such checkpoint" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("unit", [{}, {"whole_frame": False, "bands": False, "broadcast": "max"}])
+def test_a_step_in_onnx_gives_the_streams_logits(unit: dict, tmp_path: Path) -> None:
+    """Frame after frame, each from the state that the file returned before."""
+    import onnxruntime
+
+    cfg = resolve({"data": SHAPE, "model": SMALL | {"causal": True, "readout": "both", "stu": {"width": 24} | unit}})
+    model, file = woken(cfg), tmp_path / "step.onnx"
+    assert export_step(model, cfg, CLASSES, file) <= 1e-4
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    frames, t = clips(2, dataclasses.replace(cfg, data=dataclasses.replace(cfg.data, num_frames=40)))
+    with torch.inference_mode():
+        expected = model(frames, t, every_prefix=True)
+    state = {name: part.numpy() for name, part in empty_state(model, (2, 3, 32, 32)).items()}
+    assert [value.name for value in session.get_outputs()] == ["logits", *(f"next.{name}" for name in state)]
+    for n in range(40):
+        elapsed = t[:, n] - (t[:, n - 1] if n else 0)
+        logits, *after = session.run(None, {"frame": frames[:, n].numpy(), "elapsed": elapsed.numpy(), **state})
+        state = dict(zip(state, after, strict=True))
+        torch.testing.assert_close(torch.from_numpy(logits), expected[:, n], atol=1e-4, rtol=1e-4)
+    assert {"classes", "params"} <= {entry.key for entry in onnx.load(file).metadata_props}
+
+
+@pytest.mark.slow
+def test_steps_that_cannot_be_exported(tmp_path: Path) -> None:
+    cfg = small("tsn")
+    with pytest.raises(ConfigError, match=r"model\.causal: found false; expected true"):
+        export_step(woken(cfg), cfg, CLASSES, tmp_path / "step.onnx")
+    with pytest.raises(ExportError, match=r"step\.pt2: found the ending '\.pt2'; expected \.onnx for a step"):
+        export_step(woken(cfg), cfg, CLASSES, tmp_path / "step.pt2")
+    assert not list(tmp_path.iterdir())
 
 
 # torch.compile

@@ -1,4 +1,4 @@
-"""The running prediction: which frames it uses at each moment; sharing features between moments changes nothing."""
+"""The running prediction: which frames it uses at each moment; a stream gives at each frame what forward gives on the prefix."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -8,14 +8,16 @@ import numpy as np
 import pytest
 import torch
 from media_fixtures import make_clip
+from networks import woken
 
 from hitagu_lib import build_model
-from hitagu_lib.config import Config, DataConfig
+from hitagu_lib.config import Config, DataConfig, resolve
 from hitagu_lib.data.frames import normalise, read_frames
 from hitagu_lib.data.transforms import centre_crop
+from hitagu_lib.errors import ClipError, ConfigError, WeightsError
 from hitagu_lib.inference.predict import load_model
-from hitagu_lib.inference.streaming import predict_along, running_clips
-from hitagu_lib.models import FrameFeatures
+from hitagu_lib.inference.streaming import Stream, predict_along, running_clips
+from hitagu_lib.models import ClipModel, FrameFeatures
 
 
 @pytest.mark.parametrize("sampling", ["segment", "dense"])
@@ -93,3 +95,135 @@ def test_the_tiny_model_has_something_to_draw(tiny_cfg: Config, untrained: Path)
     running = predict_along(folder, 20, model, cfg.data)
     assert running.spatial_map.std() > 1e-4 and running.reads[-1].std() > 1e-4
     assert running.probabilities.std(0).max() > 1e-4
+
+
+# A stream of a causal network
+
+CAUSAL = {
+    "causal": True,
+    "backbone": {"name": "resnet18", "cut": "layer2"},
+    "mde": {"taps": ["stem", "layer2"], "reduced": 8, "width": 16, "shift_radius": 1},
+    "stu": {"width": 24},
+    "attention": {"sca_kernel": 3, "tsa_width": 16, "tsa_heads": 2, "tsa_window": 3},
+}
+NETWORKS = {
+    "hitagu": {},
+    "free unit, last": {
+        "stu": {"width": 24, "whole_frame": False, "bands": False, "broadcast": "max"},
+        "readout": "last",
+    },
+    "both": {"readout": "both"},
+    "no attention": {"attention": {"sca": False, "tsa": False}},
+    "tsn": {"temporal": "tsn"},
+    "tsm": {"temporal": "tsm"},
+    "gru": {"temporal": "gru"},
+}
+each_network = pytest.mark.parametrize("changes", NETWORKS.values(), ids=NETWORKS)
+
+
+def causal(**changes: object) -> ClipModel:
+    return woken(resolve({"model": CAUSAL | changes}).model)
+
+
+def videos(B: int = 2, T: int = 7, seed: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
+    """Frames (B, T, 3, 32, 32), and odd times (B, T) in reference strides."""
+    random = torch.Generator().manual_seed(seed)
+    return torch.randn(B, T, 3, 32, 32, generator=random), (0.1 + 3 * torch.rand(B, T, generator=random)).cumsum(1)
+
+
+def every_prefix(model: ClipModel, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+    with torch.inference_mode():
+        return model(x, t, every_prefix=True)
+
+
+@each_network
+def test_a_stream_gives_what_forward_gives_on_the_prefix(changes: dict) -> None:
+    """At odd times that do not start at 0, for more frames than TSA's window; again after a reset."""
+    model, (x, t) = causal(**changes), videos()
+    stream = Stream(model, seconds_per_stride=0.25)
+    for _ in range(2):
+        streamed = torch.stack([stream.step(x[:, n], 100 + 0.25 * t[:, n].double()) for n in range(7)], dim=1)
+        for n in range(7):
+            with torch.inference_mode():
+                expected = model(x[:, : n + 1], t[:, : n + 1])
+            torch.testing.assert_close(streamed[:, n], expected, rtol=0, atol=1e-5)
+        stream.reset()
+
+
+@each_network
+def test_streams_of_different_age_do_not_disturb_each_other(changes: dict) -> None:
+    """The second of three streams begins anew after three frames, at an earlier time."""
+    model, (x, t) = causal(**changes), videos(3)
+    stream, rows = Stream(model), []
+    for n in range(7):
+        if n == 3:
+            stream.reset(torch.tensor([1]))
+            assert stream.state["age"].tolist() == [3, 0, 3]
+        seconds = t[:, n].double()
+        seconds[1] -= 50 * (n >= 3)
+        rows.append(stream.step(x[:, n], seconds))
+    streamed = torch.stack(rows, dim=1)
+    old = every_prefix(model, x, t)
+    torch.testing.assert_close(streamed[[0, 2]], old[[0, 2]], rtol=0, atol=1e-5)
+    torch.testing.assert_close(streamed[1, :3], old[1, :3], rtol=0, atol=1e-5)
+    torch.testing.assert_close(streamed[1:2, 3:], every_prefix(model, x[1:2, 3:], t[1:2, 3:]), rtol=0, atol=1e-5)
+    assert not torch.allclose(streamed[1, 3:], old[1, 3:], atol=1e-3), "the reset made a difference"
+
+
+@each_network
+def test_a_stream_is_put_away_and_taken_up(changes: dict, tmp_path: Path) -> None:
+    model, (x, t) = causal(**changes), videos()
+    stream = Stream(model)
+    for n in range(4):
+        stream.step(x[:, n], t[:, n])
+    torch.save(stream.state_dict(), tmp_path / "stream.pt")
+    again = Stream(model)
+    again.load_state_dict(torch.load(tmp_path / "stream.pt", weights_only=True))
+    assert repr(again) == repr(stream)
+    for n in range(4, 7):
+        assert torch.equal(again.step(x[:, n], t[:, n]), stream.step(x[:, n], t[:, n]))
+
+
+def test_the_state_has_a_fixed_number_of_bytes_which_is_printed() -> None:
+    model, (x, t) = causal(), videos(1, 40)
+    stream = Stream(model)
+    assert repr(stream) == "Stream: no frame yet" and stream.num_bytes == 0
+    sizes = set()
+    for n in range(40):
+        stream.step(x[0, n], float(t[0, n]))
+        sizes.add(stream.num_bytes)
+    mde, stu, tsa = 8 * (8 * 8 + 4 * 4), 24 * (4 * 4 + 1 + 1), 2 * 2 * 16 + 2
+    assert sizes == {8 + 4 * (128 + mde + stu + tsa)}
+    assert repr(stream) == (
+        f"Stream: frames seen 40; {stream.num_bytes:,} bytes "
+        f"(age 8, head 512, mde {4 * mde:,}, stu {4 * stu:,}, tsa {4 * tsa:,})"
+    )
+
+
+def test_a_stream_takes_pixels_too() -> None:
+    model = causal()
+    pixels = torch.randint(256, (3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(Stream(model).step(pixels, 0.0), Stream(model).step(normalise(pixels), 7.0))
+
+
+def test_what_a_stream_refuses() -> None:
+    model, (x, _) = causal(), videos()
+    with pytest.raises(ConfigError, match=r"model\.causal: found false; expected true"):
+        Stream(causal(causal=False))
+    with pytest.raises(ConfigError, match="found a network in training mode"):
+        Stream(causal().train())
+    with pytest.raises(ConfigError, match="seconds_per_stride: found 0"):
+        Stream(model, 0)
+    stream = Stream(model)
+    stream.step(x[:, 0], torch.tensor([1.0, 2.0]))
+    with pytest.raises(ClipError, match=r"stream 1: found 2 s; expected more than 2, the last frame's"):
+        stream.step(x[:, 1], torch.tensor([1.5, 2.0]))
+    with pytest.raises(ClipError, match="stream 0: found nan s"):
+        stream.step(x[:, 1], float("nan"))
+    with pytest.raises(ClipError, match=r"found a frame of \(1, 3, 32, 32\); expected \(2, 3, 32, 32\), as before"):
+        stream.step(x[0, 1], 3.0)
+    other = Stream(causal(stu={"width": 16}))
+    with pytest.raises(WeightsError, match=r"stream's state: stu\.0: found \(2, 4, 4, 24\); expected \(2, 4, 4, 16\)"):
+        other.load_state_dict(stream.state_dict())
+    with pytest.raises(WeightsError, match=r"stream's state: mde\.0: found \(2, 8, 8, 8\); expected none"):
+        Stream(causal(mde={"enabled": False})).load_state_dict(stream.state_dict())

@@ -152,6 +152,10 @@ def test_a_gru_at_each_position_is_one_gru_run_over_every_position(B: int, T: in
     found, mix = unit(u, torch.arange(T, dtype=torch.float64).expand(B, T))
     assert mix is None
     assert_same([found], [y], [u, *unit.parameters()])
+    first, _, memory = unit.resume(u[:, :1], torch.zeros(B, 1, dtype=torch.float64), None)
+    if T > 1:
+        rest, _, _ = unit.resume(u[:, 1:], torch.arange(1, T, dtype=torch.float64).expand(B, T - 1), memory)
+        torch.testing.assert_close(torch.cat([first, rest], dim=1), y)
 
 
 # All baselines

@@ -37,8 +37,8 @@ def test_the_other_readouts_equal_the_loops(readout: str, B: int, T: int) -> Non
 
 def test_the_memory_readout_puts_what_was_held_beside_the_mean() -> None:
     head, frames = wake(ClassifierHead(5, 3, dropout=0.5, readout="memory")), random_frames(2, 4)
-    held = random_frames(2, 1)[:, 0].detach().requires_grad_()
-    clip = torch.stack([torch.cat([sum(frames[b, t] for t in range(4)) / 4, held[b]]) for b in range(2)])
+    held = torch.flip(random_frames(2, 4), [2]).detach().requires_grad_()
+    clip = torch.stack([torch.cat([sum(frames[b, t] for t in range(4)) / 4, held[b, -1]]) for b in range(2)])
     logits = torch.stack([head.linear.weight @ z + head.linear.bias for z in clip])
     assert_same(head(frames, held), [logits, clip], [frames, held, *head.parameters()])
     assert torch.equal(head(frames)[1][:, 5:], frames[:, -1]), "a network without attention holds its last frame"

@@ -4,12 +4,13 @@ import dataclasses
 
 import pytest
 import torch
+from networks import woken
 from reference_ops import bf16_errors
 
 from hitagu_lib import build_model
 from hitagu_lib.config import ModelConfig, resolve
 from hitagu_lib.errors import ConfigError
-from hitagu_lib.models import ClipModel, FrameFeatures
+from hitagu_lib.models import FrameFeatures
 
 SMALL = {
     "backbone": {"name": "resnet18", "cut": "layer2"},
@@ -21,17 +22,6 @@ SMALL = {
 
 def small(**changes: object) -> ModelConfig:
     return resolve({"model": SMALL | changes}).model
-
-
-def woken(cfg: ModelConfig, num_classes: int = 5) -> ClipModel:
-    """A model in evaluation mode with its zero-initialised layers drawn at random, so that every module contributes."""
-    torch.manual_seed(0)
-    model = build_model(cfg, num_classes).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if not parameter.any():
-                parameter.normal_(0, 0.1)
-    return model
 
 
 def clips(B: int = 2, T: int = 5, height: int = 48, width: int = 48) -> torch.Tensor:
@@ -83,7 +73,12 @@ def test_logits_are_the_same_bits_with_and_without_maps(B: int, T: int, bf16: bo
 
 def test_the_maps_have_their_shapes_and_mixes_sum_to_one() -> None:
     _, maps = woken(small())(clips(), return_maps=True)
-    shapes = {field.name: tuple(getattr(maps, field.name).shape) for field in dataclasses.fields(maps)}
+    shapes = {
+        field.name: tuple(getattr(maps, field.name).shape)
+        for field in dataclasses.fields(maps)
+        if field.name != "prefix_logits"
+    }
+    assert maps.prefix_logits is None, "only a causal network has them"
     assert shapes == {
         "frame_embeddings": (2, 5, 128),
         "clip_embedding": (2, 128),
@@ -183,7 +178,8 @@ def test_states_are_those_of_the_forward_pass(mde: bool) -> None:
         torch.testing.assert_close(u + read, seen[1])
 
 
-def test_a_network_without_3stu_has_no_states() -> None:
-    model = woken(small(stu={"enabled": False}))
-    with pytest.raises(ConfigError, match=r"model\.stu\.enabled: found false"):
+@pytest.mark.parametrize("stu", [{"enabled": False}, {"gru": True, "width": 8}])
+def test_a_network_without_3stu_has_no_states(stu: dict) -> None:
+    model = woken(small(stu=stu))
+    with pytest.raises(ConfigError, match=r"model\.stu: found enabled: false, or gru: true"):
         model.states(clips(), torch.arange(5.0).expand(2, 5))

@@ -1,0 +1,131 @@
+"""What do you know after half of the clip? Causal networks and their peers, by the share of the clip that they have seen.
+
+    python -m experiments.streaming --params params/mini.yaml --out outputs/published/streaming/mini
+
+Methods share recipe and training time, as in experiments/compare.py. A causal network gives its logits after every frame; the network that
+is not causal is run anew on the frames so far. The causal TSA in the place of the 3STU keeps as many bytes as the causal HiTAGU-Net's
+stream, or a little more. Published runs are kept and stopped ones resume, so the same command can be repeated at any time.
+
+Writes <out>/<method>-seed<seed>/ with shares.json (frames seen -> validation top-1, percent), and <out>/shares.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from experiments.compare import matched_epochs, train_and_publish
+from hitagu_lib.config import Config, load_config, resolve
+from hitagu_lib.data.dataset import ClipDataset
+from hitagu_lib.data.frames import normalise
+from hitagu_lib.data.loader import make_loader
+from hitagu_lib.data.source import open_lists
+from hitagu_lib.evaluation.seeds import folder_name, spread
+from hitagu_lib.files import write_atomic, write_json
+from hitagu_lib.inference.predict import load_model
+from hitagu_lib.inference.streaming import empty_state
+from hitagu_lib.models import ClipModel, build_model
+from hitagu_lib.prepare.synthetic.make import prepare_data
+
+METHODS = {
+    "causal": "model.causal=true",
+    "causal with prefix loss": "model.causal=true train.prefix_loss=0.5",
+    "not causal": "",
+    "online TSM": "model.causal=true model.temporal=tsm",
+    "causal TSA": "model.causal=true model.stu.enabled=false model.attention.tsa_window={window}",
+    "TSN": "model.causal=true model.temporal=tsn",
+}
+"""Method -> its overrides of the recipe. All methods train for as long as the first."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--params", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--parallel", type=int, default=2, help="number of runs at a time (default: %(default)s)")
+    parser.add_argument("--overrides", default="", help='for all methods, such as "train.precision=bf16"')
+    args = parser.parse_args(argv)
+    common = f"{args.overrides} data.workers=0 eval.tsn_baseline=false eval.order_tests=false"
+    cfg = load_config(args.params, common)
+    prepare_data(cfg.data, progress=True)
+    args.out.mkdir(parents=True, exist_ok=True)
+    window = matched_window(load_config(args.params, f"{common} model.causal=true"))
+    methods = {method: overrides.format(window=window) for method, overrides in METHODS.items()}
+    epochs = matched_epochs(args.params, common, args.out / "epochs.json", methods)
+
+    def job(key: tuple[int, str]) -> None:
+        seed, method = key
+        name = folder_name(method, seed)
+        run = f"{cfg.run}-streaming/{name}"
+        overrides = f"{common} {methods[method]} run={run} train.seed={seed} train.epochs={epochs[method]}"
+        train_and_publish(args.params, overrides, args.out / name)
+        shares = args.out / name / "shares.json"
+        if not shares.exists():
+            write_json(shares, top1_by_frames(load_config(args.params, overrides)))
+        write_table(args.out)
+
+    torch.set_num_threads(1)
+    with ThreadPoolExecutor(args.parallel) as pool:
+        list(pool.map(job, [(seed, method) for seed in args.seeds for method in args.methods]))
+    print((args.out / "shares.md").read_text(encoding="utf-8"))
+
+
+def stream_bytes(cfg: Config) -> int:
+    """Return the size of one stream's state for the network of `cfg`."""
+    model = build_model(cfg.model, 2, pretrained=False).eval()
+    state = empty_state(model, (1, 3, cfg.data.image_size, cfg.data.image_size))
+    return sum(part.nbytes for part in state.values())
+
+
+def matched_window(cfg: Config) -> int:
+    """Return the window with which a causal network without 3STU keeps at least as many bytes as the network of `cfg`."""
+    without = [f"model.stu.enabled=false model.attention.tsa_window={window}" for window in (1, 2)]
+    base, more = (stream_bytes(resolve(cfg.to_mapping(), overrides)) for overrides in without)
+    return 1 + math.ceil((stream_bytes(cfg) - base) / (more - base))
+
+
+@torch.inference_mode()
+def top1_by_frames(cfg: Config) -> dict[str, float]:
+    """Return the validation top-1 in percent of a finished run, by the number of frames seen."""
+    model, _, _ = load_model(Path(cfg.run, "checkpoints", "last.pt"))
+    _, clips = open_lists(cfg.data)
+    correct, seen = torch.zeros(cfg.data.num_frames), 0
+    for batch in make_loader(ClipDataset(clips, cfg.data, train=False), cfg.eval.batch_size, shuffle=False):
+        x, t = normalise(batch["frames"]), batch["t"]
+        correct += (every_prefix(model, x, t).argmax(2) == batch["label"][:, None]).sum(0)
+        seen += len(x)
+    return {str(n + 1): round(100 * float(hits) / seen, 2) for n, hits in enumerate(correct)}
+
+
+def every_prefix(model: ClipModel, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+    """Return logits (B, T, K) after every frame; a network that is not causal is run anew on each prefix."""
+    if model.causal:
+        return torch.as_tensor(model(x, t, every_prefix=True))
+    return torch.stack([torch.as_tensor(model(x[:, :n], t[:, :n])) for n in range(1, x.shape[1] + 1)], dim=1)
+
+
+def write_table(out: Path) -> None:
+    """Write <out>/shares.md: one row per method, one column per share of the clip, mean and standard deviation over seeds."""
+    rows = []
+    for method in METHODS:
+        files = sorted(out.glob(f"{folder_name(method, 0).removesuffix('0')}*/shares.json"))
+        seeds = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+        if seeds:
+            by_share = {f"{100 * int(n) / len(seeds[0]):.0f} %": spread([seed[n] for seed in seeds]) for n in seeds[0]}
+            rows.append({"method": method, "seeds": str(len(seeds))} | by_share)
+    table = pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True)
+    lines = ["# Validation top-1 (%) by the share of the clip seen, mean ± standard deviation over seeds", "", table]
+    write_atomic(out / "shares.md", [f"{line}\n" for line in lines])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,46 @@
+"""experiments/streaming.py: matched bytes, top-1 by the frames seen, and the table."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from networks import woken
+
+from experiments.streaming import every_prefix, matched_window, stream_bytes, write_table
+from hitagu_lib.config import load_config, resolve
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_the_causal_tsa_keeps_as_many_bytes_as_the_unit_in_its_place() -> None:
+    cfg = load_config(ROOT / "params" / "mini.yaml", "model.causal=true")
+    window = matched_window(cfg)
+
+    def without(window: int) -> int:
+        return stream_bytes(resolve(cfg.to_mapping(), f"model.stu.enabled=false model.attention.tsa_window={window}"))
+
+    assert without(window - 1) < stream_bytes(cfg) <= without(window)
+
+
+def test_a_network_that_is_not_causal_is_run_anew_on_each_prefix() -> None:
+    model = {"backbone": {"name": "resnet18", "cut": "layer1"}, "temporal": "gru"}
+    x, t = torch.randn(2, 4, 3, 32, 32, generator=torch.Generator().manual_seed(0)), torch.arange(4.0).expand(2, 4)
+    with torch.inference_mode():
+        anew = every_prefix(woken(resolve({"model": model}).model), x, t)
+        causal = every_prefix(woken(resolve({"model": model | {"causal": True}}).model), x, t)
+    torch.testing.assert_close(anew, causal, rtol=0, atol=1e-5)  # a GRU is causal either way
+
+
+def test_the_table_has_a_row_a_method_and_a_column_a_share(tmp_path: Path) -> None:
+    for name, half in (("causal-seed0", 40.0), ("causal-seed1", 50.0), ("tsn-seed0", 30.0)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "shares.json").write_text(json.dumps({"1": half, "2": 80.0}))
+    write_table(tmp_path)
+    lines = [
+        [cell.strip() for cell in line.split("|")[1:-1]]
+        for line in (tmp_path / "shares.md").read_text().splitlines()[2:]
+    ]
+    assert lines[0] == ["method", "seeds", "50 %", "100 %"]
+    assert lines[2:] == [["causal", "2", "45.0 ± 7.1", "80.0 ± 0.0"], ["TSN", "1", "30.0", "80.0"]]

@@ -1,0 +1,126 @@
+"""Videos that play: raw frames, files and pipes; which frames the network sees; timelines."""
+
+import io
+import itertools
+import weakref
+from pathlib import Path
+
+import pytest
+import torch
+from media_fixtures import make_video
+from networks import woken
+
+from hitagu_lib.config import DataConfig, resolve
+from hitagu_lib.data.frames import normalise
+from hitagu_lib.data.transforms import centre_crop
+from hitagu_lib.data.video import play
+from hitagu_lib.errors import ClipError
+from hitagu_lib.inference.live import RawVideo, follow, open_live
+from hitagu_lib.inference.timeline import Piece, joined, steps, windows
+from hitagu_lib.models import ClipModel
+
+DATA = DataConfig(num_frames=4, ref_stride=2.0, short_side=32, image_size=32)
+
+
+@pytest.fixture(scope="module")
+def model() -> ClipModel:
+    small = {
+        "causal": True,
+        "backbone": {"name": "resnet18", "cut": "layer1"},
+        "mde": {"taps": ["stem"], "reduced": 4, "width": 8, "shift_radius": 1},
+        "stu": {"width": 8},
+        "attention": {"sca_kernel": 3, "tsa_width": 8, "tsa_heads": 2},
+        "readout": "last",
+    }
+    return woken(resolve({"model": small}).model)
+
+
+def frames(count: int, rate: float = 10.0) -> list[tuple[float, torch.Tensor]]:
+    random = torch.Generator().manual_seed(3)
+    return [(n / rate, torch.randint(256, (3, 32, 40), dtype=torch.uint8, generator=random)) for n in range(count)]
+
+
+def test_raw_frames_come_as_they_were_written() -> None:
+    raw = RawVideo.parse("5x4@12.5")
+    pixels = torch.arange(120, dtype=torch.uint8).view(2, 4, 5, 3)
+    read = list(raw.frames(io.BytesIO(pixels.numpy().tobytes())))
+    assert [seconds for seconds, _ in read] == [0, 0.08]
+    assert all(torch.equal(frame, pixels[n].permute(2, 0, 1)) for n, (_, frame) in enumerate(read))
+    with pytest.raises(ClipError, match="-: frame 2: found 10 bytes; expected 60 for rgb24 5x4"):
+        list(raw.frames(io.BytesIO(bytes(70))))
+    for wrong in ("5x4", "0x4@5", "5x4@0", "axb@c"):
+        with pytest.raises(ValueError):
+            RawVideo.parse(wrong)
+    with pytest.raises(ClipError, match="-: found no size; expected --raw"), open_live("-", None, io.BytesIO(), None):
+        pass
+
+
+def test_a_file_plays_its_frames_at_their_times(tmp_path: Path) -> None:
+    with play(make_video(tmp_path / "a.mp4", rate=10, frames=12), 32) as playing:
+        assert playing.rate == 10 and playing.duration == pytest.approx(1.2)
+        shown = list(playing.frames)
+    assert [seconds for seconds, _ in shown] == pytest.approx([n / 10 for n in range(12)])
+    assert all(frame.shape == (3, 32, 43) for _, frame in shown)
+    with pytest.raises(ClipError, match=r"none\.mp4: cannot be read"), play(tmp_path / "none.mp4", 32):
+        pass
+
+
+def test_the_network_sees_a_frame_in_each_reference_stride(model: ClipModel) -> None:
+    """And what it says is what forward says of those frames."""
+    video = frames(11)
+    moments = list(follow(video, model, DATA, fps=10))
+    assert [n for n, moment in enumerate(moments) if moment.stepped] == [0, 2, 4, 6, 8, 10]
+    assert torch.equal(moments[3].probabilities, moments[2].probabilities)
+    seen = normalise(torch.stack([centre_crop(video[n][1][None], 32, 32)[0] for n in range(0, 11, 2)]))
+    with torch.inference_mode():
+        expected = model(seen[None], every_prefix=True)[0].softmax(1)
+    streamed = torch.stack([moments[n].probabilities for n in range(0, 11, 2)])
+    torch.testing.assert_close(streamed, expected, rtol=0, atol=1e-5)
+    assert sum(moment.stepped for moment in follow(video, model, DATA, fps=20)) == 11, "trained at 20 frames a second"
+
+
+def test_windows_cover_the_video_once_and_score_their_frames(model: ClipModel) -> None:
+    video = frames(33)
+    pieces = list(windows(iter(video), model, DATA, 10, length=0.8, hop=0.4))
+    assert pieces[0].start == 0 and pieces[-1].end == pytest.approx(3.2)
+    assert all(a.end == b.start for a, b in itertools.pairwise(pieces))
+    assert [piece.end for piece in pieces[:3]] == pytest.approx([0.6, 1.0, 1.4])
+    clip = torch.stack([centre_crop(video[n][1][None], 32, 32)[0] for n in (5, 7, 9, 11)])  # segments' middles
+    with torch.inference_mode():
+        expected = model(normalise(clip)[None])[0].softmax(0)
+    torch.testing.assert_close(pieces[1].probabilities, expected, rtol=0, atol=1e-5)
+
+
+def test_a_video_shorter_than_a_window_is_one_piece(model: ClipModel) -> None:
+    (piece,) = windows(iter(frames(3)), model, DATA, 10, length=5, hop=1)
+    assert (piece.start, piece.end) == (0, 0.2)
+    with pytest.raises(ClipError, match="found no frame"):
+        list(windows(iter([]), model, DATA, 10, 5, 1))
+    with pytest.raises(ClipError, match="found no frame"):
+        list(steps(iter([]), model, DATA, 10))
+
+
+def test_windows_keep_no_more_than_one_window(model: ClipModel) -> None:
+    """A long video in bounded memory: a frame is let go when no later window needs it."""
+    alive: list[weakref.ref[torch.Tensor]] = []
+
+    def video():
+        for n in range(60):
+            frame = torch.full((3, 32, 32), n, dtype=torch.uint8)
+            alive.append(weakref.ref(frame))
+            yield n / 10, frame
+
+    most = 0
+    for _ in windows(video(), model, DATA, 10, length=0.8, hop=0.4):
+        most = max(most, sum(ref() is not None for ref in alive))
+    assert len(alive) == 60 and most <= 10
+
+
+def test_neighbours_of_one_label_are_joined() -> None:
+    def piece(start: float, end: float, *probabilities: float) -> Piece:
+        return Piece(start, end, torch.tensor(probabilities))
+
+    pieces = [piece(0, 1, 0.9, 0.1), piece(1, 4, 0.5, 0.499), piece(4, 5, 0.2, 0.8), piece(5, 6, 0.7, 0.3)]
+    found = joined(pieces, ["x", "y"])
+    assert [(each.start, each.end, each.label) for each in found] == [(0, 4, "x"), (4, 5, "y"), (5, 6, "x")]
+    assert [each.score for each in found] == pytest.approx([(0.9 + 3 * 0.5) / 4, 0.8, 0.7])
