@@ -53,7 +53,7 @@ def environment_text(checks: list[Check]) -> str:
 
 def _python() -> Check:
     advice = "" if sys.version_info >= (3, 11) else "expected Python 3.11 or newer: make a new environment with it"
-    return Check("Python", f"{platform.python_version()}, {sys.executable}", advice)
+    return Check("Python", platform.python_version(), advice)
 
 
 def _packages() -> Check:
@@ -137,10 +137,9 @@ def _cores() -> Check:
 
 def _disk(folder: Path) -> Check:
     free = shutil.disk_usage(folder).free / 1e9
-    where = folder.absolute()
     advice = (
         ""
         if free >= FREE_GB
         else f"expected {FREE_GB:g} GB for the mini data and the runs: free some, or clone elsewhere"
     )
-    return Check("free disk space", f"{free:,.1f} GB in {where}", advice)
+    return Check("free disk space", f"{free:,.1f} GB", advice)
