@@ -135,8 +135,8 @@ lock: $(READY)  ## make requirements.txt anew from pyproject.toml (LOCK_FLAGS=--
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --all-extras pyproject.toml -o requirements.txt \
 	  --no-header --no-annotate $(LOCK_FLAGS)
 
-clean:  ## remove what these targets made, .venv excepted: _build, caches, data and runs of the book (mini, chapter7)
-	@for made in _build data/mini outputs/mini data/chapter7 outputs/chapter7 .pytest_cache .mypy_cache .ruff_cache *.egg-info; do \
+clean:  ## remove what these targets made, .venv excepted: _build, caches, data and runs of the book (mini, chapters 0, 1 and 7)
+	@for made in _build data/mini outputs/mini data/chapter0 data/chapter1 data/chapter7 outputs/chapter7 .pytest_cache .mypy_cache .ruff_cache *.egg-info; do \
 	  if [ -e "$$made" ]; then echo "removing $$made"; rm -rf "$$made"; fi; \
 	done
 	@find hitagu_lib tests book \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +

@@ -17,8 +17,11 @@
 # %% [markdown]
 # # 2a The backbone
 #
-# The network reads a clip in two halves. The first, this chapter's, looks at each frame alone: a ResNet, cut where its maps are still
-# fine enough, turns a picture into maps of features. The second half, chapters 2b to 2e, is the only place where frames meet.
+# **Result.** A network that looks at frames one by one and averages cannot tell a clip from its reverse, whatever its weights. HiTAGU-Net on the
+# same backbone learns to in sixteen steps.
+#
+# The network reads a clip in two halves. This chapter is about the first: a ResNet looks at each frame alone and turns it into maps of features. It
+# is cut where its maps are still fine enough. Frames meet only in the second half, chapters 2b to 2e.
 #
 # **You will be able to** say what a network that sees frames one by one cannot know, cut a ResNet and read off stride, channels, map size
 # and receptive field at the cut, use the two halves of a model apart, freeze stages and BatchNorm statistics, and name what each module
@@ -37,10 +40,10 @@
 #
 # ## A failure to see
 #
-# Two clips of one small world: something moves down, and the same frames in opposite order, where it moves up. The clips are drawn here,
-# eight frames each, and prepared as in validation: one frame from each of eight equal segments, the centre cropped to 48 pixels.
+# In one clip something moves down. The other has the same frames in opposite order, so that it moves up. The clips are drawn here and prepared as in
+# validation: one frame from each of eight equal segments, and the centre cropped to 48 pixels.
 
-# %%
+# %% tags=["hide-input"]
 import os
 from dataclasses import replace
 
@@ -92,9 +95,9 @@ figure = clip_rows(
 )
 
 # %% [markdown]
-# A network for single pictures, applied to each frame, its answers averaged: that is TSN (Wang et al. 2016), and for many data sets it is a
-# strong method. Can it tell the two clips apart? We ask three networks on the same small backbone, with random weights under one seed: TSN;
-# TSM, which moves some channels to the neighbouring frames inside the backbone; and HiTAGU-Net.
+# TSN (Wang et al. 2016) applies a network for single pictures to each frame and averages its answers. For many data sets that is a strong method.
+# Can it tell the two clips apart? We ask three networks with the same small backbone, with random weights from one seed: TSN; TSM, which moves
+# some channels to the neighbouring frames inside the backbone; and HiTAGU-Net.
 
 # %%
 x = normalise(frames)[None]  # (1, T, 3, H, W)
@@ -117,9 +120,10 @@ with torch.inference_mode():
         print(f"{name:>6}: a clip and its reverse get {same} logits")
 
 # %% [markdown]
-# TSN cannot tell them apart. Nor can HiTAGU-Net, yet: its temporal modules start as the identity, their last weights zero (chapters 2b to 2d), so that
-# a pretrained backbone's features arrive unharmed. It begins as a TSN. What training makes of the two is another matter. We train both on
-# sixteen of such clips, each shown forwards as "down" and backwards as "up", for sixteen steps.
+# TSN cannot tell them apart. Nor can HiTAGU-Net, yet. Its modules between frames (MDE, 3STU, TSA) start as the identity: their last weights are
+# zero. SCA is no identity, for its two gates start near one half and pass about a quarter of each map ([chapter 2d](02d_attention.ipynb)); but it
+# sees one frame at a time, so it cannot tell orders apart either. Training changes this. We train both networks for sixteen steps on sixteen
+# such clips, each shown forwards as "down" and backwards as "up".
 
 # %%
 LENGTH, SIDE, STEPS = 16, 32, 16
@@ -148,7 +152,7 @@ for name in ("tsn", "hitagu"):
         optimizer.step()
         losses[name].append(loss.item())
 
-# %% mystnb={"image": {"alt": "Left: logits of fourteen classes from TSN; the rings of the reversed clip lie on the dots of the clip. Right: training loss over sixteen steps; TSN stays on or above a dashed line at ln 2, HiTAGU-Net falls to nearly 0."}}
+# %% mystnb={"image": {"alt": "Left: logits of fourteen classes from TSN; the rings of the reversed clip lie on the dots of the clip. Right: training loss over sixteen steps; TSN stays on or above a dashed line at ln 2, HiTAGU-Net falls to nearly 0."}} tags=["hide-input"]
 figure, (left, right) = new_figure(2.8, 1, 2)
 with torch.inference_mode():
     both = networks["tsn"](torch.cat([x, x.flip(1)]))
@@ -173,14 +177,13 @@ print(
 )
 
 # %% [markdown]
-# Every ring lies on its dot, and the loss never falls below $\ln 2$, the price of a coin toss. It cannot: where a clip and its reverse get the same
-# logits, what one gains the other loses, and $-\frac12 (\ln p + \ln (1 - p)) \ge \ln 2$ for every $p$. This is no flaw of training; it is in the
-# equations.
+# Every ring lies on its dot, and TSN's loss never falls below $\ln 2$, that of a coin toss. It cannot: a clip and its reverse get the same logits, so
+# what one gains the other loses, and $-\frac12 (\ln p + \ln (1 - p)) \ge \ln 2$ for every $p$. More training does not help. The equations show why.
 #
 # ## The equations
 #
-# A clip is $x_1, \dots, x_T$, each frame of shape $(3, H, W)$. The backbone is a stem and stages $1, \dots, S$, and what it says about frame
-# $t$ depends on frame $t$ alone:
+# A clip is $x_1, \dots, x_T$, each frame of shape $(3, H, W)$. The backbone is a stem and stages $1, \dots, S$. Its maps of frame $t$ depend on
+# frame $t$ alone:
 #
 # $$F^s_t = \mathrm{stage}_s(\cdots \mathrm{stage}_1(\mathrm{stem}(x_t))), \qquad s = 1, \dots, S \tag{2a.1}$$
 #
@@ -189,10 +192,10 @@ print(
 #
 # $$\ell = \frac1T \sum_{t=1}^T (W z_t + b) = W \Big( \frac1T \sum_{t=1}^T z_t \Big) + b \tag{2a.2}$$
 #
-# A sum does not know the order of its terms. By (2a.1) neither does $z_t$ know where $t$ stands, so $\ell$ is the same for every order of
-# the frames, the reverse among them. To tell orders apart, a network must let frames meet before it sums, and must do it unsymmetrically.
+# A sum does not depend on the order of its terms. By (2a.1), $z_t$ does not depend on the place of frame $t$ either. So $\ell$ is the same for every
+# order of the frames, also for the reverse. To tell orders apart, a network must let frames meet before it sums, and must not treat them alike.
 #
-# Beside the equations, the code: the stages by hand, against the network's own.
+# The next cell computes the stages by hand and compares them with the network's own.
 
 # %%
 tsn = networks["tsn"]
@@ -216,9 +219,9 @@ print("by hand", tuple(F.shape), "as the network has it")
 # %% [markdown]
 # ## Where to cut
 #
-# A ResNet halves its grid as it goes up: at the stem twice, and once more at each stage after `layer1`. Higher maps say more about *what* is
-# seen and less about *where*. Their receptive field, the square of pixels that one position can depend on, grows with every 3x3 convolution:
-# a layer with kernel $k$ and stride $s$ adds $(k - 1)$ times the stride of the layers below it, and multiplies that stride by $s$.
+# Where should the backbone end? A ResNet halves its grid twice in the stem, and once more at each stage after `layer1`. Higher maps say more about
+# *what* is seen and less about *where*. The receptive field is the square of pixels that one position can depend on. A layer with kernel $k$ and
+# stride $s$ adds to it $(k - 1)$ times the stride of the layers below, and multiplies that stride by $s$.
 
 
 # %%
@@ -268,13 +271,12 @@ for name, rows in stages.items():
 display(Markdown("\n".join(table)))
 
 # %% [markdown]
-# At 224 pixels the cut after `layer4` leaves 7 x 7 positions, enough to say roughly where something moves. At the mini data's 48 pixels the
-# same cut would leave 2 x 2, so `params/mini.yaml` cuts after `layer2`, where 6 x 6 remain. Motion is finer than either: something that moves by
-# four pixels between frames crosses half a cell of `layer2` and an eighth of a cell of `layer4`. That is why MDE (chapter 2b) taps finer maps
-# as well, which `model.mde.taps` names: lower stages, or the stem, whose grid is `layer1`'s. They are at hand: every map up to the cut is
-# computed anyway.
+# At 224 pixels, a cut after `layer4` leaves 7 x 7 positions, enough to say roughly where something moves. At the mini data's 48 pixels it would leave
+# 2 x 2, so `params/mini.yaml` cuts after `layer2`, where 6 x 6 remain. Motion is finer: something that moves by four pixels between frames crosses
+# half a cell of `layer2` and an eighth of a cell of `layer4`. So MDE ([chapter 2b](02b_mde.ipynb)) also reads finer maps, the *taps* that
+# `model.mde.taps` names: lower stages, or the stem, whose grid is `layer1`'s. They cost nothing, since every map up to the cut is computed anyway.
 #
-# A cut also sets the price. Eight frames of 224 x 224 through ResNet-50, cut after each stage:
+# The cut also sets the price. Eight frames of 224 x 224 through ResNet-50, cut after each stage:
 
 # %%
 full = load_config("params/ssv2.yaml")
@@ -297,9 +299,8 @@ display(Markdown("\n".join(lines)))
 # %% [markdown]
 # ## Shape walk
 #
-# `encode_frames` is the whole of the first half, for any number of frames: $N = B\,T$ of a batch, or all frames of a video. It returns
-# `FrameFeatures`: the top map, and for each stage that MDE taps a map reduced to a few channels (that reduction, (2b.1), sees one frame alone
-# as well, so it belongs here).
+# `encode_frames` is the first half, for any number of frames: the $N = B\,T$ of a batch, or all frames of a video. It returns `FrameFeatures`: the
+# top map and, for each tap, a map reduced to a few channels. That reduction, (2b.1), sees one frame alone as well.
 
 
 # %%
@@ -328,8 +329,8 @@ walk(shape_model(full.model, 174).eval(), full.data.image_size)
 # %% [markdown]
 # ## Why the split is public
 #
-# What a frame's features are does not depend on the clip it is in, so they need to be computed once. Evaluation with many clips of one video
-# lives on that: ten clips of eight frames ask for eighty frames, of which a video this short has about thirty.
+# A frame's features do not depend on the clip, so they need to be computed only once. Evaluation with many clips of one video profits: ten clips of
+# eight frames ask for eighty frames, but a video this short has only about thirty.
 
 # %%
 network = networks["hitagu"]
@@ -357,8 +358,8 @@ print(f"{views.numel()} frames to encode, clip by clip;", end=" ")
 print(f"{len(views.unique())} of them differ. The logits agree.")
 
 # %% [markdown]
-# TSM cannot be split so: its shifts stand inside the residual blocks, so a frame's maps depend on its neighbours in the clip, and another clip
-# with the same frame has to compute it again. Asked for single frames, it says so:
+# TSM cannot be split like this. Its shifts are inside the residual blocks, so a frame's maps depend on its neighbours in the clip, and another clip
+# must compute them again. Asked for single frames, it says so:
 
 # %%
 try:
@@ -367,11 +368,11 @@ except RuntimeError as error:
     print(error)
 
 # %% [markdown]
-# ## Seen: which frames a map depends on
+# ## Which frames does a map depend on?
 #
-# One frame of the clip is painted in ImageNet's mean colour, a grey, and we look at which frames' maps change, stage by stage. Under the plain ResNet only that
-# frame's maps do: (2a.1), made visible. Under TSM's shift the change reaches one frame further, each way, with every residual block, two blocks a
-# stage here; a grey dot marks a frame whose maps change at all.
+# We paint one frame grey (ImageNet's mean colour) and look at which frames' maps change, stage by stage. Under the plain ResNet only that frame's maps
+# do: this is (2a.1). Under TSM, each residual block carries the change one frame further both ways, and there are two blocks in a stage. A grey dot
+# marks a frame whose maps change at all.
 
 
 # %%
@@ -383,7 +384,8 @@ def stage_maps(temporal: str, x: torch.Tensor) -> dict:
     network = build_model(cfg, len(CLASSES)).eval()
     with torch.inference_mode():
         network(x)  # tells TSM's shifts how long the clips are
-        return network.backbone(x.flatten(0, 1))
+        maps = network.backbone(x.flatten(0, 1))
+    return {stage: maps[stage] for stage in STAGES}  # without the stem
 
 
 def change(temporal: str, x: torch.Tensor) -> dict:
@@ -400,7 +402,7 @@ def change(temporal: str, x: torch.Tensor) -> dict:
 
 changes = {name: change(name, x) for name in ("tsn", "tsm")}
 
-# %% mystnb={"image": {"alt": "Eight small matrices of blanked frame against changed frame. For the plain ResNet each is a diagonal. For TSM the band around the diagonal is two frames wide each way at layer1, four at layer2, six at layer3, and at layer4 all is filled."}}
+# %% mystnb={"image": {"alt": "Eight small matrices of blanked frame against changed frame. For the plain ResNet each is a diagonal. For TSM the band around the diagonal is two frames wide each way at layer1, four at layer2, six at layer3, and at layer4 all is filled."}} tags=["hide-input"]
 figure, axes = new_figure(4.6, 2, 4, sharex=True, sharey=True)
 for row, (name, title) in zip(axes, (("tsn", "ResNet"), ("tsm", "TSM"))):
     for ax, (stage, moved) in zip(row, changes[name].items()):
@@ -429,11 +431,11 @@ for stage, moved in changes["tsm"].items():
 # %% [markdown]
 # ### Explore
 #
-# Choose the frame that is blanked, and the stage (in JupyterLab; the built page slides over the frame, at `layer1`). Above, the clip; below,
-# where its maps change: under the plain ResNet, and under TSM.
+# Choose the frame that is blanked, and the stage. (The built page slides over the frame, at `layer1`.) The first row is the clip; the other two show
+# where its maps change, under the plain ResNet and under TSM.
 
 
-# %%
+# %% tags=["hide-input"]
 def draw(blanked_frame: int, stage: str):
     figure, axes = new_figure(3.1, 3, T)
     shown = frames.clone()
@@ -467,9 +469,9 @@ explore(
 # %% [markdown]
 # ## Frozen stages, frozen statistics
 #
-# Weights from ImageNet know edges and textures already, and a small data set can make them worse. Two switches keep them:
-# `model.backbone.frozen_stages` takes the first parts (1: the stem, 2: and `layer1`, ...) out of training, and `model.backbone.frozen_bn` keeps
-# BatchNorm's mean and variance as they were loaded.
+# Weights from ImageNet already know edges and textures, and a small data set can make them worse. Two switches protect them:
+# `model.backbone.frozen_stages` excludes the first parts from training (1: the stem, 2: also `layer1`, ...), and `model.backbone.frozen_bn` keeps
+# BatchNorm's mean and variance as loaded.
 
 
 # %%
@@ -485,8 +487,8 @@ print("ResNet-50, millions that learn, with 0 to 5 parts frozen:")
 print(", ".join(counts))
 
 # %% [markdown]
-# The second switch touches (2a.1) itself. In training, BatchNorm normalises by the statistics of the batch, so a frame's map does depend a little on
-# the other frames beside it; in evaluation, and with `frozen_bn`, it does not. All claims of this chapter are about evaluation.
+# The second switch matters for (2a.1). In training, BatchNorm normalises by the statistics of the batch, so a frame's map depends a little on the
+# other frames. In evaluation, and with `frozen_bn`, it does not. All claims of this chapter are about evaluation.
 
 # %%
 for frozen_bn in (False, True):
@@ -504,9 +506,9 @@ for frozen_bn in (False, True):
 # ## Weights
 #
 # `model.backbone.weights` is `null` for random weights, as for the mini data, or the name of an entry of torchvision's weights enum, such as
-# `IMAGENET1K_V2` in `params/k700.yaml` and `params/ssv2.yaml`. torchvision downloads the file once and keeps it in its cache; a machine without a
-# network finds it there, or is told which file to fetch and where to put it. The path of a `.pt` or `.pth` file, or of a checkpoint of this
-# book's own runs, does as well. A name that torchvision does not have stops with those it has:
+# `IMAGENET1K_V2` in `params/k700.yaml` and `params/ssv2.yaml`. torchvision downloads the file once and keeps it in its cache. Without a network and
+# without the cached file, an error says which file to fetch and where to put it. The path of a `.pt` or `.pth` file also works, and so does a
+# checkpoint of this library. An unknown name stops with an error that lists the known ones:
 
 # %%
 cfg = BackboneConfig(weights="IMAGENET1K_V3")
@@ -516,8 +518,8 @@ except WeightsError as error:
     print(error)
 
 # %% [markdown]
-# Weights of a network cut elsewhere load by stage, and what was not used is said. Here a longer network's weights, random ones for once, go
-# into a shorter one:
+# Weights of a network that was cut elsewhere load stage by stage, and a report says what was not used. Here the (random) weights of a longer network
+# go into a shorter one:
 
 # %%
 longer = TruncatedResNet(BackboneConfig("resnet18", "layer4"))
@@ -527,10 +529,9 @@ print(load_backbone(shorter, longer.state_dict(), "a longer one"))
 # %% [markdown]
 # ## What it costs
 #
-# One clip of 8 x 224 x 224 and 174 classes, ResNet-50 cut after `layer4`, as in `params/ssv2.yaml`: HiTAGU-Net's modules, then the totals of
-# it and the baselines. Counted are the multiply-adds of convolutions, linear layers and matrix products, not the work of a few operations a
-# value, such as BatchNorm's. `hitagu report model --params params/ssv2.yaml` prints HiTAGU-Net's rows; with `--overrides model.temporal=tsm`, a
-# baseline's.
+# One clip of 8 x 224 x 224 and 174 classes, ResNet-50 cut after `layer4`, as in `params/ssv2.yaml`. First come HiTAGU-Net's modules, then the totals of
+# it and the baselines. The count includes convolutions, linear layers and matrix products, and leaves out operations on single values, such as
+# BatchNorm's. `hitagu report model --params params/ssv2.yaml` prints HiTAGU-Net's rows; `--overrides model.temporal=tsm` a baseline's.
 
 # %%
 costs = budget(full, 174)
@@ -546,17 +547,17 @@ print(
 print(" within 34.5 GFLOPs and 28 M parameters")
 
 # %% [markdown]
-# Nearly all of the cost is the backbone's, which every method here shares. TSM's shift multiplies nothing, though it does move memory. The GRU is the
-# odd one: few multiply-adds, because it sees pooled features only, and more parameters than the backbone, because it is as wide as they are.
+# Nearly all of the cost is the backbone's, which all methods share. TSM's shift multiplies nothing, though it moves memory. The GRU has few
+# multiply-adds, because it sees only pooled features, and more parameters than the backbone, because it is as wide as those features.
 #
 # ## Summary
 #
 # - The first half of the network sees each frame alone (2a.1). Averaged over frames, it cannot know their order (2a.2): a clip and its reverse get
 #   the same logits, whatever the weights.
-# - A ResNet can be cut after any stage; the cut trades what for where, and sets most of the network's cost.
-# - The two halves are public, `encode_frames` and `temporal_head`, because a frame's features can be computed once and used by every clip that
-#   contains the frame. TSM, which mixes frames inside the backbone, cannot do that.
-# - In training BatchNorm looks at the batch; frozen statistics make a frame's map its own there as well.
+# - A ResNet can be cut after any stage. The cut trades *what* for *where*, and sets most of the network's cost.
+# - The two halves are public, `encode_frames` and `temporal_head`: a frame's features are computed once, for every clip that contains the frame. TSM
+#   mixes frames inside the backbone and cannot do that.
+# - In training, BatchNorm looks at the whole batch, unless its statistics are frozen.
 #
 # ## Exercises
 #
@@ -678,7 +679,7 @@ print(" within 34.5 GFLOPs and 28 M parameters")
 #
 # ## Next
 #
-# Chapter 2b lets frames meet for the first time: MDE, the differences between neighbouring frames.
+# In [chapter 2b](02b_mde.ipynb) frames meet for the first time: MDE takes the differences between neighbours.
 #
 # **References.** He et al., *Deep Residual Learning for Image Recognition*, CVPR 2016. Wang et al., *Temporal Segment Networks*, ECCV 2016. Lin
 # et al., *TSM: Temporal Shift Module for Efficient Video Understanding*, ICCV 2019. Ioffe and Szegedy, *Batch Normalization*, ICML 2015.

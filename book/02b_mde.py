@@ -17,23 +17,25 @@
 # %% [markdown]
 # # 2b MDE: Motion Difference Embedding
 #
-# The backbone of chapter 2a looks at each frame alone. MDE is the first module that looks at two at once: what has changed between
-# neighbouring frames, where, and which way did it go?
+# **Result.** Two clips with the same frames in opposite order are equal to any average over frames. The differences between neighbouring frames
+# swap places and change their sign. MDE computes such differences, and which way things went.
 #
-# **You will be able to** compute MDE's two differences, its shift weights, its gate and its embedding by hand and compare them with the
-# shipped module; say what a difference can tell and what it cannot; and say why there are convolutions behind it.
+# **You will be able to** compute MDE's differences, shift weights, gate and embedding by hand and compare them with the library's module; say what a
+# difference can tell and what it cannot; and say why convolutions follow.
 #
-# **Prerequisites**: chapter 2a, basic PyTorch. **Time** on two CPU cores: about 20 seconds (processor time); not measured on a GPU yet. **Memory**: 1 GiB.
+# **Prerequisites**: [chapter 2a](02a_backbone.ipynb), basic PyTorch. **Time** on two CPU cores: about 20 seconds (processor time); not measured on a
+# GPU yet. **Memory**: 1 GiB.
 
 # %% [markdown]
 # ![The network from top to bottom: clip, ResNet-50, MDE, 3STU, SCA, TSA, classifier, each with the shape of its output; this chapter's part, MDE, is lit.](figures/network_mde.svg)
 
 # %% [markdown]
-# > **Given, and ours.** Given are the module's name, Motion Difference Embedding, and its place: after the truncated ResNet-50, before the 3STU.
-# > Every equation of this chapter is our reconstruction. The differences come from TEA's motion excitation, ACTION-Net and TDN; the shift
-# > weights from MotionSqueeze and the cost volumes of optical flow. No result of the original work is claimed.
+# > **Given, and ours.** Given are the name, Motion Difference Embedding, and its place: after the truncated ResNet-50, before the 3STU. Every
+# > equation of this chapter is our reconstruction. The differences and the centred gate come from TEA (Li et al. 2020), with ACTION-Net and TDN as
+# > relatives; the shift weights from MotionSqueeze and the cost volumes of optical flow. The gate's scale and its mask are ours. No result of the
+# > original work is claimed.
 
-# %%
+# %% tags=["hide-input"]
 import os
 
 import numpy as np
@@ -72,8 +74,8 @@ _ = torch.set_grad_enabled(False)
 # %% [markdown]
 # ## A failure you can see
 #
-# A dot, drawn with numpy so that everything about it is known: it moves by `(down, right)` grid cells a frame and is at the centre of the map in
-# the middle frame. Values have 8 bits, as in a real frame: a few cells away from the dot the ground is exactly zero.
+# Which way does the dot go? It is drawn with numpy, so that everything about it is known. It moves by `(down, right)` grid cells a frame and stands in
+# the centre in the middle frame.
 
 
 # %%
@@ -99,8 +101,7 @@ figure = clip_rows(
 )
 
 # %% [markdown]
-# The two clips consist of the same five frames. Whatever is computed from each frame alone and then averaged, counted or compared without regard
-# to order comes out the same for both:
+# Both clips have the same five frames. Whatever is computed from each frame alone and then averaged is the same for both:
 
 # %%
 same_frames = torch.equal(right, left.flip(0))
@@ -109,20 +110,18 @@ print("the same frames, in opposite order:", same_frames)
 print("the same mean over frames:", same_mean)
 
 # %% [markdown]
-# A mean of feature maps is no better than this mean of pictures, since the same frames have the same feature maps. The two clips differ in one
-# thing only: which frame follows which. So let us look at neighbours.
+# Feature maps do not help, since equal frames have equal maps. The clips differ in one thing only: which frame follows which. So we compare
+# neighbours.
 
 # %% [markdown]
 # ## The reduced map
 #
-# MDE does not difference the pictures but the maps of one or several stages of the backbone, the *taps*. Let $F_t$ be the map of a tapped stage
-# for frame $t$, with $C$ channels. To keep what follows cheap it is first reduced to $R$ channels ($R = 32$, or 16 for the mini data) by a 1x1
-# convolution $W_r$ and BatchNorm:
+# Which maps should be compared? MDE takes the maps $F_t$ of one or several stages, the *taps*. To keep the rest cheap, a 1x1 convolution $W_r$ and
+# BatchNorm first reduce their $C$ channels to $R$ (32, or 16 for the mini data):
 #
 # $$ r_t = \mathrm{BN}(W_r F_t) \tag{2b.1} $$
 #
-# This needs one frame alone, so it belongs to `encode_frames`: reduced maps can be cached with the rest of a frame's features, and clips that
-# share a frame share them. In code it is `FrameReducer`; beside it the equation, written out:
+# This sees one frame alone, so it belongs to `encode_frames` and can be cached. In code it is `FrameReducer`; the next cell writes it out:
 
 # %%
 stage_map = torch.randn(5, 64, 12, 12)  # (T, C, h, w)
@@ -142,20 +141,19 @@ alone = reducer(stage_map[2:3])
 print("frame 3 alone:", torch.allclose(r[2:3], alone, atol=1e-5))
 
 # %% [markdown]
-# A random $W_r$ would mix what we want to see. **From here on $r$ is the picture itself**, one channel, so that every value of a difference can be
-# read off the dot.
+# A random $W_r$ would hide what we want to see. **From here on $r$ is the picture itself**, with one channel.
 
 # %% [markdown]
 # ## Two differences
 #
-# With $K$ a depthwise 3x3 convolution (one kernel a channel) and frames $t = 1, \dots, T$:
+# What has changed since the last frame, and what will the next one change? With $K$ a depthwise 3x3 convolution (one kernel a channel, as in TEA) and
+# frames $t = 1, \dots, T$:
 #
 # $$ d^+_t = K r_{t+1} - r_t, \qquad d^+_T = 0 \tag{2b.2} $$
 #
 # $$ d^-_t = r_t - K r_{t-1}, \qquad d^-_1 = 0 \tag{2b.3} $$
 #
-# $d^+_t$ is what the next frame will have changed, $d^-_t$ what has changed since the last one. The first frame has no past and the last one no
-# future: those are zero. $K$ starts as the identity, so the differences start as plain ones.
+# The first frame has no past and the last no future, so these are zero. $K$ starts as the identity.
 
 # %%
 difference = MotionDifference(channels=1).double()
@@ -178,22 +176,22 @@ print("zero at the ends:", not (plus[-1].any() or minus[0].any()))
 d_plus, d_minus = differences(right)  # K as it starts: the identity
 print("d- is d+ a frame later:", torch.equal(d_minus[1:], d_plus[:-1]))
 
-# %% mystnb={"image": {"alt": "Three rows of five maps for the dot moving right. r: the dot. d plus: red in front of the dot, blue behind it, empty in the last frame. d minus: the same pattern one frame later, empty in the first."}}
+# %% mystnb={"image": {"alt": "Three rows of five maps for the dot moving right. r: the dot. d plus: red in front of the dot, blue behind it, empty in the last frame. d minus: the same pattern one frame later, empty in the first."}} tags=["hide-input"]
 figure = signed_rows(
     {"$r_t$": right, "$d^+_t$": d_plus, "$d^-_t$": d_minus}
 )
 
 # %% [markdown]
-# Red is where brightness arrives, blue where it leaves: the dot goes from blue to red. Where nothing moves there is nothing at all. While $K$ is
-# the identity, $d^-_{t+1} = d^+_t$: the same map one frame later. Both are given at frame $t$, so that what reads them there sees three frames at once.
+# Red is where brightness arrives, blue where it leaves: the dot goes from blue to red. While $K$ is the identity, $d^-_{t+1} = d^+_t$. Frame $t$
+# has both, so whatever reads them there sees three frames at once.
 #
 # ### Played backwards
 #
-# Reverse a clip, $r'_t = r_{T+1-t}$, and put that into the equations: for *any* $K$
+# Put a reversed clip, $r'_t = r_{T+1-t}$, into the equations. For *any* $K$
 #
 # $$ d'^+_t = -\,d^-_{T+1-t}, \qquad d'^-_t = -\,d^+_{T+1-t}. $$
 #
-# The two differences swap places, run backwards, and change their sign. So the mean that was the same for both clips can no longer be:
+# The differences swap places, run backwards, and change their sign. So their means over frames now differ:
 
 # %%
 for module in (difference, any_K):
@@ -210,9 +208,8 @@ print("one is minus the other:", torch.allclose(a, -b))
 # %% [markdown]
 # ### What K can cancel, and what it cannot
 #
-# A camera that pans makes everything differ. If the pan is one cell a frame, a kernel that takes each cell's value from its neighbour undoes it:
-# with $(Kr)(p) = r(p + (0, 1))$ the dot that moves right by one cell a frame leaves no trace in $d^+$, and whatever moves otherwise still does.
-# How far can this go? Below, the *best possible* kernel for each motion, by least squares: the share of $r_t$ that is left in $d^+_t$.
+# When a camera pans, everything differs. A kernel that takes each value from a neighbouring cell undoes a pan of one cell a frame. How far does this go?
+# The table shows the share of $r_t$ that remains in $d^+_t$ with the *best possible* kernel for each motion, by least squares.
 
 
 # %%
@@ -243,20 +240,18 @@ for name, clip in motions.items():
     print(f"{name:30}  {plain:8.2f}  {best:6.2f}")
 
 # %% [markdown]
-# - **One cell in one direction**: gone. Half a cell is nearly gone: a kernel that weighs two cells interpolates between them.
-# - **Two cells or more**: the kernel does not reach that far. It can only extrapolate from the slope of the dot's edge, worse the faster it goes.
-# - **Two directions at once**: one kernel serves the whole map, and what cancels one dot takes the other a cell further off. Another channel has another kernel,
-#   and may be tuned to another motion.
+# - **One cell in one direction** vanishes; half a cell nearly does, because a kernel can interpolate.
+# - **Two cells or more** are out of the kernel's reach.
+# - **Two directions at once** do not both vanish: one kernel serves the whole map. Another channel may cancel another motion.
 #
-# And one more: $K$ stands on $r_{t+1}$ in $d^+$ but on $r_{t-1}$ in $d^-$. A kernel that cancels a motion to the right in $d^+$ cancels the motion to
-# the *left* in $d^-$ (exercise 1).
+# A kernel that cancels a motion to the right in $d^+$ cancels the motion to the *left* in $d^-$ (exercise 1).
 
 # %% [markdown]
 # ## What a difference at one place cannot say
 #
-# Look at the figure again and cover all but one cell. Red, blue: something came, something left. To say *which way*, you need the neighbour: is
-# the red right of the blue, or left of it? Precisely: collect at each position the triple $(r_t, d^+_t, d^-_t)$ and forget where it stood. For the
-# dot that moves right and the one that moves left these collections are equal, frame by frame, because one clip is the other's mirror image:
+# Something came, something left: which way did it go? For that you need the neighbouring cells. Collect the triple $(r_t, d^+_t, d^-_t)$ at each position
+# and forget where it stood. For the dot that moves right and the one that moves left, the collections are equal in every frame, because one clip
+# mirrors the other:
 
 
 # %%
@@ -269,26 +264,23 @@ def collection(clip, t):
 print([collection(right, t) == collection(left, t) for t in range(5)])
 
 # %% [markdown]
-# So nothing that reads one position at a time and then pools, however deep it is, can tell these two clips apart. There are two ways out, and MDE
-# takes both: an input that states the direction at each position (next), and convolutions that read neighbourhoods (after it).
+# So nothing that reads one position at a time and then pools can tell these clips apart. MDE takes both ways out: an input that states the direction at
+# each position, and convolutions that read neighbourhoods.
 
 # %% [markdown]
 # ## Which way did it go? The shift weights
 #
-# Take the feature vector at position $p$, less what all positions of its frame have in common, $q_t(p) = r_t(p) - \mathrm{mean}_{p'}\, r_t(p')$, and look
-# for it in the next frame, at $p$ and at all places up to $\rho$ grid steps away ($\rho = 2$: 25 shifts $\delta$). The more alike, the more weight:
+# Take what stands at position $p$, and look for it in the next frame, at $p$ and at all places up to $\rho$ grid steps away ($\rho = 2$: 25 shifts
+# $\delta$). The more alike, the more weight. Compared is $q_t(p) = r_t(p) - \mathrm{mean}_{p'}\, r_t(p')$, without what all positions share, because a large
+# common part would make everything alike:
 #
 # $$ w^\delta_t(p) = (2\rho + 1)\ \mathrm{softmax}_\delta\big(\kappa \cos(q_t(p),\ q_{t+1}(p + \delta))\big), \qquad q_{T+1} := q_T \tag{2b.4} $$
 #
-# The mean goes because a large common part makes any two vectors alike: all cosines are then near 1, and no shift wins. (A cosine of what is left
-# is known as zero-mean normalised cross-correlation.)
+# $\kappa$ is learned and starts at 10. Beyond the map's edge the cosine counts as 0. A position's weights sum to $2\rho + 1$, so their root mean square is
+# 1 where one shift wins.
 #
-# $\kappa$ is learned and starts at 10. Beyond the map's edge the cosine counts as 0. For unit vectors $\cos(a, b) = 1 - \frac12 |a - b|^2$, so $w$ says
-# *which shift would make the difference least*: it continues equations 2b.2 and 2b.3 from one shift, none, to 25. Each position has weights that sum to
-# $2\rho + 1$, so that their root mean square is 1 where one shift wins.
-#
-# A cosine needs more than one channel: of single numbers it only compares the sign. As a stand-in for a backbone's features we let **$r$ be the
-# 3x3 cells around each position, minus their mean**: nine channels, zero on even ground.
+# A cosine needs several channels: for single numbers it compares only signs. So here **$r$ is the 3x3 cells around each position, minus their mean**:
+# nine channels, zero on even ground.
 
 # %%
 match = ShiftMatch(radius=2).double()
@@ -325,8 +317,8 @@ print(w[t, :, y, x].view(5, 5).numpy().round(2))
 print("the winner (down, right):", winning_shift(w[t, :, y, x]))
 
 # %% [markdown]
-# The dot has gone one cell to the right, and that is the shift that wins. Does it always? For several motions: the winner at the dot's position, its
-# weight (5 would be all), and the winner of the votes of all positions, $\sum_p w_t(p)$.
+# The dot has moved one cell to the right, and that shift wins. Is it always so? The table shows, for several motions, the winner at the dot, its weight
+# (5 would be all), and the winner of all positions' votes, $\sum_p w_t(p)$.
 
 
 # %%
@@ -345,18 +337,16 @@ for motion in [(0, 0), (0, 1), (1, 1), (-2, 2), (0, 0.5), (0, 3), (0, 4)]:
     )
 
 # %% [markdown]
-# - **Up to two cells a frame** the winner is the dot's displacement in grid steps.
-# - **Half a cell**: two shifts share the weight and nobody wins at the dot; a network can read the half off the two. The sum over positions leans a
-#   little to one of them.
-# - **Beyond the radius** $w$ does not say "I do not know". At three cells a frame it names the nearest thing that looks alike, here the dot's flank,
-#   two cells to the right: the direction is right, the distance is not. At four cells nothing alike is in reach and the weight is spread thinly.
+# - **Up to two cells a frame**, the winner is the true displacement.
+# - **Half a cell**: two shifts share the weight.
+# - **Beyond the radius**, $w$ does not say "I do not know". It names the nearest thing that looks alike, here the dot's flank; at four cells the weight
+#   is spread thinly.
 #
-# What one grid step is in pixels depends on the tap: 4 for the stem and `layer1`, 8 for `layer2`, 16, 32. Hence two steps are 8 pixels a frame at
-# `layer1`.
+# A grid step is 4 pixels for the stem and `layer1`, then 8, 16 and 32. Two steps at `layer1` are 8 pixels a frame.
 #
-# Where the weights know little, and where much: a square that moves by one cell down and one to the right.
+# Where do the weights know much, and where little? A square moves one cell down and one to the right:
 
-# %% mystnb={"image": {"alt": "Five maps of 5 by 5 shift weights for a square that moves one down and one right. On even ground all are equal. On the vertical edge a column of equal weights one right. On the horizontal edge a row one down. At a corner one winner, one down and one right. The sum over positions has the same winner."}}
+# %% mystnb={"image": {"alt": "Five maps of 5 by 5 shift weights for a square that moves one down and one right. On even ground all are equal. On the vertical edge a column of equal weights one right. On the horizontal edge a row one down. At a corner one winner, one down and one right. The sum over positions has the same winner."}} tags=["hide-input"]
 square = torch.zeros(3, 17, 17, dtype=torch.float64)
 for t in range(3):  # 8 x 8 cells, moving by (1, 1)
     square[t, 4 + t : 12 + t, 4 + t : 12 + t] = 1
@@ -378,16 +368,14 @@ for ax, (name, weights) in zip(axes, panels.items()):
     print(f"{name:18}: winner {winner}")
 
 # %% [markdown]
-# - **Even ground** has nothing to recognise: every weight is $(2\rho + 1) / (2\rho + 1)^2 = 0.2$, whether the ground moves or not.
-# - **Along an edge** every place looks alike: the weights know how far the edge has gone across itself, and not how far along itself. This is the
-#   *aperture problem*, and no local method escapes it.
-# - **A corner** has one winner. And the sum over all positions has the same one: the two edges' columns and rows cross at the true motion. Whatever
-#   pools $w$ later, the network's mean over positions for one, can use that.
+# - **Even ground**: all weights are equal, whether it moves or not.
+# - **An edge** tells how far it has moved across itself, but not along itself. This is the *aperture problem* of all local methods.
+# - **A corner** has one winner, and so has the sum over all positions, where the two edges' answers cross.
 #
 # ### Played backwards, again
 #
-# The cosine does not mind which of the two frames comes first, so the reversed clip has the same cosines at opposite shifts. The softmax is taken at
-# the other end, over another neighbourhood, so $w$ itself is not simply turned round. The winner is:
+# The reversed clip has the same cosines at opposite shifts. The softmax is taken over another neighbourhood, so $w$ is not simply turned round. The
+# winner is:
 
 # %%
 print("forwards:", winning_shift(votes(right)))
@@ -402,8 +390,8 @@ print(
 # %% [markdown]
 # ## Why convolutions behind it: the trunk
 #
-# Which way is a wheel turning? No single place can say: on both wheels something arrives here and leaves there. It has to be read off a
-# *neighbourhood* of differences. Two equal spots on a turning rod, clockwise and counter-clockwise:
+# Which way does a wheel turn? At every single place something arrives and something leaves, in both cases. Only a *neighbourhood* of differences can
+# tell. Two equal spots on a turning rod:
 
 
 # %%
@@ -424,7 +412,7 @@ start, half = torch.zeros(1).double(), torch.full((1,), 0.5).double()
 clockwise = turning(start, half)[0]  # rows run down: + is clockwise
 counter = turning(start, -half)[0]
 
-# %% mystnb={"image": {"alt": "Four rows of four maps: two spots turning clockwise and their forward differences, two spots turning counter-clockwise and theirs. One is the other upside down."}}
+# %% mystnb={"image": {"alt": "Four rows of four maps: two spots turning clockwise and their forward differences, two spots turning counter-clockwise and theirs. One is the other upside down."}} tags=["hide-input"]
 figure = signed_rows(
     {
         "clockwise": clockwise,
@@ -443,15 +431,14 @@ equal = [
 print("the same triples (r, d+, d-), frame by frame:", equal)
 
 # %% [markdown]
-# For every clockwise clip there is a counter-clockwise one with the same triples, its mirror image. Where both are equally likely, nothing that
-# reads $[r; d^+; d^-]$ one position at a time and pools can expect to be right more than half the time. A convolution sees which triple stands
-# *beside* which. So each tap has a short trunk of residual blocks, as in ResNet-18, that strides down to the top map's grid, and the taps are summed:
+# For every clockwise clip there is a counter-clockwise one with the same triples. Where both are equally likely, no reader of single positions can expect
+# more than one half. A convolution sees which triple stands *beside* which. So each tap has a short trunk of residual blocks that strides down to the
+# top map's grid (at least two blocks, one for each halving). The taps are summed:
 #
 # $$ m_t = \sum_{\text{taps}} \mathrm{trunk}\big([r_t;\ d^+_t;\ d^-_t;\ w_t]\big) \tag{2b.5} $$
 #
-# Two blocks at least; one for each halving of the grid where there are more. Let us try it: clips with a random start and a random turn of 0.3 to
-# 0.7 radians a frame, made anew for every step. Three readers, all of them `MotionTrunk` with its switches set differently
-# (`model.mde.reads`, `shift_radius`, `trunk_blocks`), pooled over positions and frames and followed by one linear layer.
+# We train three readers on clips with random start and random turn. Each is a `MotionTrunk` with other switches, pooled and followed by one linear
+# layer.
 
 
 # %%
@@ -527,22 +514,21 @@ print("bare projection of shift weights above it:", shifts > 0.6)
 print("trunk on differences solves it:", trunk > 0.95)
 
 # %% [markdown]
-# With a bare projection behind them the differences stay at chance, although $K$ is free to learn; with the trunk they solve it. The shift weights
-# are in between: computing $w$ has looked at 25 neighbours already, and a mirror exchanges its channels (right becomes left), so the argument above
-# does not bind them, and even a bare projection gets somewhere (exercise 3). MDE has both. This says what each *can* see on a clean, controlled
-# input; what each is worth in the network is a question for the ablation chapter.
+# With a bare projection the differences stay at chance; with the trunk they solve the task. The shift weights are in between: they have compared 25 places
+# already, so a bare projection gets somewhere (exercise 3). MDE has both. This shows what each *can* see on clean input. What each is worth in the
+# network is for [chapter 6](06_ablations.ipynb) to say.
 
 # %% [markdown]
 # ## Gate and embedding
 #
-# What the trunk has found acts on the top map $F_t$ in two ways. A gate $a$ strengthens or weakens what is there; an embedding $e$ adds what is not.
-# The gate is meant to say where something moves. The trunk reads $r$ and $w$ as well as the differences, and could open it where nothing does; so a
-# mask $g$ is laid over it, made from the *motion energy* $E$, in which nothing is learned but the reduced map itself. Of one tap:
+# How does the trunk's finding change the top map $F_t$? In two ways. A gate $a$ strengthens or weakens what is there; an embedding $e$ adds what is not.
+# The gate should be open only where something moves. The trunk, however, reads $r$ as well and could open it anywhere. So a mask $g$ covers it, made from
+# the *motion energy* $E$, which learns nothing beyond the reduced map. For one tap:
 #
 # $$ E_t(p) = \max_{p'\ \text{at and beside}\ p} \frac1R \Big( |r_{t+1}(p') - r_t(p')|^2 + |r_t(p') - r_{t-1}(p')|^2 \Big) $$
 #
-# with squared lengths over the $R$ channels, the largest over 3x3 positions $p'$, and no $K$; the first frame has the first term alone and the last one
-# the second. Down to the top map's grid it is averaged, and the taps are summed. Then
+# The lengths are over the $R$ channels, the maximum over 3x3 positions; the first and the last frame have one term each. $E$ is averaged down to the
+# top map's grid and summed over taps. Then
 #
 # $$ a_t = g_t \odot \big( 2\,\sigma(W_a m_t) - 1 \big), \qquad g_t = \frac{E_t}{E_t + 0.1} \tag{2b.6} $$
 #
@@ -550,9 +536,9 @@ print("trunk on differences solves it:", trunk > 0.95)
 #
 # $$ F'_t = F_t + a_t \odot F_t + e_t \tag{2b.8} $$
 #
-# $W_a$ and $W_e$ are 1x1 convolutions that start at zero, so MDE starts as the identity and a pretrained backbone's features arrive unharmed. BatchNorm
-# gives $r$ a variance of 1, beside which 0.1, the energy that opens the mask half, is a small change. Here with one tap, the dot's nine channels being
-# the tapped map and the top map in one:
+# TEA's code also centres its gate: it subtracts 0.5 from the sigmoid. The factor 2, which lets the gate shut a channel fully or double it, and the mask
+# are ours. $W_a$ and $W_e$ are 1x1 convolutions that start at zero, so MDE starts as the identity. BatchNorm gives $r$ a variance of 1; the energy that
+# opens the mask half, 0.1, is small beside it. Here is one tap; the dot's nine channels are both the tapped and the top map:
 
 # %%
 cfg = MDEConfig(taps=("layer1",), reduced=9, width=16)
@@ -587,8 +573,8 @@ print("equation 2b.6:", torch.allclose(gate, a))
 print("equations 2b.7, 2b.8:", torch.allclose(out, top + a * top + e))
 
 # %% [markdown]
-# The shipped code writes $\tanh(x/2)$, which equals $2\sigma(x) - 1$. Zero at the start does not mean stuck: $m$ is not zero, so $W_e$ and, where
-# something moves, $W_a$ receive a gradient at the first step, and the trunk from the second on:
+# (The library writes $\tanh(x/2)$, which equals $2\sigma(x) - 1$.) Zero at the start does not mean stuck: $m$ is not zero, so $W_e$ learns from the first step
+# on, $W_a$ too where something moves, and the trunk from the second:
 
 # %%
 with torch.enable_grad():
@@ -603,9 +589,8 @@ print("so does the trunk, in the first step:", bool(first.any()))
 # %% [markdown]
 # ### What the mask promises
 #
-# Where nothing changes, $E$ is zero, and so is the gate: exactly, whatever the weights. We draw $W_a$ at random ten times and show each a still clip, and
-# then a clip with two dots, of which the upper one moves and the lower one stands. In how many draws is the gate open anywhere, without the mask and
-# with it?
+# Where nothing changes, the gate is exactly zero, whatever the weights. We draw $W_a$ at random ten times, and look at a still clip and at a clip of two
+# dots, of which only the upper one moves. In how many draws is the gate open anywhere?
 
 
 # %%
@@ -636,7 +621,7 @@ for name, (clip, rows) in looked_at.items():
     print(f"{name:14}: open in {opened[0]} of 10 draws without the", end="")
     print(f" mask, in {opened[1]} with it")
 
-# %% mystnb={"image": {"alt": "Four maps of the third frame. The frame: a dot above and a dot below. Gate without the mask: above zero everywhere, highest around both dots. Mask g: near 1 around the upper dot, zero elsewhere. Gate a: above zero around the upper dot alone."}}
+# %% mystnb={"image": {"alt": "Four maps of the third frame. The frame: a dot above and a dot below. Gate without the mask: above zero everywhere, highest around both dots. Mask g: near 1 around the upper dot, zero elsewhere. Gate a: above zero around the upper dot alone."}} tags=["hide-input"]
 panels = {
     "$r_3$, the upper moves": two_dots[2],
     "$|a_3|$ without mask": gates(two_dots)[0][2].abs().mean(0),
@@ -652,29 +637,26 @@ for ax, (name, values) in zip(axes, panels.items()):
 _ = figure.colorbar(image, ax=axes, label="value (blank: exactly 0)")
 
 # %% [markdown]
-# Blank cells are exactly zero; gates are shown as the mean of $|a|$ over channels. Without the mask the gate is open everywhere, most of all on *both*
-# dots. The mask is open where $r$ changes and one position beside, and shut elsewhere. Where it is open it is soon near 1: it says whether something moves, and leaves
-# how much to say of it to the trunk.
+# Blank cells are exactly zero. Without the mask, the gate is open on *both* dots. The mask is open where $r$ changes and one position beside. It says
+# whether something moves, and leaves the strength to the trunk.
 #
-# Is it needed after training? In one mini network that was trained without the mask, the mean of $|a|$ was 0.22 on moving clips and 0.084 on still
-# ones: less, and far from zero. At the mini network's shapes the mask takes 3 % of MDE's forward and backward pass: 73.9 ms with
-# it, 71.5 ms without (medians of 12 alternating runs on a shared CPU).
+# Is it needed after training? In one mini network that was trained without it, the mean of $|a|$ was 0.22 on moving clips and 0.084 on still ones. At
+# that network's shapes, the mask takes 3 % of MDE's forward and backward pass: 73.9 ms with it, 71.5 ms without (medians of 12 alternating runs on
+# a shared CPU).
 #
-# Three things it does not promise. The embedding has no mask: a still clip's $F'$ is $F + e$, not $F$. A camera that moves changes every place that has texture,
-# and opens the mask there; so does noise, by its strength. And an open mask says only that the gate *may* be open: what it is then is $W_a$'s to say.
+# The mask does not cover the embedding: a still clip's $F'$ is $F + e$. A moving camera opens it wherever there is texture, and so does noise.
 
 # %% [markdown]
 # ### Two traps in the relatives
 #
-# **Pooling before gating.** TEA averages the difference over space, and gates each channel by what is left. But the mean over positions is linear:
-# as much brightness arrives as leaves, and the dot's motion cancels itself. Through a ReLU network's features it does not cancel exactly, but what
-# remains is one number for all positions: *that* something moved, and not where.
+# **Pooling before gating.** TEA averages the difference over space and gates each channel by what remains. But as much brightness arrives as leaves, so
+# the dot's motion cancels. After a ReLU network it does not cancel exactly, but one number for all positions says *that* something moved, not where.
 #
-# **A sigmoid off its centre.** ACTION-Net's $F + \sigma(x) F$ is $1.5\,F$ where $x = 0$: half a copy of the identity is added where nothing
-# moves. A pretrained network that expects $F$ gets something else from the first step on.
+# **A sigmoid off its centre.** ACTION-Net's $F + \sigma(x) F$ is $1.5\,F$ where $x = 0$, so a pretrained network gets something else than it expects
+# from the first step on.
 #
-# Both on the dot, first the pooled difference, then the factor $1 + a$ that the top map is multiplied with. For the factor $x$ is
-# made by hand as $4 |d^+|$: nothing is learned, no mask is laid over it, and the pooled gate is given values that do not cancel.
+# First the pooled difference, then the factor $1 + a$. Here $x$ is set by hand to $4 |d^+|$, without a mask, and the pooled gate gets values that do not
+# cancel.
 
 # %%
 for name, clip in {
@@ -685,7 +667,7 @@ for name, clip in {
     pooled = differences(clip)[0][:-1].mean((1, 2)).abs().max()
     print(f"{name:5}: mean of d+ over positions {pooled:.3f}")
 
-# %% mystnb={"image": {"alt": "Three maps of the factor one plus a on the frame with the dot. Ours: 1 on the ground, higher before and behind the dot. Uncentred: the same places over a ground of 1.5. Pooled: one value everywhere."}}
+# %% mystnb={"image": {"alt": "Three maps of the factor one plus a on the frame with the dot. Ours: 1 on the ground, higher before and behind the dot. Uncentred: the same places over a ground of 1.5. Pooled: one value everywhere."}} tags=["hide-input"]
 x = 4 * differences(right)[0][2].abs()
 factors = {
     "zero-centred (ours)": 2 * torch.sigmoid(x),
@@ -703,11 +685,10 @@ _ = figure.colorbar(image, ax=axes, label="factor 1 + a")
 # %% [markdown]
 # ## Which stage is tapped
 #
-# The deeper the stage, the coarser its grid. A dot that moves 4 pixels a frame, pooled to the grids of the four stages (mean over cells, in place
-# of a backbone): how many grid steps it goes in a frame, and how large $d^+$ is beside $r$, over nine frames, in which it crosses one cell of the
-# coarsest grid.
+# Deeper stages have coarser grids. How far does a dot of 4 pixels a frame move on each, in grid steps, and how large is $d^+$ beside $r$? (Means over cells
+# stand in for a backbone; nine frames, in which the dot crosses one cell of the coarsest grid.)
 
-# %% mystnb={"image": {"alt": "Four maps of the forward difference of the same moving dot on grids of 24, 12, 6 and 3 cells: clear, fine pairs of blue and red on the finest, a faint wide pair on the coarsest."}}
+# %% mystnb={"image": {"alt": "Four maps of the forward difference of the same moving dot on grids of 24, 12, 6 and 3 cells: clear, fine pairs of blue and red on the finest, a faint wide pair on the coarsest."}} tags=["hide-input"]
 pixels = moving_dot(0, 4, T=9, size=96, sigma=4)
 figure, axes = new_figure(2.2, 1, 4)
 for i, ax in enumerate(axes):
@@ -720,22 +701,16 @@ for i, ax in enumerate(axes):
     print(f"layer{i + 1}: {4 / stride:5.3f} steps, |d+|/|r| {share:.2f}")
 
 # %% [markdown]
-# On the finest grid the dot moves a whole step and $w$ can name it; on the coarsest it moves an eighth of one. The price is cost: a finer
-# grid has more positions. The deeper stages see more context and know more of *what* moves; MDE can tap several.
+# On the finest grid the dot moves a whole step, and $w$ can name it; on the coarsest an eighth. The price is cost, because a finer grid has more
+# positions. Deeper stages know more of *what* moves. MDE can tap several.
 #
-# The stem lies on `layer1`'s grid, before any residual block, and each of its cells sees 11 pixels instead of 43: sharper, and what a texture that
-# moves with the camera needs. The recipes for the synthetic sets tap it: chapter 6 tells what the trials with `layer1` and with the stem gave.
-#
-# What the project's throw-away trials have told, and no more than that (12 synthetic classes, 64 px, 8 frames, ResNet-18, two CPU cores, one
-# seed, 240 validation clips): differences on a coarse top map alone sat at chance for two epochs, and with a finer tap (`layer1`) learning started
-# at once; with a bare projection behind the differences the model stalled at 90 %, spinning one way or the other being a coin toss; with the
-# residual trunk, and the backbone cut after `layer1`, it reached 95.8 % on 1,920 training clips, level with TSM. Trials of one
-# seed are a reason to measure, not a result.
+# The stem lies on `layer1`'s grid, before any residual block, and each of its cells sees 11 pixels instead of 43. The recipes for the synthetic
+# sets tap it; [chapter 6](06_ablations.ipynb) says why.
 
 # %% [markdown]
 # ## Shapes
 #
-# The network of two params files, built on PyTorch's `meta` device, which computes shapes without computing values:
+# The networks of two params files on PyTorch's `meta` device, which computes shapes but no values:
 
 
 # %%
@@ -783,7 +758,7 @@ shape_walk("params/ssv2.yaml")
 # %% [markdown]
 # ## What it costs
 #
-# The network with MDE less the network without it, for one clip; beside it the backbone, which the two share:
+# The network with MDE minus the network without it, for one clip, and the backbone that both share:
 
 # %%
 for file in ("params/mini.yaml", "params/ssv2.yaml"):
@@ -804,19 +779,18 @@ for file in ("params/mini.yaml", "params/ssv2.yaml"):
     print(f"{cfg.model.backbone.name} {backbone.gflops:.2f} GFLOPs")
 
 # %% [markdown]
-# GFLOPs are multiply-adds in convolutions and products of matrices. The cosines of $w$ are such products: the shipped code multiplies a whole row of
-# positions with a whole row of the next frame and keeps the $2\rho + 1$ beside each position. On a map 12 wide that is 12 products where 5 are wanted, and
-# it is counted so. Work of a few operations a value, such as the differences, the mask, BatchNorm and the softmax, is left out of the
-# count: what it takes of the *time* is measured by `benchmarks/model.py`.
+# GFLOPs are multiply-adds in convolutions and matrix products. For $w$, the code multiplies a whole row of positions with a whole row of the next frame and
+# keeps the $2\rho + 1$ beside each position; the count includes all of them. Operations on single values are not counted; `benchmarks/model.py`
+# measures their time.
 #
-# Every part is a switch for ablations: `model.mde.taps`, `reads` ($r$, $d^+$, $d^-$), `difference_kernel` (1: no $K$), `shift_radius` (0: no $w$),
-# `trunk_blocks` (0: a bare projection), `gate`, `embedding`, and `enabled` for the whole.
+# Every part is a switch: `model.mde.taps`, `reads` ($r$, $d^+$, $d^-$), `difference_kernel` (1: no $K$), `shift_radius` (0: no $w$), `trunk_blocks` (0: a
+# bare projection), `gate`, `embedding`, and `enabled` for the whole.
 
 # %% [markdown]
 # ## Explore
 #
-# A dot of your choice: its map, both differences, and the votes of all positions. At which speed does the winner stop telling the truth? Where does
-# half a cell show? (In JupyterLab there are two controls; this page slides over the speed, to the right.)
+# Choose a dot's motion and see its map, both differences, and all positions' votes. At which speed does the winner stop telling the truth? (The built
+# page slides over the speed, to the right.)
 
 # %% tags=["nbval-ignore-output"]
 DIRECTIONS = {
@@ -857,12 +831,11 @@ explore(
 # %% [markdown]
 # ## Summary
 #
-# - Frames as a set cannot tell a motion from its reverse; the difference of neighbours can. Reversed, the two differences swap and change sign.
-# - A learned 3x3 kernel can cancel a steady motion of up to one cell, in one direction a channel.
-# - One position's difference says that something came or went, not which way. The shift weights say which way, up to $\rho$ grid steps, where there
-#   is texture; a trunk of convolutions reads directions and turns off a neighbourhood.
-# - Zero-initialised, MDE starts as the identity. Its gate is zero-centred, keeps positions, and is masked by the motion energy: exactly zero where
-#   nothing changes, whatever has been learned. The embedding is not masked.
+# - A set of frames cannot tell a motion from its reverse; differences of neighbours can: reversed, they swap and change sign.
+# - A learned 3x3 kernel cancels a steady motion of up to one cell, in one direction a channel.
+# - One position's difference does not say which way. The shift weights do, up to $\rho$ grid steps, where there is texture; a trunk of convolutions
+#   reads directions from a neighbourhood.
+# - MDE starts as the identity. Its gate keeps positions and is exactly zero where nothing changes. The embedding is not masked.
 #
 # ## Exercises
 #
@@ -990,7 +963,7 @@ explore(
 #
 # ## Next
 #
-# MDE looks at two neighbours. Chapter 2c, on the 3STU, remembers what came long before.
+# MDE compares neighbours. [Chapter 2c](02c_3stu.ipynb), on the 3STU, remembers what came long before.
 #
 # **References.** Li et al., *TEA: Temporal Excitation and Aggregation for Action Recognition*, CVPR 2020. Wang, She and Smolic, *ACTION-Net:
 # Multipath Excitation for Action Recognition*, CVPR 2021. Wang et al., *TDN: Temporal Difference Networks for Efficient Action Recognition*, CVPR

@@ -17,8 +17,8 @@
 # %% [markdown]
 # # 2d Attention: where, which channels, when
 #
-# After the 3STU each frame is a map that knows what moved and what came before. To name the action, the network must reduce `T` such maps to
-# one vector. This chapter is about what the reduction should listen to: which channels and which places of a map, and which frames of the clip.
+# After the 3STU, each frame is a map that holds what moved and what came before. To name the action, the network must reduce $T$ such maps to one
+# vector. What should this reduction listen to? Which channels, which places, and which frames?
 #
 # **You will be able to** write down both gates of Spatial Channel Attention (SCA) and the weights of Temporal Self-Attention (TSA), check each
 # against the shipped module, say what the order of frames does with and without a position code, read an attention map, and say what it does
@@ -36,7 +36,7 @@
 # > Transformer's self-attention (Vaswani et al. 2017) with a position code computed from the frames' times. That SCA comes first and TSA reads
 # > one token a frame is our choice as well. No result of the original work is claimed.
 
-# %%
+# %% tags=["hide-input"]
 import os
 
 import torch
@@ -64,9 +64,9 @@ os.chdir(project_root())  # the same from the root and from book/
 # %% [markdown]
 # ## A failure you can see
 #
-# The plainest reduction is the mean. Suppose that one number in the clip tells the class: `+3` or `-3`, at one place of one frame, and that
-# every other place and frame adds noise of standard deviation 1. Alone, the number is right in 99.9 % of clips. How often is the sign of the *mean* right,
-# when it is averaged with the other frames, with the other places of its own frame, or with all of both?
+# The plainest reduction is the mean. Suppose that one number tells the class: `+3` or `-3`, at one place of one frame. Every value, this one too, has
+# noise of standard deviation 1. Alone, the number has the right sign in 99.9 % of clips. How often does the *mean* have it, over all frames, over all
+# places of the frame, or over both?
 
 # %%
 generator = torch.Generator().manual_seed(0)
@@ -86,7 +86,7 @@ for name, n in cases.items():
     right.append(100 * (called == truth).float().mean().item())
     print(f"{name:>18}: {right[-1]:3.0f} % right")
 
-# %% mystnb={"image": {"alt": "Percent of clips whose mean has the right sign, over the number of values averaged, for 1, 8, 49 and 392: dots fall along a curve from nearly 100 towards the dashed line at 50."}}
+# %% mystnb={"image": {"alt": "Percent of clips whose mean has the right sign, over the number of values averaged, for 1, 8, 49 and 392: dots fall along a curve from nearly 100 towards the dashed line at 50."}} tags=["hide-input"]
 n = torch.logspace(0, 2.8, 60)
 expected = 100 * torch.distributions.Normal(0.0, 1.0).cdf(signal / n.sqrt())
 figure, ax = new_figure(2.4)
@@ -100,20 +100,20 @@ ax.set(ylim=(45, 106), xlim=(0.9, 1500))
 _ = ax.legend(fontsize=7, loc="lower left")
 
 # %% [markdown]
-# The mean keeps $1/n$ of the signal and $1/\sqrt{n}$ of the noise. Nothing after it can bring back what it drowned. What could help is a
-# *weighted* mean, whose weights come from the clip itself: that is attention. First within a frame, then over frames.
+# The mean keeps $1/n$ of the signal but $1/\sqrt{n}$ of the noise, and nothing after it can undo that. A *weighted* mean could help, with weights
+# that come from the clip itself. That is attention. We look first within a frame, then over frames.
 #
 # ## Spatial Channel Attention
 #
-# SCA looks at one frame's map $y$ of shape $(C, h, w)$ and multiplies it by two gates. The **channel gate** asks *what*: every channel is described
-# by its mean and by its maximum over the places, and one small bottleneck $M$ reads both.
+# SCA multiplies one frame's map $y$, of shape $(C, h, w)$, by two gates. The **channel gate** asks *what* matters. It describes every channel by its
+# mean and its maximum over the places, and one small bottleneck $M$ reads both.
 #
 # $$g_c = \sigma\big(M(\operatorname{mean}_{ij} y)_c + M(\operatorname{max}_{ij} y)_c\big) \tag{2d.1}$$
 #
 # with $M(v) = W_2 \operatorname{relu}(W_1 v + b_1) + b_2$.
 #
-# The **spatial gate** asks *where*, on the map that the channel gate has already weighed: every place is described by its mean and its maximum over
-# the channels, and one convolution $K$ (7 x 7; 3 x 3 on small maps) reads the neighbourhood.
+# The **spatial gate** asks *where*, on the map after the channel gate. It describes every place by its mean and its maximum over the channels, and
+# one convolution $K$ (7 x 7; 3 x 3 on small maps) reads the neighbourhood.
 #
 # $$s_{ij} = \sigma\big(K * [\operatorname{mean}_c (g_c\, y_c)\,;\ \operatorname{max}_c (g_c\, y_c)]\big)_{ij} \tag{2d.2}$$
 #
@@ -121,7 +121,8 @@ _ = ax.legend(fontsize=7, loc="lower left")
 #
 # $$y'_{cij} = s_{ij}\, g_c\, y_{cij} \tag{2d.3}$$
 #
-# In code, step by step, and against the shipped module:
+# At the start, the weights are small, so both arguments of $\sigma$ are near 0 and both gates near one half: a fresh SCA passes about a quarter of the
+# map. In code, step by step, and compared with the shipped module:
 
 
 # %%
@@ -147,9 +148,9 @@ print("by hand and shipped agree")
 # %% [markdown]
 # ### A bright spot, with weights set by hand
 #
-# To see the mechanism, and nothing else, we **set the weights by hand**; nothing is trained in this cell. The map has four channels: channel 1 holds
-# one bright spot, channel 2 is clutter that is everywhere, channels 0 and 3 are faint noise. The bottleneck lets a channel pass whose *maximum* is
-# above 2; the convolution answers to a place that is brighter than its neighbours.
+# To see the mechanism alone, we **set the weights by hand**; this cell trains nothing. The map has four channels. Channel 1 holds one bright spot,
+# channel 2 clutter everywhere, channels 0 and 3 faint noise. The bottleneck passes a channel whose *maximum* is above 2. The convolution responds to
+# a place that is brighter than its neighbours.
 
 # %%
 generator = torch.Generator().manual_seed(1)
@@ -182,7 +183,7 @@ for name, values in (
     share = values[0, 1, 2, 5] / values.sum()
     print(f"{name}: the spot is {100 * share:.0f} % of all that is there")
 
-# %% mystnb={"image": {"alt": "Top: the four channels of the map, a bright cell in channel 1 and clutter all over channel 2. Bottom: bars of the channel gate, near 1 for channel 1 alone; the spatial gate, bright at the spot with a dark ring, one half elsewhere; channels 1 and 2 after both gates, of which only the spot is left."}}
+# %% mystnb={"image": {"alt": "Top: the four channels of the map, a bright cell in channel 1 and clutter all over channel 2. Bottom: bars of the channel gate, near 1 for channel 1 alone; the spatial gate, bright at the spot with a dark ring, one half elsewhere; channels 1 and 2 after both gates, of which only the spot is left."}} tags=["hide-input"]
 figure, axes = new_figure(3.9, 2, 4)
 for c in range(4):
     axes[0, c].imshow(spot[0, c], vmin=0, vmax=4, cmap="magma")
@@ -200,26 +201,29 @@ for ax in [*axes[0], *axes[1, 1:]]:
     ax.grid(visible=False)
 
 # %% [markdown]
-# Three things to take along:
+# Three things to remember:
 #
-# - The order matters. Had the spatial gate come first, it would have taken its maximum over the clutter as well.
-# - The convolution has no bias, as in CBAM's equation (its published code puts a BatchNorm there): a place with nothing around it gets $\sigma(0) = 1/2$, not 0. A gate is a volume knob; it does not sum to 1.
-# - Both gates are functions of one frame. What distinguishes *this frame from the others* they cannot see.
+# - The order matters. If the spatial gate came first, its maximum would include the clutter.
+# - The convolution has no bias, as in CBAM's equation (CBAM's published code has a BatchNorm there). So a place with nothing around it gets
+#   $\sigma(0) = 1/2$, not 0. Gates do not sum to 1: each is a volume control of its own.
+# - Both gates depend on one frame. They cannot see what distinguishes *this frame from the others*.
 #
 # ## Temporal Self-Attention
 #
-# The gated maps are averaged over places: by the gates, a weighted mean now, though its weights need not sum to 1. Each frame becomes one **token** of `C` numbers:
+# Next, the gated maps are averaged over places. Because of the gates this is a weighted mean, though its weights need not sum to 1. Each frame becomes
+# one **token** of $C$ numbers:
 #
 # $$x_t = \frac{1}{hw} \sum_{ij} y'_{t,ij} \tag{2d.4}$$
 #
 # ### When: a position code of real-valued time
 #
-# Attention by itself treats the tokens as a set. What tells it *when* a frame was taken is a code of its time $t$, in reference strides from the clip's
-# first frame: sines and cosines of $d/2$ wavelengths $\lambda_m$, spaced evenly in the logarithm from 4 to 400 strides ($d$ is `tsa_width`).
+# Attention by itself treats the tokens as a set. A code tells it *when* each frame was taken. The code is made of sines and cosines of the frame's
+# time $t$, in reference strides from the clip's first frame, with $d/2$ wavelengths $\lambda_m$ from 4 to 400 strides, evenly spaced in their
+# logarithm ($d$ is `tsa_width`).
 #
 # $$p(t) = \big[\sin(2\pi (t - t_1)/\lambda_m)\,;\ \cos(2\pi (t - t_1)/\lambda_m)\big]_{m = 1 \ldots d/2} \tag{2d.5}$$
 #
-# There is no table of positions, so nothing fixes `T`: times may be unequal, may be halves, and there may be more of them than in training.
+# There is no table of positions, so nothing fixes $T$. Times may be unequal or fractions, and there may be more of them than in training.
 
 # %%
 equal = torch.arange(8.0)[None]
@@ -236,7 +240,7 @@ torch.testing.assert_close(sinusoids(twice, 32)[0, ::2], code)
 torch.testing.assert_close(sinusoids(equal + 50, 32)[0], code)
 print("the same time has the same code, whatever T and the start")
 
-# %% mystnb={"image": {"alt": "Left and middle: the position code as a picture, one row a frame and one column a sine or cosine, for equal times, whose rows change evenly, and unequal ones, whose rows change little where times are close. Right: similarity of two codes falls from 1 with the time between them, along one curve for both sets of times."}}
+# %% mystnb={"image": {"alt": "Left and middle: the position code as a picture, one row a frame and one column a sine or cosine, for equal times, whose rows change evenly, and unequal ones, whose rows change little where times are close. Right: similarity of two codes falls from 1 with the time between them, along one curve for both sets of times."}} tags=["hide-input"]
 figure, axes = new_figure(2.8, 1, 3, width_ratios=[1, 1, 1.1])
 for ax, t, title in (
     (axes[0], equal, "equal times"),
@@ -256,20 +260,28 @@ axes[2].set(xlabel="time between frames (strides)", ylabel="similarity")
 _ = axes[2].legend(fontsize=7)
 
 # %% [markdown]
-# The inner product of two codes depends on the time between them alone, so the dots of both clips lie on one curve: a query can ask for "one stride
+# The inner product of two codes depends only on the time between them, so the dots of both clips lie on one curve. A query can ask for "one stride
 # before me" as well as for "at $t = 5$".
 #
 # ### Queries, keys, values
 #
-# Each token is normalised, and each frame makes a query, a key and a value from its token and its time ($W$, $b$ and $P$ are learned):
+# How can one frame look something up in the others? Think of a library. The **query** is what a frame is looking for: say, "the moment when a hand
+# arrives". The **key** is the label under which a frame can be found. The **value** is what it hands over when it is read. The **score** says how well
+# a query fits a key; softmax turns a frame's scores into weights that sum to 1; and the frame reads the mean of all values with these weights. A frame
+# may look for something that it does not itself contain, so query, key and value are three different vectors.
+#
+# Each token is normalised, and each frame makes its query, key and value from its token and its time ($W$, $b$ and $P$ are learned):
 #
 # $$[q_t\,; k_t\,; v_t] = W \operatorname{LN}(x_t) + b + P\, p(t_t) \tag{2d.6}$$
 #
-# Query and key, compared within each head of $d_h$ channels, give the **weights**: row $i$ says what frame $i$ reads from, and sums to 1.
+# The score is an inner product, taken separately in each *head*, a group of $d_h$ channels that has its own weights. Why divide it by the root of
+# $d_h$? Suppose that the components of $q$ and $k$ are independent, with mean 0 and variance 1. Then $q \cdot k$ is a sum of $d_h$ terms of variance 1, so
+# its standard deviation is $\sqrt{d_h}$. Undivided, the scores of a wide head would be far apart: softmax would give nearly all weight to one frame, and
+# its gradient would nearly vanish. Divided, their spread is 1 for every width. Row $i$ of the weights says what frame $i$ reads, and sums to 1:
 #
 # $$A_{ij} = \operatorname{softmax}_j\big(q_i \cdot k_j / \sqrt{d_h}\big) \tag{2d.7}$$
 #
-# What it reads is added to what it was; the results $z_t$ are the **frame embeddings**, of which the head takes the mean:
+# The frame adds what it reads to what it was. The results $z_t$ are the **frame embeddings**; the classifier's head takes their mean:
 #
 # $$z_i = x_i + W_o \big[\textstyle\sum_j A_{ij} v_j\big]_{\text{heads}} + b_o \tag{2d.8}$$
 
@@ -303,14 +315,14 @@ with torch.no_grad():
     print("rows sum to 1:", torch.allclose(A.sum(-1), torch.ones(3, 2, 8)))
 
 # %% [markdown]
-# `forward` never forms $A$: it hands $q, k, v$ to PyTorch's `scaled_dot_product_attention`, which may use a fused kernel. `weights` computes
-# (2d.7) explicitly, and is called only where somebody asks for maps. $W_o$ and $b_o$ start at zero, so TSA starts as the identity.
+# `forward` never forms $A$: it hands $q, k, v$ to PyTorch's `scaled_dot_product_attention`, which may use a fused kernel. `weights` computes (2d.7)
+# explicitly, and runs only when someone asks for maps. $W_o$ and $b_o$ start at zero, so TSA starts as the identity.
 #
 # ### What the order of frames does
 #
-# Without the position code (`attention.tsa_position: false`), permuting the frames permutes the embeddings, and their mean stays what it was: over time, this
-# TSA is as blind to order as the mean. With it, frames may not change places. (Permute frames *and* times together, and little is lost: a clip is a set of
-# frames with their times. Only what counts as the start moves.)
+# Without the position code (`attention.tsa_position: false`), permuting the frames permutes the embeddings and leaves their mean as it was: this TSA is
+# as blind to order as the mean. With the code, order matters. (If frames *and* times are permuted together, little changes, because a clip is a set of
+# frames with their times. Only the time that counts as the start moves.)
 
 # %%
 order = torch.tensor([0, 5, 2, 7, 1, 4, 6, 3])  # the first stays the first
@@ -368,7 +380,7 @@ def draw_clips(n, T, generator):
 
 
 # %% [markdown]
-# The network: two convolutions on each frame, then the shipped SCA, TSA and head. The same network without TSA is what it is compared with; both are
+# The network has two convolutions on each frame, then the library's SCA, TSA and head. We compare it with the same network without TSA. Both are
 # trained by one recipe, 400 steps of 32 clips.
 
 
@@ -466,12 +478,13 @@ print("without TSA, below 90 %:", found["without TSA"] < 0.90)
 print("event weight at least 4 x 1/8:", found["weight on the event"] > 0.5)
 
 # %% [markdown]
-# The attention finds the frame, and the accuracy follows. (Seeds 1 and 2: 66 and 76 % without TSA, 100 % with it.) To be fair to the network without it: its accuracy still grows. Trained for 2,500 steps by the same schedule, it reached 97 %,
-# since its convolutions learn to pass bright lines more than in proportion. The mean over frames makes this task hard, not impossible.
+# The attention finds the frame, and the accuracy follows. (Seeds 1 and 2: 66 and 76 % without TSA, 100 % with it.) In fairness, the network without it
+# still improves: trained for 2,500 steps by the same schedule, it reached 97 %, because its convolutions learn to pass bright lines more than in
+# proportion. The mean over frames makes this task hard, not impossible.
 #
-# Below, the weights for three clips, averaged over heads; then the middle one's frames with their spatial gates.
+# The figure shows the weights for three clips, averaged over heads. Then come the frames of the middle clip with their spatial gates.
 
-# %% mystnb={"image": {"alt": "Attention over time for three clips, as three 8 by 8 pictures: nearly all weight of every row lies in one column, the event frame's, at t = 1, 4 and 6."}}
+# %% mystnb={"image": {"alt": "Attention over time for three clips, as three 8 by 8 pictures: nearly all weight of every row lies in one column, the event frame's, at t = 1, 4 and 6."}} tags=["hide-input"]
 # for each of three event frames, its most brightly lit clip
 light = clips.amax((1, 2, 3))
 chosen = [int((light * (event == e)).argmax()) for e in (1, 4, 6)]
@@ -479,7 +492,7 @@ figure, axes = new_figure(3.2, 1, 3)
 for ax, clip in zip(axes, chosen):
     draw_attention(ax, A8[clip], t8, f"event at t = {int(event[clip])}")
 
-# %% mystnb={"image": {"alt": "Eight frames of one clip with a line each; the event frame's line is the brightest. Below each the spatial gate: about one half on the black ground, higher around the lines, highest around the event's."}}
+# %% mystnb={"image": {"alt": "Eight frames of one clip with a line each; the event frame's line is the brightest. Below each the spatial gate: about one half on the black ground, higher around the lines, highest around the event's."}} tags=["hide-input"]
 clip = chosen[1]
 with torch.no_grad():
     _, gate = net.tokens(clips[clip : clip + 1])
@@ -496,15 +509,16 @@ axes[0, 0].set_ylabel("frame", fontsize=8)
 _ = axes[1, 0].set_ylabel("spatial gate", fontsize=8)
 
 # %% [markdown]
-# The trained spatial gate (dark is 0, bright is 1) behaves as the one set by hand: near one half on the empty ground, more where a line is.
+# The trained spatial gate (dark is 0, bright is 1) behaves like the one set by hand: near one half on the empty ground, higher where a line is.
 #
-# **What such a map does not tell.** A weight says that a frame was read, not that it was decisive: the residual in (2d.8) carries every frame past the attention,
-# and the values may cancel. And a gate may point by *darkening*: exercise 3 is a task in which a trained spatial gate silences the one place that
-# matters, and the classifier reads off what is missing. Take a map for a question, and answer it by changing the frame.
+# **What such a map does not tell.** A weight says that a frame was read, not that it was decisive: the residual in (2d.8) carries every frame past the
+# attention, and the values may cancel. A gate may also point by *darkening*: in exercise 3, a trained spatial gate silences the one place that matters,
+# and the classifier reads what is missing. Treat a map as a question, and answer it by changing the frame.
 #
 # ### When the time decides, not the look
 #
-# The opposite task, on toy tokens: every frame shows one of four things, and the class is what is seen **at $t = 5$**. No frame looks special; only its time is.
+# Now the opposite task, on toy tokens. Every frame shows one of four things, and the class is what is seen **at $t = 5$**. No frame looks special; only its
+# time is.
 
 
 # %%
@@ -550,7 +564,7 @@ for position in (False, True):
         )
         print(f", weight at t = 5: {weight[at]:.2f}")
 
-# %% mystnb={"image": {"alt": "Mean attention weight over time. Left, 8 frames: without position code flat at one eighth, with it all at t = 5. Right, 16 frames at half the stride: with position code a peak at t = 5 and smaller weights at 4.5 and 5.5."}}
+# %% mystnb={"image": {"alt": "Mean attention weight over time. Left, 8 frames: without position code flat at one eighth, with it all at t = 5. Right, 16 frames at half the stride: with position code a peak at t = 5 and smaller weights at 4.5 and 5.5."}} tags=["hide-input"]
 figure, axes = new_figure(2.4, 1, 2, sharey=True)
 for ax, T, t in ((axes[0], 8, t8), (axes[1], 16, t16)):
     for position, name in ((False, "without"), (True, "with")):
@@ -566,13 +580,13 @@ print("without code, below 60 %:", shown[False, 8][0] < 0.60)
 print("T = 16 reads t = 5:", int(shown[True, 16][1].argmax()) == 10)
 
 # %% [markdown]
-# Without the code every frame gets an eighth, and the best that is left is to call what is seen most often. With it, the weight is at $t = 5$; and the same module,
-# given sixteen frames at half the stride, still looks at $t = 5$, not at the sixth frame. It is less sharp there, for frames at 4.5 and 5.5 are nearer than any in training
-# were, and accuracy falls: `T` may change, but a network that is to be tested at other strides should see some of them in training.
+# Without the code, every frame gets an eighth, and the best guess is what is seen most often. With it, the weight is at $t = 5$. Given sixteen frames at
+# half the stride, the same module still looks at $t = 5$, not at the sixth frame. It is less sharp there, because frames at 4.5 and 5.5 are nearer than
+# any in training, and accuracy falls. $T$ may change, but a network that will see other strides should see some of them in training.
 #
 # ## Maps cost nothing in accuracy
 #
-# Whoever asks for the maps gets the same logits, bit by bit: the weights are computed beside the fast path, not in place of it.
+# Asking for the maps changes no bit of the logits: the weights are computed beside the fast path, not in place of it.
 
 # %%
 mini = load_config("params/mini.yaml")
@@ -624,14 +638,14 @@ parts = {name: costs[name] for name in ("backbone", "sca", "tsa")}
 display(Markdown(markdown_table(parts)))
 
 # %% [markdown]
-# The arithmetic is next to nothing. The count leaves out what SCA really spends: it reads and writes the whole map several times (two pools, two
-# products), 3.2 MB a pass for this clip in float32, and memory traffic is time. TSA works on `T` tokens, so its parameters weigh more than its work; $A$ has
-# $T^2$ entries a head, which at 8 to 64 frames is small beside everything else.
+# The arithmetic is next to nothing. The count leaves out SCA's real cost: it reads and writes the whole map several times (two pools, two products), 3.2 MB a
+# pass for this clip in float32, and memory traffic takes time. TSA works on $T$ tokens, so it has more parameters than work. $A$ has $T^2$ entries a
+# head, which is small for 8 to 64 frames.
 #
 # ## Which frame asks?
 #
-# Slide over the frame that asks. The bars are its row of $A$, what it reads. In these clips nearly every frame, whatever it shows, reads the same one. In JupyterLab, choose the clip, and
-# look at the network before its training as well: it reads all frames about alike.
+# Slide over the frame that asks. The bars are its row of $A$: what it reads. In these clips nearly every frame reads the same one. In JupyterLab you can also
+# choose the clip, and the network before training: it reads all frames about alike.
 
 
 # %% tags=["nbval-ignore-output"]
@@ -667,11 +681,12 @@ explore(
 # %% [markdown]
 # ## Summary
 #
-# - A mean keeps $1/n$ of what one place in one frame knows. Attention is a weighted mean, its weights computed from the clip.
-# - SCA multiplies each frame's map by a channel gate, then a spatial gate. Gates are not shares: they lie between 0 and 1 and do not sum to 1.
-# - TSA lets each frame read from the others; its rows do sum to 1. Without the position code it is blind to order, with it `T` and the times are free.
-# - On clips whose event is known, the trained weights are on the event's frame. Weights and gates are still evidence to be tested, not explanations.
-# - Both modules start close to harmless (TSA exactly as the identity) and cost under a thousandth of the backbone's multiply-adds.
+# - A mean keeps $1/n$ of what one place in one frame knows. Attention is a weighted mean whose weights are computed from the clip.
+# - SCA multiplies each frame's map by a channel gate, then by a spatial gate. Gates lie between 0 and 1 and do not sum to 1.
+# - TSA lets each frame read from the others; its rows sum to 1. Without the position code it is blind to order; with it, $T$ and the times are free.
+# - On clips whose event is known, the trained weights are on the event's frame. Weights and gates are evidence to be tested, not explanations.
+# - TSA starts as the identity. SCA does not: both of its gates start near one half, so a fresh SCA passes about a quarter of the map. (With
+#   `attention.sca_identity` its gates start near 1.) Together they cost under a thousandth of the backbone's multiply-adds.
 #
 # ## Exercises
 #

@@ -17,12 +17,11 @@
 # %% [markdown]
 # # 2e Head and losses
 #
-# The modules of chapters 2a to 2d end in one embedding a frame. This chapter turns them into the name of a class, and says what training minimises: cross-entropy
-# with smoothed labels, and two optional terms, center loss and temporal consistency.
+# The modules of chapters 2a to 2d end in one embedding a frame. How do these become the name of a class, and what does training minimise? The answer:
+# one linear layer, cross-entropy with smoothed labels, and two optional terms, center loss and temporal consistency.
 #
-# **You will be able to** compute each term by hand and check it against the library; say where label smoothing has its minimum; say what a center loss does to an
-# embedding and what it does not do; say exactly how the centres move here and in the paper; and say why a loss whose best value is reached by equal frames must have a small
-# weight.
+# **You will be able to** compute each term by hand and compare it with the library; say where label smoothing has its minimum; say what a center loss does
+# to an embedding and what it does not; say how the centres move here and in the paper; and say why a loss that equal frames minimise needs a small weight.
 #
 # **Prerequisites**: chapter 2a, basic PyTorch; softmax and cross-entropy. **Time** on two CPU cores: about 20 seconds, half of it small trainings; not measured on
 # a GPU yet. **Memory**: 1 GiB. No data set is needed.
@@ -69,8 +68,8 @@ for name in ("mini", "k700", "ssv2"):
 # %% [markdown]
 # ## A failure you can see
 #
-# A toy that can be drawn: five classes, ten noisy numbers a clip, and a small network whose embedding has just **two** dimensions. It is trained with the library's own loss; for now
-# with cross-entropy alone.
+# Are classes that a network can tell apart also far apart in its embedding? Here is a toy that can be drawn: five classes, ten noisy numbers a clip, and a
+# small network whose embedding has just **two** dimensions. For now it is trained with cross-entropy alone.
 
 # %%
 K = 5
@@ -122,9 +121,9 @@ def train_toy(lambda_center=0.0, smoothing=0.0, seed=0, steps=400):
 
 
 # %% [markdown]
-# Four numbers about an embedding. *Within*: root mean square distance of a clip from its class's mean. *Between*: the same of the class means from their own mean. Their ratio does not
-# depend on scale. *Wrong pairs*: how often two clips of one class lie farther apart than two clips of different classes; it matters wherever distances are used, as in retrieval
-# or clustering.
+# Four numbers describe an embedding. *Within*: root mean square distance of a clip from its class's mean. *Between*: the same for the class means and their
+# own mean. Their ratio does not depend on scale. *Wrong pairs*: how often two clips of one class lie farther apart than two clips of different classes.
+# This matters wherever distances are used, as in retrieval or clustering.
 
 
 # %%
@@ -177,19 +176,20 @@ def histogram(ax, clip, labels):
 for name, value in spread(*train_toy()[:3]).items():
     print(f"{name:>18}: {value:.2f}")
 
-# %% mystnb={"image": {"alt": "Left: a thousand clips in the plane of the embedding, five colours: five streaks of very different length, from the middle outwards. Right: distances of pairs, in units of their median: those of one class reach far into those of two classes."}}
+# %% mystnb={"image": {"alt": "Left: a thousand clips in the plane of the embedding, five colours: five streaks of very different length, from the middle outwards. Right: distances of pairs, in units of their median: those of one class reach far into those of two classes."}} tags=["hide-input"]
 clip, labels, *_ = train_toy()
 figure, (left, right) = new_figure(3.0, 1, 2)
 scatter(left, clip, labels, "cross-entropy alone, 1000 held-out clips")
 histogram(right, clip, labels)
 
 # %% [markdown]
-# The classes are told apart, and still each is a streak, some long and some short: cross-entropy asks only that the right logit be the highest, and by how much. Moving outwards lowers it further, so clips
-# drift outwards, each as far as it got. Set a pair of one class beside a pair of two: in one case of fifteen, it is the first that lies farther apart, and distance misleads.
+# The network tells the classes apart, yet each is a streak, some long and some short. Cross-entropy asks only that the right logit is the highest. Moving
+# outwards lowers the loss further, so clips drift outwards, each as far as it got. Take one pair of the same class and one of two classes: in one case of
+# fifteen, the first pair is farther apart, and distance misleads.
 #
 # ## The head
 #
-# The clip embedding is the mean of the frame embeddings; dropout $d$ and one linear layer make the logits.
+# The clip embedding is the mean of the frame embeddings. Dropout $d$ and one linear layer make the logits.
 #
 # $$\bar z = \frac1T \sum_t z_t, \qquad \ell = W\, d(\bar z) + b \tag{2e.1}$$
 
@@ -208,10 +208,11 @@ with torch.no_grad():
 print("(2e.1) holds, and the mean of the frame logits is the same")
 
 # %% [markdown]
-# So this head is TSN's: what TSN averages last, it averages one layer earlier. All that it knows about order has to be in the frame embeddings already.
+# This is TSN's head: TSN averages last, here the mean comes one layer earlier. So all that the head can know about order must already be in the frame
+# embeddings.
 #
-# **Dropout** (Srivastava et al. 2014) acts in training alone: a share of the numbers is set to zero and the rest divided by what is kept, so that on average nothing changes. It comes
-# after the mean, so there is one mask a clip, not one a frame; masks of single frames would mostly average out.
+# **Dropout** (Srivastava et al. 2014) acts only in training: it sets a share of the numbers to zero and divides the rest by the share that is kept, so that
+# the average stays the same. It comes after the mean, so there is one mask a clip. Masks of single frames would mostly average out.
 
 # %%
 head.train()
@@ -225,7 +226,7 @@ print(f"where one pass varies by {many.std(0).mean():.1f}")
 # %% [markdown]
 # ## Cross-entropy with label smoothing
 #
-# The target gives $\varepsilon$ of the probability to all $K$ classes alike (Szegedy et al. 2016):
+# How sure should the network be? Label smoothing (Szegedy et al. 2016) gives $\varepsilon$ of the target's probability to all $K$ classes alike:
 #
 # $$L_{ce} = -\frac1B \sum_i \sum_c q_{ic} \log \operatorname{softmax}(\ell_i)_c, \qquad q_{ic} = (1 - \varepsilon)\,[c = y_i] + \varepsilon / K \tag{2e.2}$$
 
@@ -240,11 +241,12 @@ torch.testing.assert_close(plain, shipped)
 print("(2e.2) equals PyTorch's")
 
 # %% [markdown]
-# With $\varepsilon = 0$ the loss falls for ever as the right logit grows. With $\varepsilon > 0$ it has a minimum, where softmax equals the target: the right logit leads all others by
+# With $\varepsilon = 0$ the loss keeps falling as the right logit grows. With $\varepsilon > 0$ it has a minimum, where softmax equals the target: the right
+# logit leads all others by
 #
 # $$\ln \frac{1 - \varepsilon + \varepsilon / K}{\varepsilon / K},$$
 #
-# and the loss is the target's entropy, not zero. A training loss that stalls near that value has nothing left to gain. For the 14 classes of the mini data:
+# and the loss is the target's entropy, not zero. A training loss near that value has nothing left to gain. For the 14 classes of the mini data:
 
 
 # %%
@@ -273,7 +275,7 @@ for eps in (0.05, 0.1, 0.2):
     assert abs(loss.min().item() - floor) < 1e-4
     print(f"smoothing {eps}: lead {best:.2f}, loss {floor:.2f}")
 
-# %% mystnb={"image": {"alt": "Loss over the lead of the right logit for smoothing 0, 0.05, 0.1 and 0.2. Without smoothing the curve falls towards 0; with it each has a minimum, marked, at a lead of about 5.6, 4.8 and 4.0."}}
+# %% mystnb={"image": {"alt": "Loss over the lead of the right logit for smoothing 0, 0.05, 0.1 and 0.2. Without smoothing the curve falls towards 0; with it each has a minimum, marked, at a lead of about 5.6, 4.8 and 4.0."}} tags=["hide-input"]
 figure, ax = new_figure(2.6)
 for colour, eps in zip(PALETTE, (0.0, 0.05, 0.1, 0.2)):
     label = f"smoothing {eps:g}"
@@ -286,7 +288,8 @@ _ = ax.legend(fontsize=7)
 # %% [markdown]
 # ## Center loss
 #
-# One centre $c_k$ a class, in the space of the clip embeddings (Wen et al. 2016); every clip is pulled towards its own:
+# Can training be told to keep each class together? Center loss (Wen et al. 2016) has one centre $c_k$ a class, in the space of the clip embeddings, and pulls
+# every clip towards its own:
 #
 # $$L_{center} = \frac{1}{2B} \sum_i \lVert \bar z_i - c_{y_i} \rVert^2 \tag{2e.3}$$
 
@@ -301,17 +304,17 @@ with torch.no_grad():
 print("(2e.3) equals the library's")
 
 # %% [markdown]
-# Two players move: the network, which feels $\lambda_{center}$ times this loss, and the centres, which follow the clips by a rule of their own. In the paper, a centre whose class has $n_k$
-# clips in the batch, with mean $m_k$, moves by
+# Two things move: the network, which feels $\lambda_{center}$ times this loss, and the centres, which follow the clips by a rule of their own. In the paper, a
+# centre whose class has $n_k$ clips in the batch, with mean $m_k$, moves by
 #
 # $$c_k \leftarrow c_k - \alpha\, \frac{n_k}{1 + n_k}\, (c_k - m_k), \qquad \alpha = 0.5.$$
 #
-# Here the centres are parameters under plain SGD at a rate of 0.5 (`train.center_lr`). `hitagu_lib.training.learner` divides their gradient by $\lambda_{center}$, so that the weight governs only
-# what the network feels. The loss is a mean over the batch, which makes a step
+# Here the centres are parameters under plain SGD at a rate of 0.5 (`train.center_lr`). `hitagu_lib.training.learner` divides their gradient by
+# $\lambda_{center}$, so that the weight affects only the network. The loss is a mean over the batch, which makes a step
 #
 # $$c_k \leftarrow c_k - 0.5\, \frac{n_k}{B}\, (c_k - m_k).$$
 #
-# The same direction, another length. Both, computed by the library and by the paper's formula:
+# This has the same direction and another length. The next cell computes both, by the library and by the paper's formula:
 
 
 # %%
@@ -346,12 +349,13 @@ for B, n in ((8, 1), (8, 4), (64, 1), (64, 13)):
     )
 
 # %% [markdown]
-# Our centres are slower, the more so the larger the batch: over one epoch a class moves in proportion to how many of its clips there are, not to how many batches they were spread over. On several
-# processes the gradients are averaged, so $B$ is the clips of all of them. If you want a faster pace for rare classes, raise `train.center_lr`; exercise 2 compares the two rules.
+# Our centres are slower, the more so the larger the batch: over an epoch, a class moves in proportion to how many clips it has, not to how many batches they
+# were in. On several processes the gradients are averaged, so $B$ counts the clips of all of them. For a faster pace of rare classes, raise
+# `train.center_lr`; exercise 2 compares the two rules.
 #
 # ### With and without
 #
-# The toy again, with the given weight of 0.1 and with ten times as much:
+# Here is the toy again, with the given weight of 0.1 and with ten times as much:
 
 # %% tags=["nbval-ignore-output"]
 weights = (0.0, 0.1, 1.0)
@@ -363,7 +367,7 @@ for name in found[0.0]:
     rows.append(f"| {name} | {values} |")
 display(Markdown("\n".join(rows)))
 
-# %% mystnb={"image": {"alt": "Three scatter plots, each with its own scale. Weight 0: five streaks of very different length. Weight 0.1: five shorter ones, alike in length, a centre on or near each. Weight 1: smaller again, two of them now round."}}
+# %% mystnb={"image": {"alt": "Three scatter plots, each with its own scale. Weight 0: five streaks of very different length. Weight 0.1: five shorter ones, alike in length, a centre on or near each. Weight 1: smaller again, two of them now round."}} tags=["hide-input"]
 figure, axes = new_figure(3.1, 1, 3)
 for ax, w in zip(axes, weights):
     clip, labels, _, centers = train_toy(w)
@@ -386,16 +390,16 @@ change = given["accuracy (%)"] - alone["accuracy (%)"]
 print("accuracy changes by less than 2 points:", abs(change) < 2)
 
 # %% [markdown]
-# Mind the axes: the whole picture shrinks. The spread within classes falls to a fifth, but most of that is scale, for the distances between classes fall to a quarter. Where scale is taken
-# out, the ratio falls by a seventh. Wrong pairs fall to a sixth: what has gone is the streaks' very different lengths. Accuracy does not move. (Seeds 1 and 2 show the same: wrong pairs from 8.1 to
-# 1.5 and from 3.3 to 1.0 %, accuracies within half a point.) So a center loss makes distances worth more; that it makes the *classifier* better is a claim to be measured on each
-# data set, over several seeds, and this toy does not support it.
+# Look at the axes: the whole picture shrinks. The spread within classes falls to a fifth, but most of that is scale, since distances between classes fall to a
+# quarter. Without scale, the ratio falls by a seventh. Wrong pairs fall to a sixth: the streaks' very different lengths are gone. Accuracy does not move.
+# (Seeds 1 and 2 show the same: wrong pairs from 8.1 to 1.5 and from 3.3 to 1.0 %, accuracies within half a point.) So a center loss makes distances
+# more useful. Whether it makes the *classifier* better must be measured on each data set, over several seeds; this toy does not show it.
 #
-# One more thing takes the wind out of it: **label smoothing alone does most of the same**, as Müller et al. (2019) saw in larger networks, since it gives clips a reason to stop drifting. With
-# smoothing 0.1 and no center loss, wrong pairs are 1.7, 2.7 and 1.5 % for the three seeds; with both, 0.8, 1.3 and 1.3 %. The recipes use smoothing already, so what the center loss adds
-# there is less than the first comparison suggests. Try it: `spread(*train_toy(0.1, 0.1)[:3])`.
+# Moreover, **label smoothing alone does most of the same**, as Müller et al. (2019) saw in larger networks, because it gives clips a reason to stop drifting.
+# With smoothing 0.1 and no center loss, wrong pairs are 1.7, 2.7 and 1.5 % for the three seeds; with both, 0.8, 1.3 and 1.3 %. The recipes use smoothing
+# already, so the center loss adds less there. Try it: `spread(*train_toy(0.1, 0.1)[:3])`.
 #
-# The centres stand near their classes, not on their means: the clips move on at each step, and the centres follow.
+# The centres stand near their classes' means, not on them: the clips move at each step, and the centres follow.
 #
 # ### Lengths taken out
 #
@@ -435,8 +439,8 @@ for normalised in (False, True):
 #
 # ## Temporal consistency
 #
-# Embeddings of neighbouring frames should not flicker. Relatives are slow feature analysis (Wiskott and Sejnowski 2002) and temporal coherence (Mobahi et al. 2009). The term averages
-# over all neighbours of all clips:
+# Should embeddings of neighbouring frames be alike? This term asks for it, like slow feature analysis (Wiskott and Sejnowski 2002) and temporal
+# coherence (Mobahi et al. 2009). It averages over all neighbours of all clips:
 #
 # $$L_{temporal} = \frac{1}{B (T - 1)} \sum_i \sum_{t < T} \big(1 - \cos(z_{i,t},\ z_{i,t+1})\big) \tag{2e.4}$$
 #
@@ -465,7 +469,7 @@ longer = z * torch.arange(1.0, 9)[:, None]
 same = temporal_consistency(longer[None]) - temporal_consistency(z[None])
 print("lengths do not count:", abs(same.item()) < 1e-6)
 
-# %% mystnb={"image": {"alt": "Angle of the embedding over eight frames for the four sequences: a flat line, a straight rise, one step, a zigzag; above each the value of the loss: 0.000, 0.060, 0.252, 1.766."}}
+# %% mystnb={"image": {"alt": "Angle of the embedding over eight frames for the four sequences: a flat line, a straight rise, one step, a zigzag; above each the value of the loss: 0.000, 0.060, 0.252, 1.766."}} tags=["hide-input"]
 figure, axes = new_figure(2.1, 1, 4, sharey=True)
 for ax, (name, degrees) in zip(axes, angles.items()):
     value = temporal_consistency(sequences[name][None]).abs()
@@ -475,10 +479,12 @@ for ax, (name, degrees) in zip(axes, angles.items()):
 _ = axes[0].set(ylabel="angle (degrees)", yticks=[0, 70, 140])
 
 # %% [markdown]
-# From the same start to the same end, a smooth way costs a quarter of a jump. But the cheapest sequence is the one in which **nothing happens**. That is the degenerate optimum: an
-# encoder that gives every frame the same embedding has no loss at all, and knows nothing about time. The term also counts every pair of neighbours alike, however far apart in time they are.
+# From the same start to the same end, a smooth path costs a quarter of a jump. But the cheapest sequence is the one in which **nothing happens**. This is the
+# degenerate optimum: an encoder that gives every frame the same embedding has no loss and knows nothing about time. The term also treats all neighbours
+# alike, however far apart in time they are.
 #
-# What does that do to a class that hangs on one frame? A toy in which one of eight frames tells the class, an encoder that sees each frame alone, trained with the two losses at different weights:
+# What does that do to a class that one frame decides? In this toy, one of eight frames tells the class. We train an encoder that sees each frame alone,
+# with different weights of the term:
 
 
 # %%
@@ -543,9 +549,10 @@ print(
 print("by a shared direction:", given["shared part (%)"] > 50)
 
 # %% [markdown]
-# At the given 0.05 nothing is lost. But look at how the term was lowered. *Shared part* is the length of the mean of all embeddings of all clips, in percent of an embedding's mean length: the encoder adds one large
-# common vector to every frame, and the angles shrink. The frames are no calmer than they were; there is only more of what they share. A cosine can be satisfied this way, so a falling curve of this term in TensorBoard
-# is not by itself a sign of better embeddings. At 500 the degenerate optimum has won: all frames alike, and the class is lost. Hence a small weight.
+# At the given 0.05, accuracy falls by one point, from 96 to 95 %. But how was the term lowered? *Shared part* is the length of the mean of all
+# embeddings of all clips, in percent of an embedding's mean length. The encoder adds one large common vector to every frame, and the angles shrink. The
+# frames are no calmer; they only share more. A cosine can be satisfied this way, so a falling curve of this term in TensorBoard is no sign of better
+# embeddings by itself. At 500 the degenerate optimum wins: all frames alike, and the class is lost. Hence a small weight.
 #
 # ## The sum
 #
@@ -594,12 +601,12 @@ display(Markdown(markdown_table(parts)))
 print(f"centres: {174 * 2048 / 1e6:.2f} M numbers")
 
 # %% [markdown]
-# The centres are learned and saved in the checkpoint, but are no part of the network: at test nobody asks for them, and they do not count among its parameters. The losses work on
-# `B T D` numbers, once a step; beside a backbone that is nothing.
+# The centres are learned and saved in the checkpoint, but they are not part of the network: inference does not use them, and they do not count among its
+# parameters. The losses work on $B T D$ numbers once a step, which is nothing beside a backbone.
 #
 # ## How much pull?
 #
-# Slide the weight of the center loss. The scale of the plane is fixed, so that you see the picture shrink; in JupyterLab, choose the label smoothing as well.
+# Slide the weight of the center loss. The plane's scale is fixed, so that you see the picture shrink. In JupyterLab you can also choose the label smoothing.
 
 
 # %% tags=["nbval-ignore-output"]
@@ -632,12 +639,13 @@ explore(
 # %% [markdown]
 # ## Summary
 #
-# - The head is linear, so the mean may be taken before or after it. Dropout has one mask a clip.
-# - Label smoothing gives the loss a minimum at a finite lead of the right logit; the floor is the target's entropy.
-# - The center loss makes embeddings compact, most of it by scale, and distances more telling; label smoothing alone does most of that. Its weight is felt by the network alone; the centres move at their own rate.
-# - By length, its first demand of a deep network is small embeddings. `train.center_normalised` takes lengths out and bounds it; the recipes for real data do so.
-# - Temporal consistency is lowest when all frames are alike, and can be lowered by a direction that all frames share. Its weight has to be small; 0.05 is given.
-# - Both optional terms are off in the mini recipe. Whether they help a data set is for its ablation to say: `params/ablations/` holds one file for each.
+# - The head is linear, so the mean may come before or after it. Dropout has one mask a clip.
+# - With label smoothing the loss has a minimum at a finite lead of the right logit. The minimum is the target's entropy.
+# - The center loss makes embeddings compact, mostly by scale, and distances more useful; label smoothing alone does most of that. Only the network feels its
+#   weight; the centres move at their own rate.
+# - By length, it first asks a deep network for small embeddings. `train.center_normalised` takes lengths out and bounds it; the recipes for real data do so.
+# - Temporal consistency is lowest when all frames are alike, and a direction that all frames share lowers it. Its weight must be small; 0.05 is given.
+# - Both optional terms are off in the mini recipe. `params/ablations/` has a file for each, to measure whether they help.
 #
 # ## Exercises
 #

@@ -17,15 +17,14 @@
 # %% [markdown]
 # # 4 Evaluation: one view, or many
 #
-# A network sees eight frames of one square of a video. The video has forty frames, or three hundred, and is wider than high. What is
-# reported as *the* accuracy of a network therefore hangs on what was looked at: which frames, which squares, how many of both, and how
-# their scores were brought together. Two published numbers are comparable only where all of that is the same.
+# A network sees eight frames of one square of a video. The video has forty frames, or three hundred, and is wider than high. So a reported accuracy
+# depends on the *protocol*: which frames, which crops, how many of each, and how their scores are combined. Two published numbers are comparable only
+# where all of that is the same.
 #
-# **You will be able to** write down what a protocol looks at, frame by frame; evaluate a checkpoint by any of them; say what more views buy
-# and what they cost; read a confusion matrix of reversed pairs, a calibration curve and an interval; and say whether one network is better
-# than another.
+# **You will be able to** write down what a protocol looks at, frame by frame; evaluate a checkpoint by any of them; say what more views bring and what they
+# cost; read a calibration curve and an interval; and say whether one network is better than another.
 #
-# **Prerequisites**: chapter 3, whose mini run this chapter reads. Where it is not there yet it is trained first, five minutes on two CPU
+# **Prerequisites**: [chapter 3](03_train.ipynb), whose mini run this chapter reads. If there is none yet, it is trained first, five minutes on two CPU
 # cores; the rest takes a minute and a half; not measured on a GPU yet. **Memory**: 2 GiB.
 
 # %% [markdown]
@@ -45,7 +44,6 @@ from IPython.display import Markdown, display
 
 from hitagu_lib.training import trainer as training
 from hitagu_lib.config import check_parameters, load_config
-from hitagu_lib.data.dataset import swap_table
 from hitagu_lib.data.source import open_lists
 from hitagu_lib.data.sampling import segment_indices
 from hitagu_lib.evaluation.protocols import (
@@ -68,7 +66,6 @@ from hitagu_lib.evaluation.multi_view import (
 )
 from hitagu_lib.inference.predict import load_model
 from hitagu_lib.files import project_root
-from hitagu_lib.viz.figures import confusion
 from hitagu_lib.viz.live import LiveCurves, watched
 from hitagu_lib.viz.style import PALETTE, new_figure
 from hitagu_lib.viz.views import draw_crops, frames_seen, views_figure
@@ -88,33 +85,32 @@ print(f"{checkpoint}: {summary['val_top1']:.1%} in chapter 3")
 # %% [markdown]
 # ## Clips: which frames
 #
-# Frames are counted from 0. A video has $N$ of them, a clip takes $T$, and clip $c$ of $C$ takes frame $f_{c,i}$ in place $i$; all of $c$,
-# $i$ and $m$ below count from 0. Nothing is drawn at random: the same video gives the same views on every machine.
+# Which frames make a clip? Frames are counted from 0. A video has $N$ of them, a clip takes $T$, and clip $c$ of $C$ takes frame $f_{c,i}$ in place $i$; $c$, $i$
+# and $m$ below also count from 0. Nothing is random: the same video gives the same views on every machine.
 #
 # **`single`** is what validation sees during training: the centre of each of $T$ equal segments.
 #
 # $$f_i = \Big\lfloor \big(i + \tfrac12\big) \frac{N}{T} \Big\rfloor \tag{4.1}$$
 #
-# **`multi` over segments** (Something-Something) slides all $T$ frames together, from the first frame of each segment in the first clip to
-# the last frame of each in the last clip, which so ends with the video:
+# **`multi` over segments** (Something-Something) slides all $T$ frames together: the first clip takes the first frame of each segment, the last clip the last
+# one, so that it ends with the video:
 #
 # $$f_{c,i} = \Big\lfloor i \frac{N}{T} + \frac{c}{C-1} \max\Big(0, \frac{N}{T} - 1\Big) \Big\rfloor \tag{4.2}$$
 #
-# **`multi` over windows** (Kinetics, `data.sampling: dense`) slides a window of $L$ frames, `data.dense_span`, of which every $L/T$-th is
-# taken:
+# **`multi` over windows** (Kinetics, `data.sampling: dense`) slides a window of $L$ frames (`data.dense_span`) and takes every $L/T$-th frame of it:
 #
 # $$f_{c,i} = \min\Big(\Big\lfloor \frac{c}{C-1} R \Big\rfloor + \Big\lfloor i \frac{L}{T} \Big\rfloor,\ N-1\Big) \tag{4.3}$$
 #
 # Here $R$ is the room in which a window can start: $R = \max\big(0,\ N - 1 - \lfloor (T-1) \frac{L}{T} \rfloor\big)$.
 #
-# The last window ends with the video; a video that is shorter than a window repeats its last frame. With $C = 1$ both take the middle:
-# (4.1), or the window that starts at $\lfloor \max(0, N - L) / 2 \rfloor$.
+# The last window ends with the video. A video shorter than a window repeats its last frame. With $C = 1$ both take the middle: (4.1), or the window that
+# starts at $\lfloor \max(0, N - L) / 2 \rfloor$.
 #
 # **`tsm_twice`** is TSM's own protocol on Something-Something: two clips, the centres (4.1) and the first frames.
 #
 # $$f_{0,i} = \Big\lfloor \big(i + \tfrac12\big) \frac{N}{T} \Big\rfloor, \qquad f_{1,i} = \Big\lfloor i \frac{N}{T} \Big\rfloor \tag{4.4}$$
 #
-# In code, and against the library's:
+# In code, compared with the library:
 
 # %%
 N, T, C, L = 40, 8, 3, 64
@@ -131,8 +127,7 @@ assert by_hand == dense_clips(300, T, L, C).tolist()
 print("equal")
 
 # %% [markdown]
-# A video of 40 frames, a little shorter than most of Something-Something's (about 48), under the protocols; ten clips see every frame of it, and ask for each of them
-# twice:
+# Here is a video of 40 frames, a little shorter than most of Something-Something's (about 48). Ten clips see every frame of it, and ask for each twice:
 
 # %% mystnb={"image": {"alt": "Which frames of a video of 40 each clip takes. Single: 8 frames, one in 5. Two clips of tsm_twice: 8 frames each, offset by 2. Multi with 2 clips: the first and the last frame of each segment. Multi with 10 clips: all 40 frames, each twice."}}
 twice = protocol(
@@ -149,8 +144,8 @@ figure = frames_seen(
 )
 
 # %% [markdown]
-# And one as long as those of Kinetics, 300 frames, under windows of 64. A single window sees a fifth of the video; if the action is
-# elsewhere, the network cannot know:
+# And here is one as long as those of Kinetics, 300 frames, with windows of 64. A single window sees a fifth of the video. If the action is elsewhere, the
+# network cannot know:
 
 # %% mystnb={"image": {"alt": "Which frames of a video of 300 each window takes. One window: frames 118 to 174. Ten windows: overlapping, evenly spread from the first frame to the last."}}
 figure = frames_seen(
@@ -164,15 +159,15 @@ figure = frames_seen(
 # %% [markdown]
 # ## Crops: which squares
 #
-# The short side of every frame is resized to `data.short_side`. $M$ squares of side $S$ then stand at $p_m$ along the longer side, $W$
-# here, in the middle of the shorter one; one crop stands in the middle of both.
+# Which part of the frame does it see? The short side is resized to `data.short_side`. $M$ squares of side $S$ then stand at $p_m$ along the longer side (here
+# $W$), in the middle of the shorter one. A single crop stands in the middle of both.
 #
 # $$p_m = \Big\lfloor \frac{m}{M-1} (W - S) \Big\rfloor, \qquad M = 1:\ p_0 = \Big\lfloor \frac{W - S}{2} \Big\rfloor \tag{4.5}$$
 #
-# One crop is of the side that the network was trained on, `data.image_size`. Several are as high as the frame (`eval.crop_size` says
-# otherwise): the network is convolutional, so it takes a larger square than it was trained on.
+# A single crop has the size that the network was trained on, `data.image_size`. Several are as high as the frame, unless `eval.crop_size` says otherwise.
+# The network is convolutional, so it accepts a larger square.
 
-# %% mystnb={"image": {"alt": "Three grey frames with their crops as coloured squares. A wide one with one central square that leaves a margin; the wide one with three squares of its full height, left, middle and right; an upright one with three, top, middle and bottom."}}
+# %% mystnb={"image": {"alt": "Three grey frames with their crops as coloured squares. A wide one with one central square that leaves a margin; the wide one with three squares of its full height, left, middle and right; an upright one with three, top, middle and bottom."}} tags=["hide-input"]
 cases = {
     "one crop of 224": (256, 341, 224, 1),
     "three crops": (256, 341, 256, 3),
@@ -187,12 +182,13 @@ for ax, (name, (H, W, S, M)) in zip(axes, cases.items()):
 # %% [markdown]
 # ## One score from many views
 #
-# $V = C M$ views give $V$ rows of logits $z_v$. They are averaged as probabilities or as logits; papers do either, and seldom say which.
+# How do many views become one answer? $V = C M$ views give $V$ rows of logits $z_v$. They are averaged as probabilities or as logits; papers do either, and
+# seldom say which.
 #
 # $$s_k = \frac1V \sum_v \operatorname{softmax}(z_v)_k \qquad\text{or}\qquad s_k = \frac1V \sum_v z_{v,k} \tag{4.6}$$
 #
-# `eval.average` names one, the report repeats it. They can disagree: a mean of logits lets one loud view outvote several that lean the
-# other way, a mean of probabilities gives no view more than one vote.
+# `eval.average` chooses, and the report repeats it. The two can disagree: in a mean of logits, one loud view can outvote several others; in a mean of
+# probabilities, no view has more than one vote.
 
 # %%
 z = torch.tensor([[9.0, 0.0], [-1.0, 1.0], [-1.0, 1.0]])  # three views
@@ -202,13 +198,12 @@ for how in ("probabilities", "logits"):
 # %% [markdown]
 # ## Each frame is computed once
 #
-# Ten clips of a video of 40 frames ask for 80 frames, with $T = 16$ for 160. There are 40. HiTAGU-Net's network is cut where that can be
-# used: everything up to MDE's reduced maps is computed frame by frame (`encode_frames`), and what mixes frames comes after
-# (`temporal_head`). So each distinct picture, a crop of a frame, goes through the backbone once, and its features are gathered into every
-# view that asks for it. (TSM shifts channels between frames *inside* the backbone: its frames have nothing to share, and its views are
-# computed one after another.)
+# Ten clips of a video of 40 frames ask for 80 frames, with $T = 16$ for 160. But there are only 40. HiTAGU-Net computes everything up to MDE's reduced maps
+# frame by frame (`encode_frames`); what mixes frames comes after (`temporal_head`). So each distinct picture, a crop of a frame, goes through the
+# backbone once, and every view that needs it gets its features. (TSM shifts channels between frames *inside* the backbone, so its views are computed
+# one after another.)
 #
-# The same logits come out, up to rounding, as from the plain loop over views:
+# The logits equal those of the plain loop over views, up to rounding:
 
 # %%
 train_clips, val_clips = open_lists(cfg.data)
@@ -245,14 +240,14 @@ difference = (took["plain"][1] - took["shared"][1]).abs().max().item()
 print("largest difference below 1e-4:", difference < 1e-4)
 
 # %% [markdown]
-# (The mini videos are square, so that three crops of their full height are one; they too are computed once.) What sharing buys at the sizes
-# of Something-Something and of Kinetics is measured in `outputs/published/views/`.
+# (The mini videos are square, so three crops of full height are one, and are computed once.) `outputs/published/views/` has measurements of what sharing saves
+# at the sizes of Something-Something and Kinetics.
 
 # %% [markdown]
 # ## One network, many protocols
 #
-# The checkpoint of chapter 3 under several of them. Each writes a folder: `report.json`, every video's scores (`predictions.csv`, and in
-# `scores.npz` the logits of every view, so that nothing below needs a second pass), `classes.csv` and `confusion.csv`.
+# We evaluate the checkpoint of chapter 3 by several protocols. Each writes a folder: `report.json`, every video's scores (`predictions.csv`, and in `scores.npz`
+# the logits of every view, so that nothing below needs a second pass), `classes.csv` and `confusion.csv`.
 
 # %% tags=["nbval-ignore-output"]
 protocols = {
@@ -299,16 +294,16 @@ head = """| protocol | clips x crops | asked for | computed | top-1 | interval |
 display(Markdown("\n".join([head, *rows])))
 
 # %% [markdown]
-# Three things to see. **More views cost less than they ask for**: what is computed is what is distinct. **They need not help**: where one
-# clip of segments spans the whole video, as here, a second one sees the same event between the same frames. **They can hurt**: in crops of
-# full height things are larger than the network has seen them in training, and a window of 16 frames sees half a video.
+# Three things to see. **More views cost less than they ask for**, because only distinct pictures are computed. **They need not help**: here one clip of
+# segments spans the whole video, and a second one sees the same event between the same frames. **They can hurt**: in crops of full height things are
+# larger than in training, and a window of 16 frames sees half a video.
 #
 # ### What more clips buy
 #
-# From the stored logits of one pass: the accuracy with 1, 2, ... of the clips, each subset evenly spread, mean over the subsets, and the
-# band from the lowest to the highest of them.
+# The stored logits of one pass give the accuracy with 1, 2, ... of the clips. Each subset is evenly spread. The line is the mean over the subsets, and the
+# band reaches from the lowest to the highest.
 
-# %% mystnb={"image": {"alt": "Top-1 over the number of clips, with bands. Clips of segments: a flat line near the top. Windows of 16 frames: lower."}}
+# %% mystnb={"image": {"alt": "Top-1 over the number of clips, with bands. Clips of segments: a flat line near the top. Windows of 16 frames: lower."}} tags=["hide-input"]
 figure, ax = new_figure(2.8)
 curves = {
     "five clips": "clips of segments",
@@ -332,24 +327,19 @@ ax.set(xlabel="clips a video", ylabel="top-1 (%)", xticks=range(1, 6))
 _ = ax.legend(fontsize=8, loc="center right")
 
 # %% [markdown]
-# Clips of segments are all alike here, and adding some changes next to nothing. Windows are not: the upper edge of the band at one clip is
-# the middle window, which sees the event, the lower edge the first or the last, which see things stand still. Together they are well above
-# a window taken anywhere, and about where the middle one is alone: a mean over views is a vote in which those who saw nothing have a voice.
-# In real videos of ten seconds, in which the action goes on throughout, the same curve rises. Which of the two a data set is, only the
-# curve can say.
+# Clips of segments are all alike here, so more of them change next to nothing. Windows differ. At one clip, the band's upper edge is the middle window, which
+# sees the event; its lower edge is the first or the last, which see nothing move. Together they are well above a window at a random place, and about
+# where the middle one is alone: a mean over views is a vote in which those who saw nothing also vote. In real videos of ten seconds, where the action goes on
+# throughout, this curve rises. Only the curve can tell which kind a data set is.
 #
-# ## Which classes are confused?
+# ## How many are called the partner?
 #
-# Partners, the same event forwards and backwards, stand side by side: what is off the diagonal but inside a two-by-two block is an error
-# about the direction of time. The report counts them: of the videos of classes with a partner, how many are called the partner.
+# Partners are the same event forwards and backwards. The confusion matrix in [chapter 3](03_train.ipynb) puts them side by side, so that an error about
+# the direction of time stands beside the diagonal. The report counts those errors: of the videos of classes with a partner, how many are called
+# the partner?
 
-# %% mystnb={"image": {"alt": "Confusion matrix in percent of the true class, partner classes side by side."}}
+# %%
 single = read_results(folders["single"])
-partner = swap_table(classes, cfg.data.reverse_swaps, "data.reverse_swaps")
-by_pair = sorted(range(len(classes)), key=lambda i: (min(i, partner[i]), i))
-figure = confusion(
-    single.scores.labels, single.scores.predicted, classes, by_pair
-)
 
 # %% tags=["nbval-ignore-output"]
 pairs = reports["single"]["reversed_pairs"]
@@ -361,10 +351,9 @@ print(
 # %% [markdown]
 # ## Is it the order?
 #
-# The same views with their frames changed: **shuffled** (in random order, drawn from the seed and the row), **reversed** (played backwards)
-# and **frozen** (every frame the middle one, at the times of the others). The features of the frames are computed already; only the
-# temporal half runs again. A network that reads order falls to one half when they are shuffled, names the partner when they are reversed,
-# and has nothing but looks when they are frozen.
+# We score the same views with their frames changed: **shuffled** (in random order, drawn from the seed and the row), **reversed** (played backwards) and
+# **frozen** (every frame the middle one, at the times of the others). The frames' features exist already, so only the temporal half runs again. A network
+# that reads order falls to one half when frames are shuffled, names the partner when they are reversed, and has only looks when they are frozen.
 
 # %% tags=["nbval-ignore-output"]
 orders = {"in order": reports["single"]} | reports["single"]["orders"]
@@ -376,15 +365,15 @@ head = "| frames | top-1 | called the partner |\n|---|---:|---:|"
 display(Markdown("\n".join([head, *rows])))
 
 # %% [markdown]
-# ## May its probabilities be believed?
+# ## Can you trust its probabilities?
 #
-# A network is *calibrated* if, of the videos it is 80 % sure of, 80 % are right. Sort the videos by confidence, the probability of the
-# predicted class, into $B$ bins; the expected calibration error is how far accuracy and confidence are apart in each, weighed by the share
-# of the videos in it (Guo et al. 2017):
+# A network is *calibrated* if, of the videos of which it is 80 % sure, 80 % are right. Sort the videos by confidence, the probability of the predicted class,
+# into $B$ bins. The expected calibration error is the distance between accuracy and confidence in each bin, weighted by its share of the videos (Guo et
+# al. 2017):
 #
 # $$\mathrm{ECE} = \sum_b \frac{n_b}{n} \,\Big| \frac{1}{n_b} \sum_{j \in b} [\hat y_j = y_j] - \frac{1}{n_b} \sum_{j \in b} \max_k s_{j,k} \Big| \tag{4.7}$$
 
-# %% mystnb={"image": {"alt": "Accuracy over confidence in bins: dots, larger for more videos, beside the dashed diagonal of a calibrated network."}}
+# %% mystnb={"image": {"alt": "Accuracy over confidence in bins: dots, larger for more videos, beside the dashed diagonal of a calibrated network."}} tags=["hide-input"]
 confidence, called = single.scores.logits.max(1)
 right = (called == single.scores.labels).float()
 bins = torch.bucketize(confidence, torch.linspace(0, 1, 16)[1:-1])
@@ -411,14 +400,13 @@ print(f"mean confidence {calibrated['mean_confidence']:.1%},", end=" ")
 print(f"right {reports['single']['top1']:.1%}")
 
 # %% [markdown]
-# Trained with labels smoothed by 0.1, the network is told never to be surer than about 0.9; that is one reason for dots above the diagonal.
+# Training with labels smoothed by 0.1 tells the network never to be surer than about 0.9. This is one reason for dots above the diagonal.
 #
 # ## Is one better than the other?
 #
-# Two evaluations of the same videos are *paired*. Whoever compares two accuracies by their intervals throws that away: most videos are easy
-# for both or hard for both, and only those where they differ can tell. McNemar's test looks at these alone. Of $n$ videos that exactly one
-# of the two gets right, $b$ are the first one's; were the two equally good, each would be a toss of a coin, and a split as uneven as this
-# or more so has the probability
+# Two evaluations of the same videos are *paired*, and comparing their intervals throws that away. Most videos are easy for both networks or hard for both; only
+# those where they differ can tell. McNemar's test looks at these alone. Of $n$ videos that exactly one network gets right, the first gets $b$. If the two
+# were equally good, each of these videos would be a coin toss, and a split at least as uneven would have the probability
 #
 # $$p = \min\Big(1,\ 2 \sum_{j=0}^{\min(b,\,n-b)} \binom{n}{j} 2^{-n}\Big) \tag{4.8}$$
 
@@ -435,14 +423,13 @@ assert math.isclose(p, mcnemar(*only))
 print(f"p = {p:.4f}")
 
 # %% [markdown]
-# The same on the command line: `hitagu report compare A B`. It tells whether the *videos* could have come out otherwise by chance, not
-# whether another training *seed* would: for that, train several (chapter 6).
+# On the command line this is `hitagu report compare A B`. It says whether other *videos* could have given another result by chance, not whether another
+# training *seed* would: for that, train several ([chapter 6](06_ablations.ipynb)).
 #
 # ## Other lengths, other strides
 #
-# The network was trained on clips of $T = 8$. It has no weight that knows $T$: the 3STU runs for as long as there are frames and is told
-# the time between them, the position code of TSA is computed from the frames' times. So it can be evaluated on other $T$ and strides,
-# unchanged:
+# The network was trained on clips of $T = 8$, but none of its weights depends on $T$: the 3STU runs for as long as there are frames and is told the time between
+# them, and TSA's position code is computed from the frames' times. So it can be evaluated unchanged on other $T$ and strides:
 
 # %% tags=["nbval-ignore-output"]
 lengths = [4, 8, 16]
@@ -459,20 +446,20 @@ for T in lengths:
     top1.append(100 * report["top1"])
     print(f"T = {T:>2}: {top1[-1]:.1f} %")
 
-# %% mystnb={"image": {"alt": "Top-1 over the number of frames a clip, 4, 8 and 16: highest at 8, which the network was trained on, and lower to both sides."}}
+# %% mystnb={"image": {"alt": "Top-1 over the number of frames a clip, 4, 8 and 16: highest at 8, which the network was trained on, and lower to both sides."}} tags=["hide-input"]
 figure, ax = new_figure(2.4)
 ax.plot(lengths, top1, "o-")
 _ = ax.set(xlabel="frames a clip, T", ylabel="top-1 (%)", xticks=lengths)
 
 # %% [markdown]
-# It degrades, and does not break: nothing was trained for it. What a network is not trained on it may still not be good at: MDE's
-# differences are between neighbouring frames, which stand twice as far apart at $T = 4$ as at $T = 8$, and are half as large at $T = 16$.
+# Accuracy falls, but the network does not break. It was not trained for this: MDE's differences are between neighbouring frames, which are twice as far apart at
+# $T = 4$ as at $T = 8$, and half as far at $T = 16$.
 
 # %% [markdown]
 # ## The explorer
 #
-# A video, a protocol, and what every view of it sees and says. A bar is the mean over a clip's crops, each tick a crop; the last row is the
-# average, the video's score. In JupyterLab choose both; in the built page slide along the protocols of one video.
+# Choose a video and a protocol, and see what every view sees and says. A bar is the mean over a clip's crops, each tick a crop; the last row is the average, the
+# video's score. (The built page slides over the protocols of one video.)
 
 # %% tags=["nbval-ignore-output"]
 plans = {
@@ -514,21 +501,21 @@ explore(
 # %% [markdown]
 # ## How others do it
 #
-# From the published code of each, as it stood when this was written. `int` rounds down; N frames a video, T a clip, C clips.
+# This is from the published code of each, as it stood when this was written. `int` rounds down; N frames a video, T a clip, C clips.
 #
 # | | clips | where they start, or which frames | crops | average of |
 # |---|---|---|---|---|
 # | TSN, TSM (`ops/dataset.py`) | 1 | centres, `int(N/2T + i N/T)`: our `single` | middle 224 of 256 | |
 # | TSM, `--twice_sample` | 2 | also `int(i N/T)`: our `tsm_twice` | 3 of 256 | logits |
 # | TSM, dense | 10 | `c room / (C-1)`, room = N - 64: the last frame seen is N - 8 | 3 of 256 | logits |
-# | SlowFast (`get_start_end_idx`) | 10 | `c room / C`: the last window ends `room / C` before the video does | 3 of 256, the middle one rounded up | probabilities |
+# | SlowFast (`get_start_end_idx`) | 10 | `c room / C`, so the last window ends `room / C` before the video does; with `use_offset`, `c int(room / (C-1))`. Frames `linspace(start, start + span - 1, T)`, rounded down: a step of 9 for 64 / 8, where the others take 8 | 3 of 256, the middle one rounded up | probabilities |
 # | MMAction2 (`SampleFrames`) | 10 | `c room / (C-1)`, room = N - 1 - (T-1) stride, rounded: the last clip ends with the video | 3, a pixel early where the room is odd | probabilities |
 # | TDN | 10 or 2 | at random | 3 of 256 | logits |
 # | here, `multi` over windows | 10 | as MMAction2, rounded down | 3 of `short_side` | `eval.average` |
 # | here, `multi` over segments | 2 | (4.2), ours | 3 of `short_side` | `eval.average` |
 #
-# In a video shorter than a window TSM, TDN and MMAction2 go on from its first frame; SlowFast and we repeat its last. No two rows are the
-# same, and each difference moves the third digit of an accuracy. That is why a report must carry its protocol.
+# In a video shorter than a window, TSM, TDN and MMAction2 continue with its first frame; SlowFast and we repeat its last. No two rows are the same.
+# That is why a report must name its protocol.
 #
 # ## From the command line
 #
@@ -541,11 +528,11 @@ explore(
 # %% [markdown]
 # ## Summary
 #
-# - A protocol is which frames, which squares and which average. Accuracies by different protocols are different numbers.
+# - A protocol is which frames, which crops and which average. Accuracies by different protocols are different numbers.
 # - Views share frames. Computing each distinct picture once gives the same logits for less.
 # - More views are a vote, and a vote helps where every view sees the action. Measure the curve before you pay for thirty.
-# - Accuracy is the first number, not the only one: confusion inside reversed pairs and the order tests say what it is owed to, calibration says whether its
-#   probabilities can be used, the interval and the paired test say whether a difference is one.
+# - Besides accuracy: reversed pairs and the order tests say where it comes from, calibration says whether the probabilities can be used, and the interval and
+#   the paired test say whether a difference is real.
 #
 # ## Exercises
 #
@@ -573,7 +560,7 @@ explore(
 #
 # </details>
 #
-# **3.** Do logits or probabilities make the better average here? Is the difference one?
+# **3.** Do logits or probabilities give the better average here? Is the difference real?
 #
 # <details><summary>Solution</summary>
 #
@@ -649,7 +636,8 @@ explore(
 #
 # ## Next
 #
-# Chapter 6 compares networks over several seeds by the `single` protocol; chapter 7 evaluates on videos of your own.
+# [Chapter 6](06_ablations.ipynb) compares networks over several seeds by the `single` protocol; [chapter 7](07_your_own_videos.ipynb) evaluates on your own
+# videos.
 #
 # **References.** Wang et al., *Temporal Segment Networks*, ECCV 2016. Wang et al., *Non-local Neural Networks*, CVPR 2018. Feichtenhofer et
 # al., *SlowFast Networks*, ICCV 2019. Lin et al., *TSM*, ICCV 2019. Wang et al., *TDN*, CVPR 2021. MMAction2 Contributors, *OpenMMLab's

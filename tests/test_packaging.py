@@ -16,12 +16,10 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 import hitagu_lib
+from hitagu_lib.runs.environment import TORCH_PAIRS as PAIRS
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "book").glob("*.ipynb"))
-
-# torch and torchvision are built in pairs: the releases that belong together.
-PAIRS = {"2.11": "0.26", "2.12": "0.27"}
 
 
 def read(name: str | Path) -> str:

@@ -12,7 +12,24 @@ from hitagu_lib.cli.options import COUNT, PATH, Group, recipe_options
 
 @click.group(cls=Group)
 def report() -> None:
-    """Report model costs, faults in lists, or a comparison."""
+    """Report what the environment lacks, model costs, faults in lists, or a comparison."""
+
+
+@report.command
+def environment() -> int:
+    """Say whether all that the book needs is here.
+
+    Checks Python, the packages, PyTorch with torchvision, ffmpeg, the notebooks' kernel, the processor's cores and the disk space. If
+    something is missing, the report says what to do, and the exit code is 1.
+
+    \b
+    hitagu report environment
+    """
+    from hitagu_lib.runs.environment import check_environment, environment_text
+
+    checks = check_environment(Path())
+    click.echo(environment_text(checks))
+    return int(any(check.advice for check in checks))
 
 
 @report.command

@@ -92,12 +92,16 @@ def draw_order_bars(ax: Axes, summary: dict[str, Any]) -> None:
 
 
 def confusion(labels: Tensor, predicted: Tensor, classes: Sequence[str], order: Sequence[int] | None = None) -> Figure:
-    """Draw the confusion matrix: true class by row, predicted class by column, percent of the row. `order` puts partners side by side."""
+    """Draw the confusion matrix: true class by row, predicted class by column, percent of the row.
+
+    `order` puts partners side by side. Labels stand once, in full, each with a number that also names its column.
+    """
     order = list(range(len(classes))) if order is None else list(order)
     counts = np.zeros((len(classes), len(classes)))
     np.add.at(counts, (labels.numpy(), predicted.numpy()), 1)
     share = (100 * counts / np.maximum(1, counts.sum(1, keepdims=True)))[np.ix_(order, order)]
-    names = [textwrap.shorten(classes[i], 34, placeholder="…") for i in order]
+    numbers = range(1, len(order) + 1)
+    names = [f"{textwrap.fill(classes[i], 40)}  {number}" for number, i in zip(numbers, order, strict=True)]
     figure, ax = new_figure(0.3 * len(classes) + 2)
     sns.heatmap(
         share,
@@ -107,7 +111,7 @@ def confusion(labels: Tensor, predicted: Tensor, classes: Sequence[str], order: 
         vmin=0,
         vmax=100,
         cbar=False,
-        xticklabels=names,
+        xticklabels=list(numbers),
         yticklabels=names,
         annot_kws={"size": 7},
         linewidths=0.5,

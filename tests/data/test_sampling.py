@@ -58,3 +58,27 @@ def test_times_are_positions_in_reference_strides() -> None:
     t = clip_times(np.array([0, 4, 4, 10]), 4.0)
     assert t.dtype == np.float32
     assert t.tolist() == [0.0, 1.0, 1.0, 2.5]
+
+
+@pytest.mark.equation("1.1")
+@pytest.mark.parametrize(("N", "T"), [(1, 4), (5, 8), (30, 8), (301, 16)])
+def test_segments_equal_the_loop(N: int, T: int) -> None:
+    u = np.random.default_rng(3).random(T)
+    expected = [int((i + u[i]) * N / T) for i in range(T)]
+    assert segment_indices(N, T, np.random.default_rng(3)).tolist() == expected
+
+
+@pytest.mark.equation("1.2")
+@pytest.mark.parametrize(("N", "T", "span"), [(64, 8, 64), (90, 8, 32), (301, 16, 50)])
+def test_dense_windows_equal_the_loop(N: int, T: int, span: int) -> None:
+    for seed in range(20):
+        start = int(np.random.default_rng(seed).integers(N - span + 1))
+        expected = [start + i * span // T for i in range(T)]
+        assert dense_indices(N, T, span, np.random.default_rng(seed)).tolist() == expected
+
+
+@pytest.mark.equation("1.3")
+def test_times_equal_the_quotients() -> None:
+    indices = np.array([0, 3, 7, 28])
+    expected = [i / 4.0 for i in indices.tolist()]
+    assert clip_times(indices, 4.0).tolist() == expected

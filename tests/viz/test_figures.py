@@ -51,7 +51,15 @@ def test_confusion_is_in_percent_of_the_true_class_in_the_order_asked_for() -> N
     labels, predicted = torch.tensor([0, 0, 0, 0, 1, 2]), torch.tensor([0, 0, 0, 2, 1, 2])
     (ax,) = figures.confusion(labels, predicted, ["a", "b", "c"], [0, 2, 1]).axes
     assert [t.get_text() for t in ax.texts] == ["75", "25", "", "", "100", "", "", "", "100"]
-    assert [t.get_text() for t in ax.get_yticklabels()] == ["a", "c", "b"]
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["a  1", "c  2", "b  3"]
+    assert [t.get_text() for t in ax.get_xticklabels()] == ["1", "2", "3"]
+
+
+def test_confusion_keeps_long_labels_apart() -> None:
+    pair = [f"Moving something and something {end}" for end in ("closer to each other", "away from each other")]
+    (ax,) = figures.confusion(torch.tensor([0, 1]), torch.tensor([0, 1]), pair).axes
+    shown = [" ".join(t.get_text().split()) for t in ax.get_yticklabels()]
+    assert shown == [f"{pair[0]} 1", f"{pair[1]} 2"]
 
 
 def test_clip_rows_show_every_frame_and_its_time() -> None:
