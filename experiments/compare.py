@@ -91,15 +91,28 @@ def run_grid(
         published, cfg = args.out / name, load_config(args.params, overrides)
         if is_published(published, cfg):
             return
-        command = [sys.executable, "-m", "hitagu_lib", "train", "--params", str(args.params), "--overrides", overrides]
-        subprocess.run(command, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL)
-        published.mkdir(parents=True, exist_ok=True)
-        after(cfg, published)
-        for file in PUBLISHED:
-            shutil.copyfile(Path(run) / file, published / file)
+        train_and_publish(args.params, overrides, published, after)
 
     with ThreadPoolExecutor(args.parallel) as pool:
         list(pool.map(job, jobs))
+
+
+def train_and_publish(
+    params: Path, overrides: str, published: Path, after: Callable[[Config, Path], None] | None = None
+) -> Path:
+    """Train a run in a process of its own, with one thread, and copy its small files to `published`; return the run's folder.
+
+    after: what is called with the run's parameters and `published` before the files are copied, which mark a whole run.
+    """
+    cfg = load_config(params, overrides)
+    command = [sys.executable, "-m", "hitagu_lib", "train", "--params", str(params), "--overrides", overrides]
+    subprocess.run(command, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL)
+    published.mkdir(parents=True, exist_ok=True)
+    if after is not None:
+        after(cfg, published)
+    for file in PUBLISHED:
+        shutil.copyfile(Path(cfg.run) / file, published / file)
+    return Path(cfg.run)
 
 
 def matched_epochs(
@@ -126,7 +139,8 @@ def matched_epochs(
                 seconds[method].append((time.process_time() - started) / steps)
     cost = {method: statistics.median(times) for method, times in seconds.items()}
     first = next(iter(methods))
-    epochs = {method: round(load_config(params).train.epochs * cost[first] / cost[method]) for method in methods}
+    all_epochs = load_config(params, common).train.epochs
+    epochs = {method: round(all_epochs * cost[first] / cost[method]) for method in methods}
     table = {
         method: {
             "epochs": epochs[method],
