@@ -27,7 +27,7 @@ from experiments.compare import matched_epochs, train_and_publish
 from hitagu_lib.config import load_config
 from hitagu_lib.evaluation.folds import Graded, accuracy, grade, paired_difference, read_groups, read_predictions
 from hitagu_lib.evaluation.seeds import METHODS, folder_name, is_published
-from hitagu_lib.files import replacing, write_atomic
+from hitagu_lib.files import write_atomic
 from hitagu_lib.prepare.split import split_videos
 
 PARAMS = Path("params/own.yaml")
@@ -70,8 +70,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     weights = DATA / "resnet18.pt"  # a path inside the project, so that no file published here names another
     if not weights.exists():
-        with replacing(weights) as aside:
-            shutil.copyfile(args.weights, aside)
+        weights.parent.mkdir(parents=True, exist_ok=True)
+        weights.symlink_to(args.weights.resolve())
     jobs = []
     for name in args.sets:
         prepare(args.videos / name, name)
