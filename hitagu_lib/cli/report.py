@@ -12,7 +12,7 @@ from hitagu_lib.cli.options import COUNT, PATH, Group, recipe_options
 
 @click.group(cls=Group)
 def report() -> None:
-    """Report model costs, faults in lists, a comparison, or folds put together."""
+    """Report costs, faults in lists, comparisons, folds."""
 
 
 @report.command
