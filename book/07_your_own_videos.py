@@ -258,6 +258,10 @@ print(f"chance: {1 / summary['num_classes']:.0%}")
 # These are drawn shapes before drawn backgrounds, in classes that differ in nothing but motion. Of real videos, expect less, and first of all
 # expect the shuffled score to be close to the ordered one: in everyday clips, the place and the things in it often give the class away.
 #
+# Two commands give a better answer for a small set. `hitagu split --folds 5` divides its sources into five folds. Train and evaluate once with
+# each of them, so that every video validates once. Then `hitagu report folds` puts the five evaluations together: it draws whole sources, not
+# clips, for its intervals, and shows the mean class accuracy beside top-1. README has the commands.
+#
 # ## One file
 #
 # `predict` takes a video file or a folder of frames, and ranks the classes. On the command line:

@@ -137,7 +137,8 @@ def matched_epochs(
                 seconds[method].append((time.process_time() - started) / steps)
     cost = {method: statistics.median(times) for method, times in seconds.items()}
     first = next(iter(methods))
-    epochs = {method: round(load_config(params).train.epochs * cost[first] / cost[method]) for method in methods}
+    all_epochs = load_config(params, common).train.epochs
+    epochs = {method: round(all_epochs * cost[first] / cost[method]) for method in methods}
     table = {
         method: {
             "epochs": epochs[method],

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hitagu_lib.cli.options import PATH, Command, Group, failed, workers_option
+from hitagu_lib.errors import first_of
 
 if TYPE_CHECKING:
     from hitagu_lib.prepare.annotations import AnnotationReport
@@ -276,11 +277,23 @@ def _annotations_report(report: AnnotationReport, annotations: Path, out: Path) 
     "--groups", type=PATH, metavar="CSV",
     help="Or a file that gives each clip's source, with the columns video and source, as in OUT/sources.csv.",
 )  # fmt: skip
+@click.option(
+    "--folds", type=click.IntRange(min=2), metavar="N",
+    help="Write N folds for cross-validation, OUT/fold0/train.csv and so on, in place of one division.",
+)  # fmt: skip
+@click.option(
+    "--table", type=PATH, metavar="CSV",
+    help="A table that you have, a line per video: its columns class, source, split (train, val, test) and fold are taken as they are.",
+)  # fmt: skip
+@click.option(
+    "--columns", default="", show_default=False, metavar="KEY=COLUMN,...",
+    help="What the table calls its columns, such as video=clip,source=subject.",
+)  # fmt: skip
 @short_side_option
 @workers_option("Videos to extract at a time")
 def split(
-    videos: Path, out: Path, val_share: float, seed: int, group: str | None, groups: Path | None,
-    short_side: int, workers: int | None,
+    videos: Path, out: Path, val_share: float, seed: int, group: str | None, groups: Path | None, folds: int | None,
+    table: Path | None, columns: str, short_side: int, workers: int | None,
 ) -> int:  # fmt: skip
     """Turn a folder of your own videos into frames and two lists.
 
@@ -289,23 +302,46 @@ def split(
     kitchen_12_22 and kitchen-2 come from kitchen); OUT/sources.csv records it. Run the same command again to resume; another seed, share
     or grouping remakes only the lists.
 
+    With --folds, train once per fold with data.train_list=OUT/fold0/train.csv and data.val_list=OUT/fold0/val.csv, then `hitagu report
+    folds`.
+
     \b
     hitagu split --videos videos --out data/own
+    hitagu split --videos videos --out data/own --table split.csv --columns video=clip,source=subject --folds 5
     """
+    from statistics import median
+
     from hitagu_lib.prepare.split import split_videos
+    from hitagu_lib.prepare.table import parse_columns
     from hitagu_lib.prepare.videos import MANIFEST, SKIPPED, left_out
 
     if group is not None and groups is not None:
         raise click.UsageError("expected at most one of --group and --groups")
+    if columns and table is None:
+        raise click.UsageError("--columns is for --table")
     report = split_videos(
         videos, out,
-        val_share=val_share, seed=seed, group=group, groups=groups, short_side=short_side or None, workers=workers,
+        val_share=val_share, seed=seed, folds=folds, group=group, groups=groups, table=table, columns=parse_columns(columns),
+        short_side=short_side or None, workers=workers,
     )  # fmt: skip
     click.echo("\n".join(report.table()))
+    middle = median(report.frames.values())
+    fewest, most = min(report.frames.values()), max(report.frames.values())
     click.echo(
-        f"{out}: {len(report.train)} training and {len(report.val)} validation clips of {len(report.classes)} classes; "
-        f"{out / 'sources.csv'} says what was taken for one source"
+        f"A clip has {fewest} to {most} frames, half of them {middle:g} or more: for 8 frames of a clip (data.num_frames) take "
+        f"data.ref_stride={middle / 8:.2g}"
     )
+    if "train" in report.lists:
+        sides = f"{len(report.train)} training and {len(report.val)} validation clips"
+    else:
+        sides = f"{len(report.lists) // 2} folds of {len(report.frames)} clips"
+    click.echo(
+        f"{out}: {sides} of {len(report.classes)} classes; {out / 'sources.csv'} says what was taken for one source"
+    )
+    if shared := report.shared_sources():
+        click.echo(
+            f"hitagu: the table has sources on both sides, so validation flatters: {first_of(shared, 3)}", err=True
+        )
     if report.skipped:
         click.echo(left_out(report.skipped, out / "frames" / SKIPPED), err=True)
     return failed(

@@ -1,4 +1,4 @@
-"""`hitagu evaluate | predict | timeline | export`: use a trained network."""
+"""`hitagu evaluate | predict | timeline | features | export`: use a trained network."""
 
 from __future__ import annotations
 
@@ -371,6 +371,67 @@ def _overlay_files(sources: Sequence[Path], out: Path) -> dict[Path, Path]:
         if file.exists() and any(file.samefile(other) for other in sources if other.exists()):
             raise click.UsageError(f"--overlay {file}: would replace the video itself; give another name than {source}")
     return files
+
+
+@click.command
+@click.argument("sources", nargs=-1, type=PATH, metavar="[FILE...]")
+@click.option(
+    "--checkpoint", type=PATH, metavar="FILE", help="A checkpoint.  [default: the backbone of --params alone]"
+)
+@click.option(
+    "--params", type=PATH, metavar="FILE", help="The parameters.  [default: those of the checkpoint's training]"
+)
+@overrides_option("data.val_list=data/own/train.csv")
+@click.option(
+    "--out", type=PATH, required=True, metavar="FILE", help="The file to write, .npz; a .csv is written beside it."
+)
+def features(sources: tuple[Path, ...], checkpoint: Path | None, params: Path | None, overrides: str, out: Path) -> int:
+    """Write the embeddings of videos to .npz and CSV.
+
+    The videos are FILE..., or without any those of data.val_list. The .npz holds paths, labels, t (N, T), frames (N, T, D), each frame's
+    embedding, and clip (N, D), each video's, which the CSV holds too. The network sees one clip, sampled and cropped as in validation.
+    Without --checkpoint it is the pretrained backbone of --params; nothing is trained. If some videos cannot be read, the exit code is 1.
+
+    \b
+    hitagu features --checkpoint outputs/own/checkpoints/last.pt --out features.npz
+    hitagu features --params params/own.yaml --overrides data.val_list=data/own/train.csv --out train.npz
+    """
+    if checkpoint is None and params is None:
+        raise click.UsageError("expected --checkpoint, or --params for a pretrained backbone alone")
+
+    import torch
+
+    from hitagu_lib.config import load_config, resolve
+    from hitagu_lib.data.clip_list import read_list
+    from hitagu_lib.data.source import check_paths
+    from hitagu_lib.inference.features import backbone_alone, features_of_files, features_of_list, write_features
+    from hitagu_lib.inference.predict import load_model
+
+    if checkpoint:
+        model, trained, _ = load_model(checkpoint)
+        cfg = (
+            load_config(params, overrides)
+            if params
+            else resolve(trained.to_mapping(), overrides, source=str(checkpoint))
+        )
+    else:
+        assert params is not None
+        cfg = load_config(params, overrides)
+        model = backbone_alone(cfg)
+    if (device := torch.accelerator.current_accelerator(check_available=True)) is not None:
+        model.to(device)
+    if sources:
+        found = features_of_files(model, sources, cfg.data)
+    else:
+        check_paths(cfg.data)
+        clips = read_list(Path(cfg.data.val_list), Path(cfg.data.root), cfg.data.classes_file, allow_unlabelled=True)
+        found = features_of_list(model, clips, cfg, progress=True)
+    npz, table = write_features(out, found)
+    N, T, D = found.frames.shape
+    click.echo(f"{npz}, {table}: {N} videos, {T} frames of {D} numbers each, clips of {found.clip.shape[1]}")
+    return failed(
+        found.failed, f"{len(found.failed)} of {N + len(found.failed)} videos could not be read and are left out"
+    )
 
 
 @click.command

@@ -3,7 +3,7 @@
     main.py      the group; turns errors into messages and exit codes
     data.py      prepare, extract, index, split
     train.py     train, checkpoints
-    evaluate.py  evaluate, predict, timeline, export
+    evaluate.py  evaluate, predict, timeline, features, export
     report.py    report
 
 A command is a function that returns its exit code. It imports what it needs itself, so that `hitagu --help` need not wait for torch.
@@ -24,7 +24,7 @@ import click
 
 from hitagu_lib import __version__
 from hitagu_lib.cli.data import extract, index, prepare, split
-from hitagu_lib.cli.evaluate import evaluate, export, predict, timeline
+from hitagu_lib.cli.evaluate import evaluate, export, features, predict, timeline
 from hitagu_lib.cli.options import Group, reason
 from hitagu_lib.cli.report import report
 from hitagu_lib.cli.train import checkpoints, train
@@ -60,7 +60,20 @@ class Commands(Group):
 
 @click.group(
     cls=Commands,
-    commands=[prepare, extract, index, split, train, checkpoints, evaluate, predict, timeline, export, report],
+    commands=[
+        prepare,
+        extract,
+        index,
+        split,
+        train,
+        checkpoints,
+        evaluate,
+        predict,
+        timeline,
+        features,
+        export,
+        report,
+    ],
     context_settings={"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 100},
     epilog='Tab completion: put `eval "$(_HITAGU_COMPLETE=bash_source hitagu)"` into ~/.bashrc (zsh: zsh_source, ~/.zshrc).',
 )

@@ -12,7 +12,7 @@ from hitagu_lib.cli.options import COUNT, PATH, Group, recipe_options
 
 @click.group(cls=Group)
 def report() -> None:
-    """Report what the environment lacks, model costs, faults in lists, or a comparison."""
+    """Report what the environment lacks, model costs, faults in lists, comparisons, folds."""
 
 
 @report.command
@@ -89,4 +89,29 @@ def compare(a: Path, b: Path, as_json: bool) -> int:
 
     found = compare_results(a, b)
     click.echo(json.dumps(found, indent=2, ensure_ascii=False) if as_json else comparison_text(found))
+    return 0
+
+
+@report.command
+@click.argument("results", nargs=-1, required=True, type=PATH, metavar="RESULTS...")
+@click.option(
+    "--groups", type=PATH, metavar="CSV", help="Each video's source, as `hitagu split` writes it to OUT/sources.csv."
+)
+@click.option(
+    "--against", multiple=True, type=PATH, metavar="RESULTS", help="Another network's results, one option per fold."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def folds(results: tuple[Path, ...], groups: Path | None, against: tuple[Path, ...], as_json: bool) -> int:
+    """Put the results of several folds together.
+
+    RESULTS are folders that `hitagu evaluate` wrote, one for each fold (or also for each seed: a video that several scored counts once,
+    with its mean). The intervals come from a bootstrap over groups, since clips of one source resemble one another.
+
+    \b
+    hitagu report folds outputs/own/fold*/evaluate-single --groups data/own/sources.csv
+    """
+    from hitagu_lib.evaluation.folds import folds_report, folds_text
+
+    found = folds_report(results, against, groups)
+    click.echo(json.dumps(found, indent=2, ensure_ascii=False) if as_json else folds_text(found))
     return 0

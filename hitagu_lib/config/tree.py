@@ -271,6 +271,8 @@ class TrainConfig:
     weight_decay: Float = Field(default=5e-4, ge=0.0)
     warmup_epochs: Float = Field(default=5.0, ge=0.0)
     label_smoothing: Float = Field(default=0.1, ge=0.0, le=0.99)
+    # balanced: weigh each training clip by clips / (classes x clips of its class), so that rare classes count as much as common ones.
+    class_weights: Literal["balanced"] | None = None
     # Also play clips of data.reverse_swaps backwards, under the partner's label.
     both_directions: StrictBool = False
     clip_norm: Float = Field(default=20.0, ge=0.0)  # 0: no gradient clipping

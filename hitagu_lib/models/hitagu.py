@@ -97,7 +97,9 @@ class HiTAGUNet(ClipModel):
         Its input u (B, T, C, h, w), and every level's state after each frame (B, T, K, D, h, w). Raises ConfigError without a 3STU.
         """
         if not isinstance(self.stu, ThreeStateTemporalUnit):
-            raise ConfigError("model.stu: found enabled: false, or gru: true; expected a network with a 3STU, which alone has states")
+            raise ConfigError(
+                "model.stu: found enabled: false, or gru: true; expected a network with a 3STU, which alone has states"
+            )
         features = self.encode_frames(x.flatten(0, 1))
         top = self.mde(features.top, features.reduced, t.shape[1])[0] if self.mde else features.top
         u = top.unflatten(0, tuple(t.shape))

@@ -41,15 +41,24 @@ class TotalLoss(nn.Module):
     prefixes: the mean of the same cross-entropy over all prefixes of a clip, from a causal network.
 
     forward(logits, maps, labels) -> the sum, and its terms by name, each without its lambda.
+    class_weights (num_classes,): how much the cross-entropy of a clip of each class counts; None: 1. Their mean over the training clips
+    should be 1. (torch's own `weight` divides by the batch's sum, which undoes the weights where a batch holds one class.)
     """
 
-    def __init__(self, cfg: TrainConfig, num_classes: int, width: int) -> None:
+    weights: Tensor | None
+
+    def __init__(self, cfg: TrainConfig, num_classes: int, width: int, class_weights: Tensor | None = None) -> None:
         super().__init__()
         self.cfg = cfg
+        self.register_buffer("weights", class_weights, persistent=False)
         self.center = CenterLoss(num_classes, width, cfg.center_normalised) if cfg.center_loss else None
 
     def forward(self, logits: Tensor, maps: ClipMaps, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        terms = {"cross_entropy": F.cross_entropy(logits, labels, label_smoothing=self.cfg.label_smoothing)}
+        if self.weights is None:
+            terms = {"cross_entropy": F.cross_entropy(logits, labels, label_smoothing=self.cfg.label_smoothing)}
+        else:
+            each = F.cross_entropy(logits, labels, label_smoothing=self.cfg.label_smoothing, reduction="none")
+            terms = {"cross_entropy": (each * self.weights.to(labels.device)[labels]).mean()}
         total = terms["cross_entropy"]
         if self.center is not None:
             terms["center"] = self.center(maps.clip_embedding, labels)
@@ -64,3 +73,10 @@ class TotalLoss(nn.Module):
             terms["prefix"] = F.cross_entropy(every, of_each, label_smoothing=self.cfg.label_smoothing)
             total = total + self.cfg.prefix_loss * terms["prefix"]
         return total, terms
+
+
+def balanced_weights(labels: Tensor, num_classes: int) -> Tensor:
+    """Return N / (classes present x clips of the class) for labels (N,): (num_classes,), mean 1 over the clips; 0 for an absent class."""
+    counts = labels.bincount(minlength=num_classes)
+    weights = len(labels) / ((counts > 0).sum() * counts.clamp_min(1))
+    return weights * (counts > 0)

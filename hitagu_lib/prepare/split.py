@@ -2,6 +2,7 @@
 
     videos/<class>/<name>.mp4 -> sources -> extract_tree -> out/frames/<class>/<name>/000001.jpg ...
                                          -> split        -> out/train.csv  val.csv  classes.txt  sources.csv
+                                         or with folds   -> out/fold0/train.csv  val.csv  classes.txt ...  sources.csv
 
 Clips that were cut from one recording share its place, light and people. If some of them are in training and others in
 validation, a network is rewarded for recognising the recording, and the score says nothing about new recordings. Therefore
@@ -15,7 +16,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from hitagu_lib.errors import ConfigError, ListError, first_of
 from hitagu_lib.files import file_sha256, write_atomic
 from hitagu_lib.prepare.extract import extract_tree
 from hitagu_lib.prepare.index import class_folders, count_folders, unwritable
+from hitagu_lib.prepare.table import TableRow, read_table
 from hitagu_lib.prepare.videos import Found, Reasons, find_videos, some, write_rows
 
 _NUMBERS = re.compile(r"([ _-]+[0-9]+)+$")
@@ -45,25 +47,51 @@ class Video:
 class SplitReport:
     """What `split_videos` did.
 
-    train, val: the videos on each side. failed, skipped: videos that could not be extracted, and entries that are not videos,
-    as (path below the folder of videos, reason); they are in neither list.
+    lists: the videos of each list, such as "train" and "val", or "fold0/train" and "fold0/val". failed, skipped: videos that could
+    not be extracted, and entries that are not videos or that the table does not name, as (path below the folder of videos, reason);
+    they are in no list. frames: each listed video's number of frames.
     """
 
     classes: tuple[str, ...]
-    train: list[Video]
-    val: list[Video]
+    lists: dict[str, list[Video]]
     failed: Reasons
     skipped: Reasons
+    frames: dict[str, int]
+
+    @property
+    def train(self) -> list[Video]:
+        return self.lists["train"]
+
+    @property
+    def val(self) -> list[Video]:
+        return self.lists["val"]
 
     def table(self) -> list[str]:
-        """Return lines of text, a header and one per class: the clips on each side and, in brackets, their sources."""
+        """Return lines of text, a header and one per class: the clips in each list and, in brackets, their sources.
+
+        Of folds only the validation lists are shown: the training lists hold the other folds.
+        """
+        title = {"train": "training", "val": "validation"}
+        shown = {title.get(name, name.removesuffix("/val")): those for name, those in self.lists.items()}
+        shown = {name: those for name, those in shown.items() if not name.endswith("/train")}
         width = max(15, *(len(name) for name in self.classes))
-        lines = [f"{'clips (sources)':{width}}  {'training':>12}  {'validation':>12}"]
-        for name in self.classes:
-            sides = [[v.source for v in side if v.label == name] for side in (self.train, self.val)]
+        lines = [f"{'clips (sources)':{width}}" + "".join(f"  {name:>12}" for name in shown)]
+        for label in self.classes:
+            sides = [[v.source for v in those if v.label == label] for those in shown.values()]
             cells = [f"{len(those)} ({len(set(those))})" for those in sides]
-            lines.append(f"{name:{width}}  {cells[0]:>12}  {cells[1]:>12}")
+            lines.append(f"{label:{width}}" + "".join(f"  {cell:>12}" for cell in cells))
         return lines
+
+    def shared_sources(self) -> list[str]:
+        """Return the sources that are both in a list to train on and in the one to validate or test on; a given table may have some."""
+        faults = []
+        for name, those in self.lists.items():
+            if name == "train" or name.endswith("/train"):
+                mine = {video.source for video in those}
+                for other in ("val", "test"):
+                    theirs = self.lists.get(name.removesuffix("train") + other, [])
+                    faults += [f"{s!r} is in {name} and {other}" for s in sorted(mine & {v.source for v in theirs})]
+        return faults
 
 
 def split_videos(
@@ -72,8 +100,11 @@ def split_videos(
     *,
     val_share: float = 0.25,
     seed: int = 0,
+    folds: int | None = None,
     group: str | None = None,
     groups: Path | None = None,
+    table: Path | None = None,
+    columns: Mapping[str, str] | None = None,
     short_side: int | None = 256,
     workers: int | None = None,
     progress: bool = True,
@@ -82,47 +113,130 @@ def split_videos(
 
     val_share: the share of each class's clips that validate, as closely as whole sources allow; every class is on both
     sides. The same videos, share and seed give the same lists.
-    group, groups: the rule that names the source of a video, see `sources`. sources.csv has the source and the side of each
-    video; correct it and pass it as `groups`.
+    folds: divide the sources into this many folds, and write out/fold<k>/train.csv, val.csv and classes.txt for each: fold k
+    validates, the others train.
+    group, groups: the rule that names the source of a video, see `sources`. sources.csv has the source and the side (or fold) of
+    each video; correct it and pass it as `groups`.
+    table, columns: a table of the videos, see `prepare.table.read_table`, which is taken as it is. Its column of classes stands in
+    for the folders, that of sources for the rule, that of splits (train, val, test) or folds for the division; a table with both is
+    followed in its folds if `folds` is their number, else in its splits. Videos that it does not name are skipped.
 
     A call that was stopped resumes when it is repeated. Videos that fail, and entries that are not videos, are in the report
     and in out/frames/failed.csv and skipped.csv, but in no list. Raises ListError for a class folder without videos or that
-    cannot be reached, a class whose videos all fail, a single class, the same video twice, a name that a list cannot hold, and
-    a class whose clips all come from one source; ConfigError for an impossible share or rule.
+    cannot be reached, a class whose videos all fail, a single class, the same video twice, a name that a list cannot hold, a table
+    that is not right, and a class whose clips all come from one source; ConfigError for an impossible share or rule.
     """
     videos, out = Path(videos), Path(out)
     if not 0 < val_share < 1:
         raise ConfigError(f"val_share: found {val_share}; expected a share of the clips between 0 and 1, such as 0.25")
+    if folds is not None and folds < 2:
+        raise ConfigError(f"folds: found {folds}; expected at least 2")
     if (out / "train.csv").exists() and not (out / "sources.csv").exists():
         raise ListError(
             f"{out}: holds a train.csv that was not made here (there is no sources.csv); choose another folder"
         )
     files = _find(videos, out)
-    found = _with_sources(videos, out, files, group, groups)
+    rows = read_table(Path(table), columns or {}, files.videos) if table is not None else None
+    if rows is not None:
+        files = _named(files, rows)
+    found = _with_sources(videos, out, files, group, groups, rows)
     _refuse_copies(videos, found)
-    choose_validation(found, val_share, seed)  # what is impossible is reported before hours of extraction
+    divide(found, val_share, seed, folds, rows)  # what is impossible is reported before hours of extraction
     frames = out / "frames"
     done = extract_tree(videos, frames, found=files, short_side=short_side, workers=workers, progress=progress)
     lost = dict(done.failed)
     _refuse_lost_classes(videos, found, lost)
     found = [video for video in found if video.path not in lost]
-    chosen = choose_validation(found, val_share, seed)
-    counts = count_folders(frames, [video.folder for video in found], progress)
-    if faults := [f"{frames / v.folder}: {fault}" for v, (_, fault) in zip(found, counts, strict=True) if fault]:
+    lists, side = divide(found, val_share, seed, folds, rows)
+    counted = count_folders(frames, [video.folder for video in found], progress)
+    if faults := [f"{frames / v.folder}: {fault}" for v, (_, fault) in zip(found, counted, strict=True) if fault]:
         raise ListError(f"{out}: no lists written, since these frames are not right:\n{some(faults)}")
+    counts = {video.path: count for video, (count, _) in zip(found, counted, strict=True)}
     classes = tuple(sorted({video.label for video in found}))
-    rows: dict[str, list[tuple[str, int, int]]] = {name: [] for name in LISTS}
-    sides: dict[str, list[Video]] = {name: [] for name in LISTS}
-    for video, (count, _) in zip(found, counts, strict=True):
-        side = LISTS[video.source in chosen]
-        sides[side].append(video)
-        rows[side].append((video.folder, classes.index(video.label), count))
-    of = {video.path: side for side, those in sides.items() for video in those}
-    write_rows(out / "sources.csv", [(v.path, v.source, of[v.path]) for v in found], ("video", "source", "split"))
-    write_atomic(out / "classes.txt", [f"{name}\n" for name in classes])
-    for side in LISTS:
-        write_rows(out / f"{side}.csv", rows[side])
-    return SplitReport(classes, sides["train"], sides["val"], done.failed, done.skipped)
+    index = {label: i for i, label in enumerate(classes)}
+    what = "fold" if any("/" in name for name in lists) else "split"
+    write_rows(out / "sources.csv", [(v.path, v.source, side[v.path]) for v in found], ("video", "source", what))
+    for folder in {(out / name).parent for name in lists}:
+        write_atomic(folder / "classes.txt", [f"{name}\n" for name in classes])
+    for name, those in lists.items():
+        write_rows(out / f"{name}.csv", [(v.folder, index[v.label], counts[v.path]) for v in those])
+    return SplitReport(classes, lists, done.failed, done.skipped, counts)
+
+
+def divide(
+    videos: Sequence[Video], val_share: float, seed: int, folds: int | None, rows: Mapping[str, TableRow] | None
+) -> tuple[dict[str, list[Video]], dict[str, str]]:
+    """Return the videos of each list, and each video's side or fold: as the table has them, else by whole sources."""
+    given = list((rows or {}).values())
+    by_fold = bool(given) and given[0].fold is not None
+    by_side = bool(given) and given[0].side is not None
+    if by_fold and (folds is not None or not by_side):
+        side = {v.path: str(rows[v.path].fold) for v in videos} if rows else {}
+        names = sorted(
+            set(side.values()), key=lambda name: (not name.isdecimal(), int(name) if name.isdecimal() else 0, name)
+        )
+        if len(names) != (folds or len(names)) or len(names) < 2:
+            raise ListError(
+                f"folds: found {len(names)} in the table, {', '.join(names[:5])}; expected {folds or 'two or more'}"
+            )
+        return _fold_lists(videos, names, side), side
+    if folds is not None:
+        side = choose_folds(videos, folds, seed)
+        return _fold_lists(videos, [str(k) for k in range(folds)], side), side
+    if by_side and rows:
+        side = {v.path: str(rows[v.path].side) for v in videos}
+    else:
+        chosen = choose_validation(videos, val_share, seed)
+        side = {v.path: LISTS[v.source in chosen] for v in videos}
+    lists = {name: [v for v in videos if side[v.path] == name] for name in (*LISTS, "test")}
+    if empty := [name for name in LISTS if not lists[name]]:
+        raise ListError(
+            f"split: found no video for {' and '.join(empty)} in the table; expected some to train and some to validate"
+        )
+    return {name: those for name, those in lists.items() if those}, side
+
+
+def _fold_lists(videos: Sequence[Video], names: Sequence[str], side: Mapping[str, str]) -> dict[str, list[Video]]:
+    lists: dict[str, list[Video]] = {}
+    for name in names:
+        lists[f"fold{name}/train"] = [v for v in videos if side[v.path] != name]
+        lists[f"fold{name}/val"] = [v for v in videos if side[v.path] == name]
+        if lost := {v.label for v in videos} - {v.label for v in lists[f"fold{name}/train"]}:
+            raise ListError(
+                f"fold {name}: holds all clips of {sorted(lost)}, so that none is left to train on; use other folds"
+            )
+    return lists
+
+
+def choose_folds(videos: Sequence[Video], folds: int, seed: int) -> dict[str, str]:
+    """Return each video's fold, "0" to N - 1: whole sources, the clips of each class spread as evenly as they allow.
+
+    The algorithm is greedy: sources, the largest first and equal ones in an order drawn from the seed, go where they add least to the
+    sum of squares of the folds' shares of each class; among equal folds to the smallest, so none stays empty. Raises ListError for fewer
+    sources than folds.
+    """
+    clips, total = _by_source(videos)
+    if len(clips) < folds:
+        raise ListError(f"folds: found {len(clips)} sources for {folds} folds; expected at least one for each")
+    held: list[dict[str, int]] = [defaultdict(int) for _ in range(folds)]
+    of: dict[str, str] = {}
+    for name in _largest_first(clips, np.random.default_rng(seed)):
+
+        def added(k: int, name: str = name) -> tuple[float, int]:
+            more = sum((2 * held[k][c] + n) * n / total[c] ** 2 for c, n in clips[name].items())
+            return more, sum(held[k].values())
+
+        fold = min(range(folds), key=added)
+        of[name] = str(fold)
+        for label, n in clips[name].items():
+            held[fold][label] += n
+    return {video.path: of[video.source] for video in videos}
+
+
+def _largest_first(clips: Mapping[str, Mapping[str, int]], rng: np.random.Generator) -> list[str]:
+    names = sorted(clips)
+    order = [names[i] for i in rng.permutation(len(names))]
+    return sorted(order, key=lambda name: -sum(clips[name].values()))  # keeps the drawn order among equals
 
 
 def read_videos(root: Path, out: Path, group: str | None = None, groups: Path | None = None) -> list[Video]:
@@ -137,17 +251,33 @@ def _find(root: Path, out: Path) -> Found:
     return find_videos(root, out / "frames", apart=(out,))
 
 
-def _with_sources(root: Path, out: Path, files: Found, group: str | None, groups: Path | None) -> list[Video]:
-    names = class_folders(root)
+def _named(files: Found, rows: Mapping[str, TableRow]) -> Found:
+    """Return the videos that a table names; the others are skipped."""
+    others = [(path, "not in the table") for path in files.videos if path not in rows]
+    return replace(files, videos={path: files.videos[path] for path in rows}, skipped=sorted([*files.skipped, *others]))
+
+
+def _with_sources(
+    root: Path,
+    out: Path,
+    files: Found,
+    group: str | None,
+    groups: Path | None,
+    rows: Mapping[str, TableRow] | None = None,
+) -> list[Video]:
     targets = files.videos
-    if bare := [path for path in targets if "/" not in path]:
+    given = {path: row.label for path, row in (rows or {}).items() if row.label is not None}
+    if not given and (bare := [path for path in targets if "/" not in path]):
         raise ListError(
             f"{root}: these videos lie beside the class folders, expected <class>/<video> in it:\n" + some(bare)
         )
-    labels = {path.split("/")[0] for path in targets}
+    label = {path: given.get(path) or path.split("/")[0] for path in targets}
+    labels = set(label.values())
     faults = [f"{name!r}: {fault}" for name in sorted(labels) if (fault := unwritable(name) or _not_a_line(name))]
-    empty = [name for name in names if name not in labels and root / name not in (out, *out.parents)]
-    faults += [f"{name!r}: {_why_empty(name, files)}" for name in empty]
+    if rows is None:
+        names = class_folders(root)
+        empty = [name for name in names if name not in labels and root / name not in (out, *out.parents)]
+        faults += [f"{name!r}: {_why_empty(name, files)}" for name in empty]
     if faults:
         raise ListError(f"{root}: of its class folders these are not right:\n" + some(faults))
     if unlisted := [f"{path!r}: {fault}" for path in targets if (fault := unwritable(path))]:
@@ -156,8 +286,10 @@ def _with_sources(root: Path, out: Path, files: Found, group: str | None, groups
         raise ListError(
             f"{root}: found one class folder, {labels.pop()!r}; expected at least two classes to tell apart"
         )
-    source = sources(targets, group, groups)
-    return [Video(path, folder, path.split("/")[0], source[path]) for path, folder in targets.items()]
+    source = {path: row.source for path, row in (rows or {}).items() if row.source is not None}
+    if not source or group is not None or groups is not None:
+        source = sources(targets, group, groups)
+    return [Video(path, folder, label[path], source[path]) for path, folder in targets.items()]
 
 
 def _why_empty(name: str, files: Found) -> str:
@@ -233,13 +365,10 @@ def choose_validation(videos: Sequence[Video], share: float, seed: int) -> set[s
     that brings the shares of the classes closer to `share` (in the sum of squares) or gives a class a side that it lacks. Raises
     ListError if all clips of a class come from one source, or if sources tie classes together so that no division is found.
     """
-    clips: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))  # source -> class -> clips
+    clips, total = _by_source(videos)
     of_class: dict[str, set[str]] = defaultdict(set)
-    total: dict[str, int] = defaultdict(int)
     for video in videos:
-        clips[video.source][video.label] += 1
         of_class[video.label].add(video.source)
-        total[video.label] += 1
     if alone := [
         f"{c!r}: {total[c]} videos, all of {next(iter(s))!r}" for c, s in sorted(of_class.items()) if len(s) < 2
     ]:
@@ -261,12 +390,20 @@ def choose_validation(videos: Sequence[Video], share: float, seed: int) -> set[s
     )
 
 
+def _by_source(videos: Iterable[Video]) -> tuple[dict[str, dict[str, int]], dict[str, int]]:
+    """Return source -> class -> clips, and class -> clips."""
+    clips: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    total: dict[str, int] = defaultdict(int)
+    for video in videos:
+        clips[video.source][video.label] += 1
+        total[video.label] += 1
+    return clips, total
+
+
 def _divided(
     clips: Mapping[str, Mapping[str, int]], total: Mapping[str, int], share: float, rng: np.random.Generator
 ) -> set[str]:
-    names = sorted(clips)
-    order = [names[i] for i in rng.permutation(len(names))]
-    order.sort(key=lambda name: -sum(clips[name].values()))  # keeps the drawn order among equals
+    order = _largest_first(clips, rng)
     val: set[str] = set()
     held: dict[str, int] = dict.fromkeys(total, 0)
 

@@ -40,12 +40,19 @@ class NotANumber(TrainingError):
 class Learner:
     """Everything that training changes; `step` changes it, and a checkpoint holds its state."""
 
-    def __init__(self, cfg: Config, classes: Sequence[str], steps_per_epoch: int, accelerator: Accelerator) -> None:
+    def __init__(
+        self,
+        cfg: Config,
+        classes: Sequence[str],
+        steps_per_epoch: int,
+        accelerator: Accelerator,
+        class_weights: Tensor | None = None,
+    ) -> None:
         self.cfg, self.classes, self.accelerator = cfg, list(classes), accelerator
         self.global_batch_size = cfg.train.global_batch_size(accelerator.num_processes)
         check_device(cfg.train, accelerator)
         model = build_model(cfg.model, len(classes), pretrained=cfg.train.init is None)
-        criterion = TotalLoss(cfg.train, len(classes), model.clip_width)
+        criterion = TotalLoss(cfg.train, len(classes), model.clip_width, class_weights)
         optimizer = make_optimizer(model, cfg.train, cfg.train.peak_lr(accelerator.num_processes))
         self.schedule = make_schedule(optimizer, cfg.train, steps_per_epoch)
         # Channels last: the layout in which CPUs and tensor cores run convolutions fastest.

@@ -10,6 +10,7 @@ from functools import cached_property
 from itertools import islice
 from typing import Any, cast
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object, set_seed
@@ -23,6 +24,7 @@ from hitagu_lib.errors import TrainingError
 from hitagu_lib.evaluation.scores import Scores, score_clips
 from hitagu_lib.inference.accelerator import make_accelerator
 from hitagu_lib.models.diagnostics import gate_statistics, probe_batch
+from hitagu_lib.models.losses import balanced_weights
 from hitagu_lib.prepare.synthetic.make import prepare_data
 from hitagu_lib.runs.run_dir import Run
 from hitagu_lib.training.distributed import agreed_signal, failure_reported, launched
@@ -126,7 +128,11 @@ class Trainer:
         )
         self.sampler = cast(EpochSampler, self.train_loader.sampler)
         self.val_loader = make_loader(self.val_set, cfg.eval.batch_size, shuffle=False, **process)
-        self.learner = Learner(cfg, self.train_clips.classes, self.sampler.steps, accelerator)
+        classes = self.train_clips.classes
+        weights = None
+        if cfg.train.class_weights == "balanced":
+            weights = balanced_weights(torch.from_numpy(self.train_clips.labels.astype(np.int64)), len(classes))
+        self.learner = Learner(cfg, classes, self.sampler.steps, accelerator, weights)
         self.watch, self.stop = Stopwatch(), StopSignals()
         self.board: SummaryWriter | None = None
         self._skipped: list[str] = []  # clips that this process could not read, not yet noted in the run's folder
@@ -306,6 +312,7 @@ class Trainer:
             "best_val_top1": learner.best_top1,
             "val_top1": forward.topk(1),
             "val_top5": forward.topk(5),
+            "val_mean_class_accuracy": forward.mean_class_accuracy(),
         }
         if cfg.eval.order_tests:
             partner = swap_table(classes, cfg.data.reverse_swaps, "data.reverse_swaps")

@@ -47,7 +47,7 @@ def test_help_lists_the_commands_in_the_order_of_use(capsys: pytest.CaptureFixtu
     assert main(["--help"]) == 0
     lines = capsys.readouterr().out.partition("Commands:\n")[2].partition("\n\n")[0].splitlines()
     assert [line.split()[0] for line in lines] == [
-        "prepare", "extract", "index", "split", "train", "checkpoints", "evaluate", "predict", "timeline", "export", "report"
+        "prepare", "extract", "index", "split", "train", "checkpoints", "evaluate", "predict", "timeline", "features", "export", "report"
     ]  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from hitagu_lib.config import TrainConfig
 from hitagu_lib.models import ClipMaps
-from hitagu_lib.models.losses import CenterLoss, TotalLoss, temporal_consistency
+from hitagu_lib.models.losses import CenterLoss, TotalLoss, balanced_weights, temporal_consistency
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
@@ -130,3 +130,25 @@ def test_under_bf16_autocast_the_losses_are_computed_in_float32() -> None:
     loss = criterion(center_loss=True, temporal_loss=True)
     errors = bf16_errors(loss, call, [random(3, 4), random(3, 5, 6, seed=1), random(3, 6, seed=2)])
     assert max(errors) < 1e-5, errors
+
+
+def test_balanced_weights_give_every_class_the_same_share() -> None:
+    labels = torch.tensor([0] * 6 + [1] * 3 + [3])  # no clip of class 2
+    weights = balanced_weights(labels, 4)
+    assert weights[2] == 0 and weights[labels].mean() == pytest.approx(1)
+    shares = [float(weights[labels][labels == c].sum()) for c in (0, 1, 3)]
+    assert shares == pytest.approx([10 / 3] * 3)
+
+
+def test_a_clip_counts_by_its_weight_even_in_a_batch_of_one_class() -> None:
+    weights = torch.tensor([0.5, 2.0, 1.0, 1.0], dtype=torch.float64)
+    logits, maps = random(3, 4), ClipMaps(frame_embeddings=torch.zeros(3, 1, 6), clip_embedding=torch.zeros(3, 6))
+    weighted = TotalLoss(TrainConfig(label_smoothing=0.2), 4, 6, weights)
+    for labels in ([0, 0, 0], [0, 1, 1]):
+        each = [
+            float(cross_entropy(logits[i : i + 1], torch.tensor(labels[i : i + 1]), 0.2).detach()) for i in range(3)
+        ]
+        expected = sum(float(weights[c]) * loss for c, loss in zip(labels, each, strict=True)) / 3
+        total, terms = weighted(logits, maps, torch.tensor(labels))
+        assert float(total.detach()) == pytest.approx(expected) == float(terms["cross_entropy"].detach())
+    assert not weighted.state_dict()  # a checkpoint holds no weights: they are counted from the list

@@ -16,7 +16,8 @@ from hitagu_lib.cli.main import main
 from hitagu_lib.data.clip_list import read_list
 from hitagu_lib.errors import ConfigError, ExtractError, ListError
 from hitagu_lib.prepare.check import check_list
-from hitagu_lib.prepare.split import Video, choose_validation, sources, split_videos
+from hitagu_lib.prepare.split import Video, choose_folds, choose_validation, sources, split_videos
+from hitagu_lib.prepare.table import parse_columns, read_table
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -324,3 +325,92 @@ def test_real_clips_cut_into_pieces_become_lists_and_train(
     source = os.fspath(next(Path("videos").glob("*/*.mp4")))
     command = ["predict", source, "--checkpoint", "outputs/own/checkpoints/last.pt", "--overlay", "over.mp4"]
     assert main(command) == 0 and Path("over.mp4").stat().st_size > 1000
+
+
+# Folds, and a table that somebody already has
+
+
+def test_folds_hold_whole_sources_and_about_as_much_of_each_class() -> None:
+    rng = np.random.default_rng(0)
+    videos = some_videos({c: {f"s{i}": int(rng.integers(0, 5)) for i in range(15)} for c in "abcd"})
+    fold = choose_folds(videos, 5, 0)
+    assert fold == choose_folds(videos[::-1], 5, 0) != choose_folds(videos, 5, 1)
+    assert set(fold.values()) == set("01234")
+    of_source = {v.source: fold[v.path] for v in videos}
+    assert all(fold[v.path] == of_source[v.source] for v in videos)
+    for label in "abcd":
+        held = Counter(fold[v.path] for v in videos if v.label == label)
+        assert all(abs(held[k] / held.total() - 0.2) < 0.1 for k in "01234")
+
+
+def test_each_fold_has_a_source_even_if_there_are_just_enough() -> None:
+    videos = some_videos({"a": {"x": 9, "y": 1, "z": 1}, "b": {"x": 1, "y": 1, "z": 5}})
+    assert sorted({v.source: f for v, f in zip(videos, choose_folds(videos, 3, 0).values(), strict=True)}.values()) == [
+        "0", "1", "2"
+    ]  # fmt: skip
+    with pytest.raises(ListError, match="found 3 sources for 4 folds"):
+        choose_folds(videos, 4, 0)
+
+
+@pytest.mark.slow
+def test_a_table_is_taken_as_it_is(videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its classes, sources and sides, whatever the folders say; videos that it does not name are left out."""
+    table, out = tmp_path / "split.csv", tmp_path / "own"
+    paths = sorted(p.relative_to(videos).with_suffix("").as_posix() for p in videos.rglob("*.mp4"))
+    sides = ["train", "Validation", "test", "train"]
+    rows = [f'"{path}",{"ab"[i % 2]},p{i // 4},{sides[i // 2 % 4]},{i % 3}' for i, path in enumerate(paths[:11])]
+    table.write_text("\n".join(["clip,word,person,part,fold", *rows]) + "\n")
+    command = [
+        "split",
+        "--videos",
+        str(videos),
+        "--out",
+        str(out),
+        "--table",
+        str(table),
+        "--short-side",
+        "24",
+        "--columns",
+    ]
+    assert main([*command, "video=clip,class=word,source=person,split=part"]) == 0
+    said = capsys.readouterr()
+    assert "p0' is in train and val" in said.err and "up, and away/gärten_02.mp4 (not in the table)" in said.err
+    lists = {side: read_list(out / f"{side}.csv", out / "frames").paths() for side in ("train", "val", "test")}
+    for k, side in enumerate(("train", "val", "test")):
+        assert lists[side] == [path for i, path in enumerate(paths[:11]) if (0, 1, 2, 0)[i // 2 % 4] == k]
+    assert read_list(out / "train.csv", out / "frames").classes == ("a", "b")
+    # With --folds its column of folds is followed.
+    assert main([*command, "video=clip,class=word,source=person,split=part", "--folds", "3"]) == 0
+    for k in range(3):
+        assert read_list(out / f"fold{k}" / "val.csv", out / "frames").paths() == paths[:11][k::3]
+        assert len(read_list(out / f"fold{k}" / "train.csv", out / "frames")) == 11 - len(paths[:11][k::3])
+    assert (out / "sources.csv").read_text().splitlines()[:2] == ["video,source,fold", f"{paths[0]}.mp4,p0,0"]
+
+
+@pytest.mark.parametrize(
+    ("text", "columns", "said"),
+    [
+        (
+            "clip,split\na/x,train\n",
+            {},
+            r":1: found the columns clip, split; expected video too, .*--columns video=clip",
+        ),
+        ("video\na/x.mp4\nb/none\n", {}, ":3: found video 'b/none'; expected one of the videos"),
+        ("video\na/x\na/x.mp4\n", {}, ":3: found 'a/x.mp4' again, as in line 2"),
+        ("video,split\na/x,left\n", {}, ":2: found split 'left'; expected one of train"),
+        ("video,fold\na/x,../1\n", {}, r":2: found fold '\.\./1'; expected letters and digits"),
+        ("video,who\na/x,\n", {"source": "who"}, ":2: found nothing in column 'who'"),
+    ],
+)
+def test_a_table_that_is_not_right_is_named(tmp_path: Path, text: str, columns: dict[str, str], said: str) -> None:
+    file = tmp_path / "split.csv"
+    file.write_text(text)
+    with pytest.raises(ListError, match=said):
+        read_table(file, columns, ["a/x.mp4", "a/y.mp4"])
+
+
+def test_columns_are_named_once_each() -> None:
+    assert parse_columns("video=clip, source=who") == {"video": "clip", "source": "who"}
+    for wrong in ("clip=video", "video", "video=a,video=b"):
+        with pytest.raises(ConfigError, match="expected KEY=COLUMN once for each of video, class"):
+            parse_columns(wrong)

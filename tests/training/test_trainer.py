@@ -44,7 +44,13 @@ def test_a_run_writes_every_documented_file(tiny_cfg: Config) -> None:
     assert seen == [1, 2]
     assert Config.from_mapping(yaml.safe_load((folder / "params.yaml").read_text())) == tiny_cfg
     assert json.loads((folder / "summary.json").read_text()) == summary
-    assert {"val_top1", "val_top1_shuffled", "val_partner_rate_reversed", "train_seconds"} <= summary.keys()
+    assert {
+        "val_top1",
+        "val_mean_class_accuracy",
+        "val_top1_shuffled",
+        "val_partner_rate_reversed",
+        "train_seconds",
+    } <= summary.keys()
     assert [line["epoch"] for line in read_metrics(folder)] == [0, 1]
     provenance = json.loads((folder / "provenance.json").read_text())
     assert {"git_commit", "packages", "device", "data_fingerprint", "seed", "command"} <= provenance.keys()
@@ -254,3 +260,21 @@ def test_two_processes_train_and_evaluate_together(tiny_cfg: Config, tmp_path: P
         for cfg in (together, alone)
     ]
     assert centers[0].shape == centers[1].shape and centers[0].isfinite().all()
+
+
+def test_class_weights_are_counted_from_the_training_list(tiny_cfg: Config, tmp_path: Path) -> None:
+    rows = Path(tiny_cfg.data.train_list).read_text().splitlines()
+    (tmp_path / "train.csv").write_text(
+        "\n".join([*rows, *rows[:3]]) + "\n"
+    )  # the first class has more clips than others
+    data = dataclasses.replace(
+        tiny_cfg.data, train_list=str(tmp_path / "train.csv"), classes=str(tiny_cfg.data.classes_file)
+    )
+    cfg = with_train(dataclasses.replace(tiny_cfg, data=data), class_weights="balanced")
+    balanced = training.Trainer(cfg, training.Run(cfg), training.make_accelerator(cfg.train), False)
+    weights = balanced.learner.criterion.weights
+    counts = np.bincount(balanced.train_clips.labels, minlength=len(weights))
+    assert weights.tolist() == pytest.approx((counts.sum() / len(counts) / counts).tolist())
+    assert weights.min() < weights.max()
+    plain = training.Trainer(tiny_cfg, training.Run(tiny_cfg), training.make_accelerator(tiny_cfg.train), False)
+    assert plain.learner.criterion.weights is None

@@ -1,0 +1,197 @@
+"""HiTAGU-Net against its peers on small sets of real video: group-wise folds, several seeds, the same training time.
+
+    python -m experiments.real --videos ../shared/data/real --weights ../shared/data/weights/resnet18_imagenet_to_layer3_bnfolded.pt
+
+The videos stay where they are: frames go to data/real/<set>, runs to outputs/real/, and outputs/published/real/<set> gets numbers alone,
+a folder for each run (fold, method, seed) with its predictions and its report. `real.md` is rewritten as runs end; it says how many folds
+and seeds each number has. The last fold of each set is for choosing the recipe and is not run here unless --folds names it.
+
+Published runs are kept and stopped runs resume, so the same command fills what is missing. A run is a process with one thread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from experiments.compare import matched_epochs, train_and_publish
+from hitagu_lib.config import load_config
+from hitagu_lib.evaluation.folds import Graded, accuracy, grade, paired_difference, read_groups, read_predictions
+from hitagu_lib.evaluation.seeds import METHODS, folder_name, is_published
+from hitagu_lib.files import write_atomic
+from hitagu_lib.prepare.split import split_videos
+
+PARAMS = Path("params/own.yaml")
+OUT = Path("outputs/published/real")
+DATA = Path("data/real")
+OURS = "HiTAGU-Net"
+REAL_METHODS = {OURS: "", "without 3STU": METHODS["without 3STU"], "without MDE": "model.mde.enabled=false"} | {
+    method: METHODS[method] for method in ("TSM", "GRU", "TSN")
+}
+"""All of them start from the same ImageNet weights, and share everything but `model`."""
+# Small pictures and few epochs, so that a run takes one to six minutes of a core.
+SMALL = "data.image_size=48 data.short_side=54 data.workers=0 eval.order_tests=false train.eval_every=1000"
+
+
+class RealSet(NamedTuple):
+    """How a set is read: the column of its groups, and what its clips ask of the recipe."""
+
+    group: str
+    overrides: str
+
+
+SETS = {
+    # A mirrored mouth says the same word.
+    "lips_words": RealSet("subject", "data.ref_stride=1.3 data.hflip=true train.epochs=8 train.warmup_epochs=1"),
+    "room_actions": RealSet("recording", "data.ref_stride=6 data.hflip=true train.epochs=12 train.warmup_epochs=1"),
+    "ut_interaction": RealSet("sequence", "data.ref_stride=7 data.hflip=true train.epochs=12 train.warmup_epochs=1"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--videos", type=Path, required=True, help="the folder that holds the sets")
+    parser.add_argument("--weights", type=Path, required=True, help="ResNet-18's ImageNet weights")
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
+    parser.add_argument("--methods", nargs="+", choices=REAL_METHODS, default=list(REAL_METHODS))
+    parser.add_argument("--folds", type=int, nargs="+", choices=range(5), default=[0, 1, 2, 3])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--parallel", type=int, default=2, help="number of runs at a time (default: %(default)s)")
+    parser.add_argument("--overrides", default="", help='for all methods, such as "train.epochs=2"')
+    args = parser.parse_args(argv)
+    weights = DATA / "resnet18.pt"  # a path inside the project, so that no file published here names another
+    if not weights.exists():
+        weights.parent.mkdir(parents=True, exist_ok=True)
+        weights.symlink_to(args.weights.resolve())
+    jobs = []
+    for name in args.sets:
+        prepare(args.videos / name, name)
+        common = f"model.backbone.weights={weights} data.root={DATA / name}/frames {SMALL} {SETS[name].overrides} {args.overrides}"
+        (OUT / name).mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(DATA / name / "sources.csv", OUT / name / "sources.csv")
+        epochs = matched_epochs(PARAMS, f"{common} {lists(name, 0)}", OUT / name / "epochs.json", REAL_METHODS)
+        # Whole rows of methods first, so that a grid that was stopped can be compared.
+        jobs += [
+            (
+                name,
+                fold,
+                method,
+                seed,
+                f"{common} {lists(name, fold)} {REAL_METHODS[method]} train.seed={seed} train.epochs={epochs[method]}",
+            )
+            for seed in args.seeds
+            for fold in args.folds
+            for method in args.methods
+        ]
+    with ThreadPoolExecutor(args.parallel) as pool:
+        list(pool.map(lambda job: run(*job), jobs))
+    print((OUT / "real.md").read_text(encoding="utf-8"))
+
+
+def prepare(videos: Path, name: str) -> None:
+    """Write a set's frames and folds, as `hitagu split --table split.csv --folds 5` does."""
+    if not (DATA / name / "sources.csv").exists():
+        columns = {"video": "clip", "source": SETS[name].group}
+        split_videos(videos, DATA / name, table=videos / "split.csv", columns=columns, folds=5, short_side=96)
+
+
+def lists(name: str, fold: int) -> str:
+    folder = DATA / name / f"fold{fold}"
+    return f"data.train_list={folder}/train.csv data.val_list={folder}/val.csv"
+
+
+def run(name: str, fold: int, method: str, seed: int, overrides: str) -> None:
+    """Train and evaluate one run, unless it is published, and write the tables anew."""
+    folder = f"fold{fold}-{folder_name(method, seed)}"
+    published = OUT / name / folder
+    run = Path("outputs/real") / name / folder
+    overrides = f"{overrides} run={run}"
+    if is_published(published, load_config(PARAMS, overrides)) and (published / "report.json").exists():
+        return
+    train_and_publish(PARAMS, overrides, published)
+    command = [
+        sys.executable,
+        "-m",
+        "hitagu_lib",
+        "evaluate",
+        "--checkpoint",
+        str(run / "checkpoints" / "last.pt"),
+        "--order-tests",
+    ]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    for file in ("predictions.csv", "report.json"):  # the report last: it marks a whole run
+        shutil.copyfile(run / "evaluate-single" / file, published / file)
+    write_tables(OUT)
+
+
+def runs_of(out: Path, name: str, method: str) -> list[Path]:
+    """Return the folders of a method's finished runs on a set."""
+    return sorted(p.parent for p in (out / name).glob(f"fold*-{folder_name(method, 0).removesuffix('0')}*/report.json"))
+
+
+def graded(runs: Sequence[Path], groups: dict[str, str]) -> Graded:
+    return grade([read_predictions(folder) for folder in runs], groups)
+
+
+def write_tables(out: Path) -> None:
+    """Write <out>/real.md: for each set a row per method. A difference is over the folds and seeds that both methods have."""
+    lines = [
+        "Top-1 on held-out groups, 95 % intervals by bootstrap over groups. Order: top-1 with frames shuffled / reversed / frozen.",
+        "",
+    ]
+    for name in SETS:
+        ours = runs_of(out, name, OURS)
+        if not ours:
+            continue
+        groups, rows = read_groups(out / name / "sources.csv"), []
+        for method in REAL_METHODS:
+            if runs := runs_of(out, name, method):
+                rows.append(_row(method, runs, ours, groups))
+        lines += [
+            f"## {name}",
+            "",
+            *pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True).splitlines(),
+            "",
+        ]
+    write_atomic(out / "real.md", [f"{line}\n" for line in lines])
+
+
+def _row(method: str, runs: Sequence[Path], ours: Sequence[Path], groups: dict[str, str]) -> dict[str, str]:
+    found = accuracy(graded(runs, groups))
+    low, high = found["intervals"]["top1"]
+    row = {
+        "method": method,
+        "runs": f"{len(runs)} ({len({run.name.split('-')[0] for run in runs})} folds)",
+        "groups": str(found["groups"]),
+        "top-1 (%)": f"{100 * found['top1']:.1f} [{100 * low:.1f}, {100 * high:.1f}]",
+        "mean class (%)": f"{100 * found['mean_class_accuracy']:.1f}",
+        f"{OURS} minus it": "",
+    }
+    slug = folder_name(OURS, 0).removesuffix("0")
+    same = {run.name.replace(folder_name(method, 0).removesuffix("0"), slug): run for run in runs}
+    if both := [run for run in ours if run.name in same] if method != OURS else []:
+        difference = paired_difference(graded([same[run.name] for run in both], groups), graded(both, groups))
+        low, high = difference["interval"]
+        row[f"{OURS} minus it"] = (
+            f"{100 * difference['difference']:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}], {len(both)} pairs"
+        )
+    reports = [json.loads((run / "report.json").read_text(encoding="utf-8")) for run in runs]
+    orders = [sum(r["orders"][o]["top1"] for r in reports) / len(reports) for o in ("shuffled", "reversed", "frozen")]
+    summaries = [json.loads((run / "summary.json").read_text(encoding="utf-8")) for run in runs]
+    row["order"] = " / ".join(f"{100 * value:.0f}" for value in orders)
+    row["epochs"] = "/".join(sorted({str(s["epochs"]) for s in summaries}))
+    row["processor s"] = f"{sum(s['train_cpu_seconds'] for s in summaries) / len(summaries):.0f}"
+    return row
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""Read a table of videos that somebody already has, such as a data set's own split.csv: `hitagu split --table`.
+
+clip,class,subject,split,fold  --columns video=clip,source=subject-->  TableRow for each line
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from hitagu_lib.errors import ConfigError, ListError
+from hitagu_lib.prepare.videos import some
+
+COLUMNS = ("video", "class", "source", "split", "fold")
+"""What a table may say of a video: its path, label, source, side of one division, and fold."""
+_SIDES = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation", "dev"),
+    "test": ("test", "testing"),
+}
+SIDE = {word: side for side, words in _SIDES.items() for word in words}
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """What one line says of a video; None where the table has no such column."""
+
+    line: int
+    label: str | None
+    source: str | None
+    side: str | None  # train, val or test
+    fold: str | None
+
+
+def parse_columns(text: str) -> dict[str, str]:
+    """Read "video=clip,source=subject" as {"video": "clip", "source": "subject"}; what is not named keeps its own name.
+
+    Raises ConfigError for a key that is not in COLUMNS or is given twice.
+    """
+    named: dict[str, str] = {}
+    for item in filter(None, text.split(",")):
+        key, _, column = (part.strip() for part in item.partition("="))
+        if key not in COLUMNS or not column or key in named:
+            raise ConfigError(
+                f"columns: found {item!r}; expected KEY=COLUMN once for each of {', '.join(COLUMNS)} that has another name"
+            )
+        named[key] = column
+    return named
+
+
+def read_table(file: Path, columns: Mapping[str, str], videos: Collection[str]) -> dict[str, TableRow]:
+    """Return a row for each video that the table names, in the order of `videos`, by its path in `videos`.
+
+    columns: as from `parse_columns`. A column that it names must be there; one that it does not name is read if it is there, by
+    its own name. The table may leave out the endings of the videos' names. Raises ListError naming file and line for a video that is
+    not among `videos` or listed twice, an empty cell, and a split or fold that cannot be read.
+    """
+    by_name = {re.sub(r"\.[^./]*$", "", path): path for path in videos} | {path: path for path in videos}
+    rows: dict[str, TableRow] = {}
+    faults = []
+    try:
+        with open(file, encoding="utf-8-sig", newline="") as stream:
+            reader = csv.DictReader(stream)
+            found = tuple(reader.fieldnames or ())
+            used = {key: columns.get(key, key) for key in COLUMNS if key in columns or key in found}
+            used.setdefault("video", "video")
+            if missing := [column for column in used.values() if column not in found]:
+                raise ListError(
+                    f"{file}:1: found the columns {', '.join(found) or 'none'}; expected {', '.join(missing)} too, or say which "
+                    f"they are, such as --columns video={found[0] if found else 'clip'}"
+                )
+            for cells in reader:
+                value = {key: (cells[column] or "").strip() for key, column in used.items()}
+                path = by_name.get(value["video"])
+                if fault := _fault(value, used, path, rows):
+                    faults.append(f"{file}:{reader.line_num}: {fault}")
+                elif path is not None:
+                    side = SIDE[value["split"].lower()] if "split" in value else None
+                    row = TableRow(reader.line_num, value.get("class"), value.get("source"), side, value.get("fold"))
+                    rows[path] = row
+    except OSError as error:
+        raise ListError(f"{file}: cannot read this table: {error.strerror}") from error
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise ListError(f"{file}: no CSV in UTF-8: {error}") from error
+    if faults:
+        raise ListError("of this table's lines these are not right:\n" + some(faults))
+    return {path: rows[path] for path in videos if path in rows}
+
+
+def _fault(
+    value: Mapping[str, str], used: Mapping[str, str], path: str | None, rows: Mapping[str, TableRow]
+) -> str | None:
+    if empty := [used[key] for key, cell in value.items() if not cell]:
+        return f"found nothing in column {empty[0]!r}"
+    if path is None:
+        return f"found video {value['video']!r}; expected one of the videos, by its path below their folder"
+    if path in rows:
+        return f"found {value['video']!r} again, as in line {rows[path].line}; expected each video once"
+    if "split" in value and value["split"].lower() not in SIDE:
+        return f"found {used['split']} {value['split']!r}; expected one of {', '.join(SIDE)}"
+    if "fold" in value and not re.fullmatch(r"[A-Za-z0-9_-]+", value["fold"]):
+        return f"found {used['fold']} {value['fold']!r}; expected letters and digits, as it names a folder"
+    return None

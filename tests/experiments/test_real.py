@@ -1,0 +1,77 @@
+"""experiments/real.py: whole runs alone are published, and the tables say on how many folds and groups a number rests."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from experiments import compare, real
+from hitagu_lib.config import load_config
+from hitagu_lib.evaluation.seeds import PUBLISHED
+
+
+def publish(folder: Path, fold: int, wrong: set[int]) -> None:
+    """Eight videos of four groups; fold k has videos 4 k to 4 k + 3."""
+    folder.mkdir(parents=True)
+    rows = [f"{i},a/v{i},up,{'down' if i in wrong else 'up'},0.9" for i in range(4 * fold, 4 * fold + 4)]
+    (folder / "predictions.csv").write_text("\n".join(["row,path,label,predicted,score", *rows]) + "\n")
+    (folder / "summary.json").write_text(json.dumps({"epochs": 12, "train_cpu_seconds": 100.4}))
+    orders = {order: {"top1": 0.5} for order in ("shuffled", "reversed", "frozen")}
+    (folder / "report.json").write_text(json.dumps({"orders": orders}))
+
+
+def test_the_table_names_folds_groups_and_paired_differences(tmp_path: Path) -> None:
+    out = tmp_path / "room_actions"
+    out.mkdir()
+    (out / "sources.csv").write_text("video,source,fold\n" + "".join(f"a/v{i}.mp4,s{i // 2},0\n" for i in range(8)))
+    publish(out / "fold0-hitagu-net-seed0", 0, set())
+    publish(out / "fold1-hitagu-net-seed0", 1, {7})
+    publish(out / "fold1-tsm-seed0", 1, {5, 7})
+    (out / "fold0-tsm-seed0").mkdir()  # still being copied
+    real.write_tables(tmp_path)
+    text = (tmp_path / "real.md").read_text()
+    cells = {
+        row.split("|")[1].strip(): [cell.strip() for cell in row.split("|")[2:-1]]
+        for row in text.splitlines()
+        if "|" in row
+    }
+    assert "## room_actions" in text and "lips_words" not in text
+    assert cells["HiTAGU-Net"][:2] == ["2 (2 folds)", "4"] and cells["HiTAGU-Net"][2].startswith("87.5 [")
+    assert cells["TSM"][:2] == ["1 (1 folds)", "2"] and cells["TSM"][2].startswith("50.0 [")
+    assert (
+        cells["TSM"][4] == "+25.0 [+0.0, +50.0], 1 pairs"
+    )  # on fold 1 alone, which both have: s2 gains a half, s3 nothing
+    assert cells["TSM"][5:] == ["50 / 50 / 50", "12", "100"]
+
+
+def test_a_run_is_published_once_and_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(real, "OUT", tmp_path / "out")
+    monkeypatch.chdir(tmp_path)
+    params = Path(real.__file__).parents[1] / "params" / "own.yaml"
+    monkeypatch.setattr(real, "PARAMS", params)
+    (tmp_path / "out" / "ut_interaction").mkdir(parents=True)
+    (tmp_path / "out" / "ut_interaction" / "sources.csv").write_text(
+        "video,source\n" + "".join(f"a/v{i},s\n" for i in range(4))
+    )
+    called: list[str] = []
+
+    def command(words: list[str], **options: Any) -> None:
+        called.append(words[3])
+        if words[3] == "train":
+            cfg = load_config(params, words[7])
+            publish(Path(cfg.run), 0, set())
+            (Path(cfg.run) / "params.yaml").write_text(cfg.to_yaml())
+            for name in ("provenance.json", "metrics.jsonl", "val_classes.csv"):
+                (Path(cfg.run) / name).write_text("{}\n")
+        else:
+            publish(Path(words[5]).parents[1] / "evaluate-single", 0, {0})
+
+    monkeypatch.setattr(compare.subprocess, "run", command)
+    for _ in range(2):
+        real.run("ut_interaction", 0, "TSM", 1, f"{real.REAL_METHODS['TSM']} train.seed=1")
+    assert called == ["train", "evaluate"]
+    published = tmp_path / "out" / "ut_interaction" / "fold0-tsm-seed1"
+    assert {file.name for file in published.iterdir()} == {*PUBLISHED, "predictions.csv", "report.json"}

@@ -1,0 +1,63 @@
+"""Embeddings of a list and of files: the network's own, with and without a checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from hitagu_lib.cli.main import main
+from hitagu_lib.config import Config
+from hitagu_lib.data.frames import normalise
+from hitagu_lib.data.source import open_lists
+from hitagu_lib.inference.predict import load_model, read_source
+
+
+def test_a_list_and_its_files_have_the_networks_embeddings(
+    untrained: Path, tiny_cfg: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, clips = open_lists(tiny_cfg.data)
+    assert main(["features", "--checkpoint", str(untrained), "--out", str(tmp_path / "list.npz")]) == 0
+    found = np.load(tmp_path / "list.npz")
+    model, cfg, classes = load_model(untrained)
+    T, D = cfg.data.num_frames, model.width
+    assert found["frames"].shape == (len(clips), T, D) and found["clip"].shape == (len(clips), model.clip_width)
+    assert found["paths"].tolist() == clips.paths()
+    assert found["labels"].tolist() == [classes[label] for label in clips.labels]
+    frames, t = read_source(clips.frames_dir(1), cfg.data)
+    with torch.inference_mode():
+        _, maps = model(normalise(frames)[None], t[None], return_embeddings=True)
+    np.testing.assert_allclose(found["frames"][1], maps.frame_embeddings[0], atol=1e-4)
+    np.testing.assert_allclose(found["clip"][1], maps.clip_embedding[0], atol=1e-4)
+    table = pd.read_csv(tmp_path / "list.csv")
+    np.testing.assert_allclose(table.filter(regex="^c[0-9]+$"), found["clip"], rtol=1e-4, atol=1e-5)
+
+    folders = [str(clips.frames_dir(i)) for i in range(2)]
+    command = ["features", *folders, str(tmp_path / "gone.mp4"), "--checkpoint", str(untrained)]
+    assert main([*command, "--out", str(tmp_path / "files.npz")]) == 1
+    assert "gone.mp4: no such file" in capsys.readouterr().err
+    files = np.load(tmp_path / "files.npz")
+    assert files["paths"].tolist() == folders and files["labels"].tolist() == ["", ""]
+    np.testing.assert_allclose(files["clip"], found["clip"][:2], atol=1e-4)
+
+
+def test_a_backbone_alone_needs_weights_and_no_checkpoint(
+    untrained: Path, tiny_cfg: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    params = tmp_path / "params.yaml"
+    params.write_text(tiny_cfg.to_yaml())
+    command = ["features", "--params", str(params), "--out", str(tmp_path / "f.npz")]
+    assert main(command) == 2 and "model.backbone.weights: found null" in capsys.readouterr().err
+    assert main([*command, "--overrides", f"model.backbone.weights={untrained}"]) == 0
+    found = np.load(tmp_path / "f.npz")
+    np.testing.assert_allclose(found["clip"], found["frames"].mean(1), atol=1e-5)
+    backbone = load_model(untrained)[0].backbone
+    frames, _ = read_source(open_lists(tiny_cfg.data)[1].frames_dir(0), tiny_cfg.data)
+    with torch.inference_mode():
+        top = backbone(normalise(frames))[backbone.cut]
+    np.testing.assert_allclose(found["frames"][0], top.mean((2, 3)), atol=1e-4)
+    with pytest.raises(SystemExit):
+        main(["features", "--out", str(tmp_path / "f.npz")])
