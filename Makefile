@@ -17,7 +17,7 @@ unexport PYTHONPATH PYTHONHOME JUPYTER_PATH
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help install train quick test lint types pairs unit notebooks book lab format sync execute lock clean
+.PHONY: help install train quick test lint types pairs unit notebooks book lab format sync execute claims lock clean
 
 help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -123,6 +123,9 @@ sync: $(READY)  ## after editing book/*.py: bring the notebooks beside them in s
 
 execute: $(READY)  ## run the chapters and store their outputs (CHAPTERS="book/03_train.ipynb" for some of them)
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False $(CHAPTERS)
+
+claims: $(READY)  ## check the book's claims that take less than five minutes together, and say which hold
+	$(BIN)/python -m experiments.claims
 
 lock: $(READY)  ## make requirements.txt anew from pyproject.toml (LOCK_FLAGS=--upgrade for newer versions)
 	$(BIN)/python -m pip install --disable-pip-version-check -q uv
