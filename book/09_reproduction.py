@@ -224,7 +224,7 @@ for peer in read_peers()["ssv2"].peers:
 #
 # </details>
 #
-# **Next**: [the appendices](appendix/notation.md) have the notation, a glossary, measured times and how to add a module.
+# **Next**: [the notation](appendix/notation.md) and the other appendices: a glossary, measured times, how to add a module.
 #
 # **References.** Lin et al., *TSM*, ICCV 2019. Wang et al., *TDN*, CVPR 2021. Feichtenhofer et al., *SlowFast*, ICCV 2019. Bouthillier et al.,
 # *Accounting for Variance in Machine Learning Benchmarks*, MLSys 2021.
