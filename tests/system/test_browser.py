@@ -77,9 +77,13 @@ def open_page(browser: playwright.Browser, address: str, faults: list[str]) -> p
 
 
 def violations(page: playwright.Page, rules: list[str]) -> list[str]:
-    """Return what axe-core finds, each with the element. Formulas are MathJax's own, and as black as the text."""
+    """Return what axe-core finds, each with the element.
+
+    Formulas are MathJax's own, and as black as the text. Code has the same colours on all pages and thousands of elements, so it is left
+    out here: `test_code_is_readable` checks them once.
+    """
     options = {"runOnly": {"type": "rule", "values": rules}, "preload": False, "resultTypes": ["violations"]}
-    found = axe.Axe().run(page, {"exclude": [["mjx-container"]]}, options).response["violations"]
+    found = axe.Axe().run(page, {"exclude": [["mjx-container"], ["div.highlight"]]}, options).response["violations"]
     return [
         f"{rule['id']}: {node['html'][:160]} {(node['any'] or [{'message': ''}])[0]['message']}"
         for rule in found
@@ -104,6 +108,32 @@ def test_a_page_has_no_fault(browser: playwright.Browser, name: str) -> None:
     faults += move_players(page)
     page.context.close()
     assert not faults, "\n".join(dict.fromkeys(faults))
+
+
+@built
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_code_is_readable(browser: playwright.Browser, scheme: str) -> None:
+    """Every colour that code has on a page, against its background, by WCAG's ratio of 4.5."""
+    page = open_page(browser, (BUILT / "book" / "03_train.html").as_uri(), [])
+    page.emulate_media(color_scheme=scheme)
+    page.wait_for_function(f"document.documentElement.dataset.theme === '{scheme}'")
+    colours = page.evaluate(r"""() => {
+      const light = rgb => {
+        const [r, g, b] = rgb.map(v => v / 255).map(v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+      };
+      const rgb = text => text.match(/[\d.]+/g).slice(0, 3).map(Number);
+      const ground = light(rgb(getComputedStyle(document.querySelector("div.highlight pre")).backgroundColor));
+      const found = {};
+      for (const span of document.querySelectorAll("div.highlight pre span")) {
+        const own = light(rgb(getComputedStyle(span).color));
+        found[span.className] = (Math.max(own, ground) + 0.05) / (Math.min(own, ground) + 0.05);
+      }
+      return found;
+    }""")
+    page.context.close()
+    assert len(colours) > 5
+    assert not {name: round(ratio, 2) for name, ratio in colours.items() if ratio < 4.5}
 
 
 def move_players(page: playwright.Page) -> list[str]:
