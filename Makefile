@@ -17,7 +17,7 @@ export JUPYTER_PREFER_ENV_PATH := 1
 unexport PYTHONPATH PYTHONHOME JUPYTER_PATH
 
 .DEFAULT_GOAL := help
-.PHONY: help install train quick test lint types pairs unit fast notebooks book lab format sync execute figures lock clean
+.PHONY: help install train quick test lint types pairs unit fast notebooks book pages lab format sync execute figures claims lock clean
 
 help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -87,7 +87,7 @@ quick: $(READY)  ## lint, types, and every test that is neither slow nor a syste
 
 test: $(READY)  ## lint, types, unit, notebooks and book, as CI runs it
 	@$(MAKE) --no-print-directory -j 2 --output-sync=target lint types book
-	$(PYTEST) $(NBVAL) book tests
+	$(PYTEST) $(NBVAL) book tests --ignore tests/system/test_browser.py
 
 lint: $(READY)  ## ruff: lint and format, over the library, the tests and the notebooks' text
 	$(BIN)/ruff check .
@@ -100,7 +100,7 @@ pairs: $(READY)  ## each notebook and the .py beside it say the same
 	$(BIN)/pytest -q tests/test_packaging.py -k notebook
 
 unit: $(READY)  ## pytest: all tests, the whole path on a tiny profile included
-	$(PYTEST)
+	$(PYTEST) --ignore tests/system/test_browser.py
 
 fast: $(READY)  ## pytest: the tests that are neither slow nor system tests
 	$(PYTEST) -q -m "not slow and not system"
@@ -114,8 +114,11 @@ book: $(READY)  ## build the HTML book; any warning is an error
 	  { echo "These pages would load from other servers."; exit 1; }
 	@echo "Open $(CURDIR)/_build/html/index.html"
 
+pages: $(READY)  ## open each page that `make book` built, and a chapter in JupyterLab, in Chromium without a network
+	$(BIN)/pytest -q tests/system/test_browser.py
+
 lab: $(READY)  ## open the book in JupyterLab
-	$(BIN)/jupyter lab
+	$(BIN)/jupyter lab $(firstword $(wildcard book/00_start_here.ipynb) book/02d_attention.ipynb)
 
 format: $(READY)  ## let ruff mend what it can
 	$(BIN)/ruff check --fix .
@@ -124,8 +127,11 @@ format: $(READY)  ## let ruff mend what it can
 sync: $(READY)  ## after editing book/*.py: bring the notebooks beside them in step, keeping their outputs
 	$(BIN)/jupytext --update --to ipynb book/*.py
 
-execute: $(READY)  ## run the chapters and store their outputs (CHAPTERS="book/03_train.ipynb" for some of them)
-	$(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False $(CHAPTERS)
+execute: $(READY)  ## run the chapters, store their outputs and record their minutes (CHAPTERS="book/03_train.ipynb" for some)
+	$(BIN)/python -m experiments.execute $(CHAPTERS)
+
+claims: $(READY)  ## check the book's claims that take less than five minutes together, and say which hold
+	$(BIN)/python -m experiments.claims
 
 figures: $(READY)  ## draw the pictures of the network, from the shapes of the code
 	$(BIN)/python -m hitagu_lib.viz.network

@@ -12,7 +12,7 @@ from hitagu_lib.cli.options import COUNT, PATH, Group, recipe_options
 
 @click.group(cls=Group)
 def report() -> None:
-    """Report what the environment lacks, model costs, faults in lists, comparisons, folds."""
+    """Report what the environment lacks, model costs, faults in lists, comparisons, folds, a reproduction."""
 
 
 @report.command
@@ -114,4 +114,30 @@ def folds(results: tuple[Path, ...], groups: Path | None, against: tuple[Path, .
 
     found = folds_report(results, against, groups)
     click.echo(json.dumps(found, indent=2, ensure_ascii=False) if as_json else folds_text(found))
+    return 0
+
+
+@report.command
+@click.argument("folders", type=PATH, nargs=-1)
+@click.option(
+    "--peers", type=PATH, default="outputs/published/peers.yaml", metavar="FILE", help="Data sets and published numbers."
+)  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object: results, left_out.")
+def reproduction(folders: tuple[Path, ...], peers: Path, as_json: bool) -> int:
+    """Put your runs beside published numbers.
+
+    Every run in and under FOLDERS counts: runs that differ in their seed alone become one row, with the spread over seeds, the cost,
+    each deviation from the recipe and a verdict. A data set without a run gets the commands that make one.
+
+    \b
+    hitagu report reproduction outputs/*
+    """
+    from dataclasses import asdict
+
+    from hitagu_lib.evaluation.reproduction import reproduction as find
+    from hitagu_lib.evaluation.reproduction import reproduction_text
+
+    found = find(folders, peers)
+    plain = {"results": [asdict(result) for result in found.results], "left_out": found.left_out}
+    click.echo(json.dumps(plain, indent=2, ensure_ascii=False) if as_json else reproduction_text(found))
     return 0

@@ -1,0 +1,230 @@
+# ---
+# jupyter:
+#   jupytext:
+#     cell_metadata_filter: tags,mystnb,-all
+#     formats: ipynb,py:percent
+#     notebook_metadata_filter: kernelspec,jupytext,-jupytext.text_representation.jupytext_version
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 9 Reproduction
+#
+# **Result.** On the data that the book makes, its numbers are reproduced: the stored mini run lies within two standard deviations of the five
+# seeds. On Kinetics-700 and Something-Something V2 nothing is reproduced, because nothing was run: that needs the data and GPUs. This chapter
+# shows the peers' published numbers, what a run would cost, and the commands. Whoever runs them fills the table; nobody types a number into it.
+#
+# **You will be able to** put your own runs beside published numbers, read what a verdict rests on, and check this book's claims.
+#
+# **Prerequisites**: chapters [3](03_train.ipynb) and [4](04_evaluate.ipynb). **Time**: about a minute on two CPU cores; the claims take less
+# than five more. **Memory**: 1 GiB.
+
+# %% [markdown]
+# > **Given, and ours.** Given are the data sets and the two ways to evaluate. No result of HiTAGU-Net is public, so there is no number of its
+# > own to reproduce: the peers below, on the same ResNet-50, are what a result has to be seen beside.
+#
+# ## Which runs
+#
+# The table is made from run folders. These pages show the runs that the repository stores. For yours, run the chapter on your folders:
+#
+# ```bash
+# papermill book/09_reproduction.ipynb outputs/reproduction.ipynb -p runs outputs
+# hitagu report reproduction outputs/*      # the same as text; --json for programs
+# ```
+
+# %% tags=["parameters"]
+runs = "outputs/published"  # a folder: every run in it counts
+
+# %% tags=["hide-input"]
+import os
+
+from IPython.display import Markdown, display
+
+from hitagu_lib.config import load_config
+from hitagu_lib.evaluation.reproduction import (
+    read_peers,
+    reproduction,
+    reproduction_table,
+    run_commands,
+)
+from hitagu_lib.files import project_root
+from hitagu_lib.models.cost import recipe_cost
+
+os.chdir(project_root())
+found = reproduction([runs])
+for result in found.results:
+    print(f"{result.data}, {result.method}: {result.verdict}")
+
+# %% [markdown]
+# ## Something-Something V2
+#
+# Here the order of frames decides the label: TSN, which is blind to it, stays far behind. GFLOPs are billions of multiply-adds of one view.
+# "As quoted" marks a number that we know from later papers and did not read in the project's own table.
+
+
+# %% tags=["hide-input"]
+def show(data):
+    """Show a data set's table, and the commands for what was not run."""
+    display(Markdown(reproduction_table(found, data)))
+    if not found.of(data):
+        lines = "\n".join(run_commands(data, found.data[data]))
+        display(Markdown(f"```bash\n{lines}\n```"))
+
+
+show("ssv2")
+
+# %% [markdown]
+# ## Kinetics-700
+#
+# Here single frames go a long way, and the pretraining matters more than the network: compare the first and the last rows. Videos disappear
+# from the web every month, so two copies of Kinetics-700 are seldom the same; the report names how many of its clips a run had.
+
+# %% tags=["hide-input"]
+show("k700")
+
+# %% [markdown]
+# ## Mini and hard
+#
+# No peer has published anything on the data that this book makes. A run of yours is compared with the book's own, five seeds of each method.
+
+# %% tags=["hide-input"]
+show("mini")
+show("hard")
+
+# %% [markdown]
+# ## What a verdict rests on
+#
+# - **One result** is all runs that differ in their seed alone. Every other difference makes another row.
+# - **Deviations** are the parameters in which a run differs from its recipe, a step with another number of clips, missing or unreadable clips,
+#   and code that was not committed. Places, workers and the seed do not count. A result with deviations says so in its verdict.
+# - **Beside a peer**, two seeds are the least. "Above" and "below" mean by more than two standard deviations over the seeds. The reference has
+#   the same number of views: more views raise the accuracy of any network ([chapter 4](04_evaluate.ipynb)).
+# - **Beside our own runs**, "reproduced" means that the mean lies within two standard deviations of theirs.
+# - **Cost** is the hours of training, times the number of processes.
+#
+# The deviations of the results above:
+
+# %% tags=["hide-input"]
+for result in found.results:
+    print(f"{', '.join(result.runs)}, commit {', '.join(result.commits)}:")
+    for deviation in result.deviations or ["none"]:
+        print(f"  {deviation}")
+for line in found.left_out:
+    print(f"left out: {line}")
+
+# %% [markdown]
+# ## For the reviewer
+#
+# Each line is a claim that the text makes, the command that checks it, the file that it stands on, and the tolerance. `make claims` runs those
+# that take less than five minutes together and says which hold.
+
+# %% tags=["hide-input"]
+from experiments.claims import claims_table, read_claims
+
+display(Markdown(claims_table(read_claims())))
+
+# %% [markdown]
+# ## Summary
+#
+# - A reproduction is a table that programs fill from run folders: numbers, seeds, spread, cost, deviations, verdict.
+# - A verdict needs a rule that was written down before the run.
+# - Nothing on Kinetics-700 or Something-Something V2 has been run; the commands are above.
+#
+# ## Exercises
+#
+# **1.** A run of yours has 76.0 % on mini. What does the report say, and what would you look at first?
+#
+# <details><summary>Solution</summary>
+#
+# "Not reproduced", with the difference in points. The deviations come first: a changed parameter or a list of another length explains more
+# than chance does. If there are none, compare `provenance.json` of both runs: commit, versions, device, fingerprint of the data.
+#
+# </details>
+#
+# **2.** Which peers of Something-Something V2 have a cost in the table, and how far is our budget from it?
+#
+# <details><summary>Solution</summary>
+
+# %%
+recipe = load_config("params/ssv2.yaml")
+budget = recipe_cost(recipe, 174)["total"].gflops  # of one view
+for peer in read_peers()["ssv2"].peers:
+    if peer.gflops is not None:
+        print(f"{peer.name}: {budget / peer.gflops:.2f} of its cost")
+
+# %% [markdown]
+# </details>
+#
+# ## Quiz
+#
+# **Three seeds give 60.1, 61.9 and 63.0 %; the reference has 60.2 %. What is the verdict?**
+#
+# <details><summary>a) Above: the mean is higher by 1.5 points</summary>
+#
+# No: two standard deviations over these seeds are 2.9 points.
+#
+# </details>
+#
+# <details><summary>b) Level</summary>
+#
+# Yes: the difference is smaller than two standard deviations. It does not show that both are equal, only that three seeds cannot tell.
+#
+# </details>
+#
+# <details><summary>c) None: three seeds are too few</summary>
+#
+# No: the rule asks for two. More seeds would make it sharper.
+#
+# </details>
+#
+# **Your copy of Kinetics-700 lacks 8 % of the videos. What happens to the verdict?**
+#
+# <details><summary>a) It is refused</summary>
+#
+# No: then nobody could report anything on Kinetics.
+#
+# </details>
+#
+# <details><summary>b) It stands, and says that the run deviates</summary>
+#
+# Yes: the numbers of clips are among the deviations.
+#
+# </details>
+#
+# <details><summary>c) Nothing</summary>
+#
+# No: a reader must be able to see that the training and validation sets are not the peer's.
+#
+# </details>
+#
+# **Why is the reference of a run with 2 x 3 views another one than that of a run with one view?**
+#
+# <details><summary>a) More views raise the accuracy of any network</summary>
+#
+# Yes: six views against one would credit the network with what the protocol gives.
+#
+# </details>
+#
+# <details><summary>b) Six views need another network</summary>
+#
+# No: the weights are the same.
+#
+# </details>
+#
+# <details><summary>c) The tables happen to be made so</summary>
+#
+# No: some tables mix protocols, and are misleading where they do.
+#
+# </details>
+#
+# **Next**: [the notation](appendix/notation.md) and the other appendices: a glossary, measured times, how to add a module.
+#
+# **References.** Lin et al., *TSM*, ICCV 2019. Wang et al., *TDN*, CVPR 2021. Feichtenhofer et al., *SlowFast*, ICCV 2019. Bouthillier et al.,
+# *Accounting for Variance in Machine Learning Benchmarks*, MLSys 2021.

@@ -1,0 +1,75 @@
+"""Run chapters, store their outputs, and record what each took: `make execute`.
+
+    python -m experiments.execute book/09_reproduction.ipynb ...
+
+Minutes and memory go to outputs/published/chapters.json, with commit and machine; book/appendix/timings.txt, the table of the book's
+appendix, is written from it. Chapters that were not run keep their record; those without one say "not measured". Memory is the largest
+resident set of any one process of the chapter.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from hitagu_lib.files import project_root, write_atomic, write_json
+from hitagu_lib.runs.provenance import surroundings
+
+RECORD = Path("outputs/published/chapters.json")
+TABLE = Path("book/appendix/timings.txt")
+
+
+def execute(notebook: Path) -> dict[str, Any]:
+    """Run a notebook in place; return minutes, memory in GiB, commit, machine. Raises SystemExit with its code if a cell fails."""
+    command = [sys.executable, "-m", "nbconvert", "--to", "notebook", "--execute", "--inplace"]
+    command += ["--ExecutePreprocessor.record_timing=False", str(notebook)]
+    started = time.perf_counter()
+    child = subprocess.Popen(command)
+    _, status, used = os.wait4(child.pid, 0)
+    if code := os.waitstatus_to_exitcode(status):
+        raise SystemExit(code)
+    where = surroundings("cpu")
+    unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
+    return {
+        "minutes": round((time.perf_counter() - started) / 60, 2),
+        "memory_gib": round(used.ru_maxrss * unit / 2**30, 2),
+        "cores": os.cpu_count(),
+        **{key: where[key] for key in ("git_commit", "git_changed", "platform", "started")},
+    }
+
+
+def timings_table(chapters: list[Path], record: dict[str, dict[str, Any]]) -> str:
+    """Return the appendix's Markdown table."""
+    rows = []
+    for chapter in chapters:
+        took = record.get(chapter.stem)
+        measured = (
+            (f"{took['minutes']:.1f}", f"{took['memory_gib']:.1f}", f"{took['cores']}")
+            if took
+            else ("not measured", "", "")
+        )
+        rows.append((f"`{chapter.stem}`", *measured, str(took["git_commit"])[:12] if took else ""))
+    columns = ["chapter", "minutes", "memory (GiB)", "cores", "commit"]
+    return pd.DataFrame(rows, columns=columns).to_markdown(index=False, disable_numparse=True) + "\n"
+
+
+def main(argv: list[str]) -> int:
+    os.chdir(project_root())
+    record = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.exists() else {}
+    for notebook in map(Path, argv):
+        print(f"running {notebook}", flush=True)
+        record[notebook.stem] = execute(notebook)
+        write_json(RECORD, dict(sorted(record.items())))
+    write_atomic(TABLE, [timings_table(sorted(Path("book").glob("*.ipynb")), record)])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,206 @@
+"""`hitagu report reproduction`: runs made up for the purpose, whose right table is known."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hitagu_lib.cli.main import main
+from hitagu_lib.config import load_config
+from hitagu_lib.errors import ConfigError
+from hitagu_lib.evaluation.reproduction import (
+    PEERS,
+    Result,
+    read_peers,
+    reproduction,
+    reproduction_table,
+    reproduction_text,
+    run_commands,
+)
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def at_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+
+
+def write_run(
+    folder: Path, top1: float, seed: int = 0, recipe: str = "ssv2", overrides: str = "", **changed: Any
+) -> Path:
+    """A finished run of a recipe on 8 processes, as far as the report reads it."""
+    cfg = load_config(f"params/{recipe}.yaml", f"run={folder} train.seed={seed} {overrides}")
+    summary = {
+        "seed": seed, "num_classes": 174, "train_clips": 168913, "val_clips": 24777, "train_seconds": 3600.0, "device": "cuda",
+        "val_top1": top1 / 100, "bad_clips": 0,
+    }  # fmt: skip
+    provenance = {"processes": 8, "git_changed": False, "git_commit": "0123456789abcdef"}
+    folder.mkdir(parents=True)
+    (folder / "params.yaml").write_text(cfg.to_yaml())
+    (folder / "summary.json").write_text(json.dumps(summary | {k: v for k, v in changed.items() if k in summary}))
+    (folder / "provenance.json").write_text(
+        json.dumps(provenance | {k: v for k, v in changed.items() if k in provenance})
+    )
+    return folder
+
+
+def write_runs(out: Path, *top1: float, overrides: str = "train.processes=8", **changed: Any) -> list[Result]:
+    """Runs of one recipe, seed by seed; return what the report finds."""
+    for seed, value in enumerate(top1):
+        write_run(out / f"seed{seed}", value, seed, overrides=overrides, **changed)
+    return reproduction([out]).results
+
+
+def test_runs_that_differ_in_their_seed_are_one_result(tmp_path: Path) -> None:
+    (result,) = write_runs(tmp_path, 62.0, 63.0, 64.0)
+    assert (result.data, result.method, result.views, result.frames) == ("ssv2", "HiTAGU-Net", "1 x 1", 8)
+    assert result.top1 == pytest.approx([62, 63, 64]) and result.seeds == [0, 1, 2]
+    assert result.hours == pytest.approx(8), "an hour of eight processes"
+    assert result.deviations == [] and result.commits == ["0123456789ab"]
+    assert result.gflops == pytest.approx(33.9, abs=0.1), "chapter 8's budget"
+    assert result.verdict == "above TSM: +3.9 points"
+    (row,) = [line for line in reproduction_table(reproduction([tmp_path]), "ssv2").splitlines() if "run" in line]
+    assert [cell.strip() for cell in row.split("|")[1:-1]] == [
+        "**HiTAGU-Net**, run", "resnet50", "8", "1 x 1", "33.93", "**63.0 ± 1.0**", "0, 1, 2", "8.0 h, cuda", "above TSM: +3.9 points"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("top1", "verdict"),
+    [
+        ((58.0, 60.0), "level with TSM: -0.1 points, within two standard deviations"),
+        ((50.0, 51.0), "below TSM: -8.6 points"),
+        ((70.0,), "no verdict from one seed: +10.9 points from TSM"),
+    ],
+)
+def test_verdict_beside_a_peer(tmp_path: Path, top1: tuple[float, ...], verdict: str) -> None:
+    (result,) = write_runs(tmp_path, *top1)
+    assert result.verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("top1", "verdict"),
+    [(97.4, "reproduced: -1.5 points from 98.9 ± 0.8"), (96.0, "not reproduced: -2.9 points from 98.9 ± 0.8")],
+)
+def test_verdict_beside_our_own_runs(tmp_path: Path, top1: float, verdict: str) -> None:
+    write_run(tmp_path / "run", top1, recipe="mini", num_classes=14)
+    (result,) = reproduction([tmp_path]).results
+    assert (result.data, result.verdict) == ("mini", verdict)
+
+
+def test_every_deviation_is_named(tmp_path: Path) -> None:
+    (result,) = write_runs(
+        tmp_path, 60.0, overrides="train.lr=0.02 train.processes=4 data.workers=3 data.root=/big", train_clips=160000, git_changed=True,
+        bad_clips=3,
+    )  # fmt: skip
+    assert result.deviations == [
+        "train.lr 0.02, recipe 0.01",
+        "32 clips per step, recipe 64",
+        "train_clips 160,000 of 168,913",
+        "3 clips could not be read",
+        "the code had uncommitted changes, or its commit is not known",
+    ]
+    assert result.verdict.endswith("; deviates from the recipe")
+    text = reproduction_text(reproduction([tmp_path]))
+    assert all(f"  - {deviation}" in text for deviation in result.deviations)
+
+
+def test_other_parameters_make_another_result(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", 60.0, overrides="train.processes=8")
+    write_run(tmp_path / "b", 61.0, seed=1, overrides="train.processes=8 train.epochs=10")
+    write_run(tmp_path / "c", 50.0, overrides="train.processes=8 model.temporal=tsm")
+    results = {result.method + str(result.seeds): result for result in reproduction([tmp_path]).results}
+    assert results.keys() == {"HiTAGU-Net[0]", "HiTAGU-Net[1]", "TSM[0]"}
+    assert results["TSM[0]"].deviations == [], "the method is not a deviation from itself"
+    assert results["HiTAGU-Net[1]"].deviations == ["train.epochs 10, recipe 50"]
+
+
+def test_an_evaluation_in_the_run_s_folder_is_a_result_of_its_own(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        folder = write_run(tmp_path / f"seed{seed}", 60.0, seed, overrides="train.processes=8") / "evaluate-multi"
+        folder.mkdir()
+        views = {"clips": 2, "crops": 3, "crop_size": 256}
+        (folder / "report.json").write_text(json.dumps({"views": views, "top1": 0.62 + 0.01 * seed}))
+    single, multi = reproduction([tmp_path]).results
+    assert (single.views, multi.views) == ("1 x 1", "2 x 3")
+    assert multi.top1 == pytest.approx([62, 63])
+    assert multi.gflops == pytest.approx(single.gflops * (256 / 224) ** 2, rel=0.02), "larger crops cost more"
+    assert multi.verdict == "level with TSM: +1.3 points, within two standard deviations", (
+        "the reference with six views"
+    )
+
+
+def test_what_is_left_out_is_named(tmp_path: Path) -> None:
+    (write_run(tmp_path / "stopped", 60.0) / "summary.json").unlink()
+    write_run(tmp_path / "own", 60.0, num_classes=3)
+    found = reproduction([tmp_path])
+    assert not found.results
+    assert found.left_out == [
+        f"{tmp_path}/own: its data are not in {PEERS}",
+        f"{tmp_path}/stopped: unfinished, 0 epochs done",
+    ]
+    assert f"- {found.left_out[0]}" in reproduction_text(found)
+
+
+def test_bad_input_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="none: no such folder; expected runs"):
+        reproduction([tmp_path / "none"])
+    run = write_run(tmp_path / "run", 60.0)
+    (run / "summary.json").write_text('{"seed": 0}')
+    with pytest.raises(
+        ConfigError, match=r"summary\.json: found no num_classes, train_clips, .*; expected what a run writes"
+    ):
+        reproduction([run])
+    (run / "summary.json").write_text("{")
+    with pytest.raises(ConfigError, match=r"summary\.json: found no JSON object"):
+        reproduction([run])
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("top1: 61", "found 61"),
+        ("top: 61.0", r"ssv2\.peers\.0\.top: found 61\.0; expected otherwise: Extra inputs"),
+        ("views: 6", r"ssv2\.peers\.0\.views: found 6; expected otherwise"),
+    ],
+)
+def test_a_wrong_entry_of_the_peers_file_is_named(tmp_path: Path, line: str, message: str) -> None:
+    row = "name: TSM, backbone: R50, pretrain: null, frames: 8, gflops: null, source: s, checked: true"
+    rest = "" if line.startswith("views") else ", views: 1 x 1"
+    rest += "" if line.startswith("top1") else ", top1: 61.2"
+    (tmp_path / "peers.yaml").write_text(
+        f"ssv2:\n  title: s\n  recipe: params/ssv2.yaml\n  peers:\n    - {{ {row}{rest}, {line} }}\n"
+    )
+    if line == "top1: 61":  # a whole number will do for a percentage
+        assert read_peers(tmp_path / "peers.yaml")["ssv2"].peers[0].top1 == 61
+        return
+    with pytest.raises(ConfigError, match=message):
+        read_peers(tmp_path / "peers.yaml")
+
+
+def test_the_repository_s_own_report(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", "reproduction", "outputs/published"]) == 0
+    text = capsys.readouterr().out
+    assert text.count("not run: needs data and GPUs") == 2, "Kinetics-700 and Something-Something V2"
+    assert "reproduced: +0.9 points from 98.9 ± 0.8" in text, "the stored mini run beside the five seeds"
+    assert main(["report", "reproduction", "outputs/published/mini", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [result["data"] for result in found["results"]] == ["mini"] and found["left_out"] == []
+
+
+@pytest.mark.parametrize("data", ["k700", "ssv2", "hard"])
+def test_the_commands_for_a_missing_run_are_commands(data: str) -> None:
+    """Their options exist, their parameters resolve, and a run by them deviates from nothing."""
+    entry = read_peers()[data]
+    for line in run_commands(data, entry):
+        words = shlex.split(line)
+        assert words[0] == "hitagu"
+        if words[1] == "train":
+            cfg = load_config(words[words.index("--params") + 1], words[words.index("--overrides") + 1])
+            assert cfg.train.global_batch_size() == (cfg.train.lr_batch or cfg.train.batch_size)
+        assert main([*words[1:], "--help"]) == 0
