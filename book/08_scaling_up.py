@@ -317,7 +317,7 @@ table(
 )
 
 # %% [markdown]
-# So little more than one core feeds 200 clips a second from frames; straight from Kinetics' videos it takes over fourteen. The [whole report](../outputs/published/loader/cpu.md) has dense clips, sizes and the usual way of loading beside ours.
+# So little more than one core feeds 200 clips a second from frames; straight from Kinetics' videos it takes over fourteen. The whole report, `outputs/published/loader/cpu.md`, has dense clips, sizes and the usual way of loading beside ours.
 #
 # ## Several processes
 #
