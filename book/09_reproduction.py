@@ -47,7 +47,7 @@ import os
 
 from IPython.display import Markdown, display
 
-from hitagu_lib.config import load_config
+from hitagu_lib.config import check_parameters, load_config
 from hitagu_lib.evaluation.reproduction import (
     read_peers,
     reproduction,
@@ -57,6 +57,7 @@ from hitagu_lib.evaluation.reproduction import (
 from hitagu_lib.files import project_root
 from hitagu_lib.models.cost import recipe_cost
 
+check_parameters(globals(), "runs")
 os.chdir(project_root())
 found = reproduction([runs])
 for result in found.results:

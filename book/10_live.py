@@ -44,7 +44,7 @@ import torch
 import torch.nn.functional as F
 
 from hitagu_lib import build_model
-from hitagu_lib.config import resolve
+from hitagu_lib.config import check_parameters, resolve
 from hitagu_lib.data.frames import normalise
 from hitagu_lib.files import project_root
 from hitagu_lib.inference.streaming import Stream
@@ -52,6 +52,7 @@ from hitagu_lib.viz.figures import clip_rows
 from hitagu_lib.viz.player import player
 from hitagu_lib.viz.style import PALETTE, new_figure
 
+check_parameters(globals())  # this chapter takes none
 os.chdir(project_root())
 LABELS = ["moves left", "moves right"]
 T, SIDE, WAIT = 12, 32, 4
