@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from experiments.memory import waiting
 from hitagu_lib.config import Config, DataConfig
 from hitagu_lib.data.clip_list import ClipList, read_list
 from hitagu_lib.data.dataset import ClipDataset
@@ -36,7 +37,7 @@ from hitagu_lib.files import write_json
 from hitagu_lib.inference.predict import load_model
 from hitagu_lib.models import HiTAGUNet
 from hitagu_lib.prepare.synthetic.make import SETTINGS, MiniSpec, clip_scene, clip_seed
-from hitagu_lib.prepare.synthetic.memory import MARK, STRIDE, WAIT, WAITS, clip_frames
+from hitagu_lib.prepare.synthetic.memory import MARK, WAIT, WAITS
 from hitagu_lib.runs.provenance import source_of
 from hitagu_lib.viz.modules import STATES
 
@@ -145,7 +146,7 @@ def measure(model: HiTAGUNet, cfg: Config, lists: Sequence[str]) -> dict[str, An
     pairs = [k for k, names in enumerate(SETTINGS["memory"].pairs) if names[0].startswith("Lighting")]
 
     def read(split: str) -> list[Read]:
-        data = dataclasses.replace(cfg.data, num_frames=clip_frames(WAITS[split]) // STRIDE)
+        data = waiting(cfg.data, WAITS[split])
         clips = read_list(folder / f"{split}.csv", Path(cfg.data.root), cfg.data.classes_file)
         return [read_lamps(model, clips, data, spec, pair) for pair in pairs]
 

@@ -21,7 +21,7 @@ from tempfile import TemporaryDirectory
 import pandas as pd
 
 from experiments.compare import arguments, run_grid
-from hitagu_lib.config import Config
+from hitagu_lib.config import Config, DataConfig
 from hitagu_lib.evaluation.evaluate import evaluate
 from hitagu_lib.evaluation.seeds import folder_name, spread
 from hitagu_lib.files import write_atomic, write_csv
@@ -56,6 +56,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     print("\n".join(lines))
 
 
+def waiting(data: DataConfig, wait: int) -> DataConfig:
+    """Return `data` with as many frames of the training's stride as clips of this wait have."""
+    T = clip_frames(wait) // STRIDE
+    return replace(data, num_frames=T, dense_span=T * STRIDE)
+
+
 def test_waits(cfg: Config, published: Path) -> None:
     """Test a finished run on every validation list, and write waits.csv: list, label, clips, correct."""
     lists = Path(cfg.data.val_list).parent
@@ -63,8 +69,7 @@ def test_waits(cfg: Config, published: Path) -> None:
     for name, wait in WAITS.items():
         if name == "train":
             continue
-        T = clip_frames(wait) // STRIDE
-        data = replace(cfg.data, val_list=str(lists / f"{name}.csv"), num_frames=T, dense_span=T * STRIDE)
+        data = replace(waiting(cfg.data, wait), val_list=str(lists / f"{name}.csv"))
         evaluation = replace(cfg.eval, protocol="single", order_tests=False)
         with TemporaryDirectory() as folder:
             last = Path(cfg.run) / "checkpoints/last.pt"

@@ -21,7 +21,7 @@ class ClassifierHead(nn.Module):
 
     def forward(self, frames: Tensor, held: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """held (B, T, D): the frames before attention; None: there is no attention, so they are `frames`."""
-        clip = torch.cat(self._reads(frames.mean(1), self._last(frames, held)[:, -1]), dim=1)
+        clip = torch.cat(self._reads(frames.mean(1), self._last(frames, held)[:, -1]), 1)
         return self.linear(self.dropout(clip)), clip
 
     def prefixes(
@@ -34,7 +34,7 @@ class ClassifierHead(nn.Module):
         count = age[:, None] + torch.arange(1, frames.shape[1] + 1, device=frames.device)  # (B, T)
         # As steps from the mean before, which stay exact however many frames came.
         means = mean[:, None] + torch.cumsum(frames - mean[:, None], dim=1) / count[:, :, None]
-        clip = torch.cat(self._reads(means, self._last(frames, held)), dim=2)
+        clip = torch.cat(self._reads(means, self._last(frames, held)), 2)
         return self.linear(self.dropout(clip)), clip, means
 
     def _last(self, frames: Tensor, held: Tensor | None) -> Tensor:

@@ -16,7 +16,7 @@ from experiments.lamp_probe import cells, lamps_of, measure
 from hitagu_lib.config import Config, load_config
 from hitagu_lib.errors import ConfigError
 from hitagu_lib.prepare.synthetic.make import SETTINGS, MiniSpec, clip_seed, prepare_mini, render_clip
-from hitagu_lib.prepare.synthetic.memory import LAMPS, LIT, clip_frames
+from hitagu_lib.prepare.synthetic.memory import LAMPS, LIT, WAIT, clip_frames
 
 ROOT = Path(__file__).resolve().parents[2]
 MEMORY, SPEC = SETTINGS["memory"], MiniSpec.of("memory")
@@ -49,16 +49,16 @@ def test_only_lighting_has_lamps() -> None:
 
 def test_cells_follow_the_resize_and_the_crop() -> None:
     cfg = load_config(ROOT / "params/memory.yaml").data
-    assert (cfg.short_side, cfg.image_size) == (54, 48)
-    # 54 / 72 = 3 / 4; the crop takes 3 pixels away at each side; a cell of a 6 x 6 grid has 8 pixels.
-    assert cells(np.array([0, 4, 14.6, 14.7, 36, 70]), cfg, 72, 6).tolist() == [0, 0, 0, 1, 3, 5]
+    assert (cfg.short_side, cfg.image_size) == (36, 32)
+    # 36 / 72 = 1 / 2; the crop takes 2 pixels away at each side; a cell of a 4 x 4 grid has 8 pixels.
+    assert cells(np.array([0, 4, 19.9, 20, 36, 70]), cfg, 72, 4).tolist() == [0, 0, 0, 1, 2, 3]
 
 
 class Holds(nn.Module):
-    """The mean colour of 4 x 4 pixels. The mid level keeps the last bright one at each position; the long one is 0."""
+    """The mean colour of 2 x 2 pixels, well inside a lamp. The mid level keeps the last bright one at each position; the long one is 0."""
 
     def states(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        u = F.avg_pool2d(x.flatten(0, 1), 4).unflatten(0, tuple(t.shape))
+        u = F.avg_pool2d(x.flatten(0, 1), 2).unflatten(0, tuple(t.shape))
         held, states = torch.zeros_like(u[:, 0]), []
         for now in u.unbind(1):
             held = torch.where(now.mean(1, keepdim=True) > -0.8, now, held)  # a dark lamp is at -1.5
@@ -79,7 +79,7 @@ def memory_cfg(tmp_path_factory: pytest.TempPathFactory) -> Config:
 def test_the_probe_finds_the_level_that_holds_the_colours(memory_cfg: Config) -> None:
     found = measure(Holds(), memory_cfg, ["val", "val_wait2"])
     assert found["training_lamps"] == 4 * 6 * 4
-    assert {split: one["wait_frames"] for split, one in found["lists"].items()} == {"val": 16, "val_wait2": 32}
+    assert {split: one["wait_frames"] for split, one in found["lists"].items()} == {"val": WAIT, "val_wait2": 2 * WAIT}
     for one in found["lists"].values():
         assert one["lamps"] == 4 * 2 * 4
         right = {name: value["right"] for name, value in one["features"].items()}
