@@ -165,7 +165,8 @@ mini = open_run(run)
 step = max(1, len(mini.clips) // 84)
 seen = look(mini, range(0, len(mini.clips), step))
 for name, value in vars(seen.maps).items():
-    print(f"{name:>20}: {tuple(value.shape)}")
+    if value is not None:
+        print(f"{name:>20}: {tuple(value.shape)}")
 print(f"{'states':>20}: {tuple(seen.states.shape)}")
 
 # %% [markdown]
