@@ -7,8 +7,8 @@ and in the number of epochs: a method with a cheaper step trains for more epochs
 timed first, in turns, in processor seconds of one thread; the resulting epochs are in <out>/epochs.json. Delete that file to time again.
 
 Each run is a process of its own with one thread. Published runs are kept and stopped runs resume, so the same command, with the same
-overrides, can be repeated at any time. When a run ends, its small files are copied to <out>/<method>-seed<seed>/; at the end
-<out>/compare.md is written.
+overrides, can be repeated at any time. When a run ends, its small files are copied to <out>/<method>-seed<seed>/, and
+<out>/compare.md is rewritten.
 """
 
 from __future__ import annotations
@@ -48,8 +48,7 @@ from hitagu_lib.training.learner import Learner
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = arguments(__doc__, METHODS).parse_args(argv)
-    run_grid(args, METHODS)
-    write_table(args.out)
+    run_grid(args, METHODS, write_table)
     print((args.out / "compare.md").read_text(encoding="utf-8"))
 
 
@@ -70,11 +69,14 @@ def arguments(description: str | None, methods: Mapping[str, str]) -> argparse.A
 def run_grid(
     args: argparse.Namespace,
     methods: Mapping[str, str],
+    write_table: Callable[[Path], None],
     after: Callable[[Config, Path], None] = lambda cfg, published: None,
+    runs: str = "compare",
 ) -> None:
     """Train each of `args.methods` with each seed, unless that run is published.
 
-    methods: name -> overrides. after: is called with a finished run's config and its published folder.
+    methods: name -> overrides. write_table: is called with `args.out` as runs end. after: see `train_and_publish`. runs: ends the name
+    of the folder that the runs are in, beside the recipe's own.
     """
     # One thread per run and no loader processes: then its processor seconds are its whole cost.
     common = f"{args.overrides} data.workers=0 eval.tsn_baseline=false"
@@ -86,12 +88,14 @@ def run_grid(
     def job(key: tuple[int, str]) -> None:
         seed, method = key
         name = folder_name(method, seed)
-        run = f"{load_config(args.params).run}-compare/{name}"
+        run = f"{load_config(args.params).run}-{runs}/{name}"
         overrides = f"{common} {methods[method]} run={run} train.seed={seed} train.epochs={epochs[method]}"
-        train_and_publish(args.params, overrides, args.out / name, after)
+        if train_and_publish(args.params, overrides, args.out / name, after):
+            write_table(args.out)
 
     with ThreadPoolExecutor(args.parallel) as pool:
         list(pool.map(job, jobs))
+    write_table(args.out)
 
 
 def train_and_publish(

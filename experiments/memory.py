@@ -50,10 +50,12 @@ Right = Mapping[tuple[str, int], Mapping[str, Mapping[str, float]]]
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = arguments(__doc__, METHODS).parse_args(argv)
-    run_grid(args, METHODS, test_waits)
-    lines = tables(read_waits(args.out))
-    write_atomic(args.out / "memory.md", [f"{line}\n" for line in lines])
-    print("\n".join(lines))
+    run_grid(args, METHODS, write_table, publish_waits)
+    print((args.out / "memory.md").read_text(encoding="utf-8"))
+
+
+def write_table(out: Path) -> None:
+    write_atomic(out / "memory.md", [f"{line}\n" for line in tables(read_waits(out))])
 
 
 def waiting(data: DataConfig, wait: int) -> DataConfig:
@@ -62,7 +64,7 @@ def waiting(data: DataConfig, wait: int) -> DataConfig:
     return replace(data, num_frames=T, dense_span=T * STRIDE)
 
 
-def test_waits(cfg: Config, published: Path) -> None:
+def publish_waits(cfg: Config, published: Path) -> None:
     """Test a finished run on every validation list, and write waits.csv: list, label, clips, correct."""
     lists = Path(cfg.data.val_list).parent
     rows: list[tuple[str, str, str, str]] = []
@@ -83,7 +85,7 @@ def read_waits(out: Path) -> Right:
     """Return what the finished runs under `out` reached, in METHODS' order, then by seed."""
     found = {}
     for method in METHODS:
-        for folder in sorted(out.glob(folder_name(method, 0).removesuffix("0") + "*")):
+        for folder in sorted(out.glob(folder_name(method, "*"))):
             if (folder / "summary.json").exists():  # copied after waits.csv
                 table = pd.read_csv(folder / "waits.csv")
                 seed = int(folder.name.rpartition("seed")[2])

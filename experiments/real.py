@@ -135,7 +135,7 @@ def run(name: str, fold: int, method: str, seed: int, overrides: str) -> None:
 
 def runs_of(out: Path, name: str, method: str) -> list[Path]:
     """Return the folders of a method's finished runs on a set."""
-    return sorted(p.parent for p in (out / name).glob(f"fold*-{folder_name(method, 0).removesuffix('0')}*/report.json"))
+    return sorted(p.parent for p in (out / name).glob(f"fold*-{folder_name(method, '*')}/report.json"))
 
 
 def graded(runs: Sequence[Path], groups: dict[str, str]) -> Graded:
@@ -176,8 +176,7 @@ def _row(method: str, runs: Sequence[Path], ours: Sequence[Path], groups: dict[s
         "mean class (%)": f"{100 * found['mean_class_accuracy']:.1f}",
         f"{OURS} minus it": "",
     }
-    slug = folder_name(OURS, 0).removesuffix("0")
-    same = {run.name.replace(folder_name(method, 0).removesuffix("0"), slug): run for run in runs}
+    same = {run.name.replace(folder_name(method, ""), folder_name(OURS, "")): run for run in runs}
     if both := [run for run in ours if run.name in same] if method != OURS else []:
         difference = paired_difference(graded([same[run.name] for run in both], groups), graded(both, groups))
         low, high = difference["interval"]

@@ -11,17 +11,15 @@ Writes <out>/<method>-seed<seed>/ with shares.json (frames seen -> validation to
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
 import torch
 
-from experiments.compare import matched_epochs, train_and_publish
+from experiments.compare import arguments, run_grid
 from hitagu_lib.config import Config, load_config, resolve
 from hitagu_lib.data.dataset import ClipDataset
 from hitagu_lib.data.frames import normalise
@@ -32,7 +30,6 @@ from hitagu_lib.files import write_atomic, write_json
 from hitagu_lib.inference.predict import load_model
 from hitagu_lib.inference.streaming import empty_state
 from hitagu_lib.models import ClipModel, build_model
-from hitagu_lib.prepare.synthetic.make import prepare_data
 
 METHODS = {
     "causal": "model.causal=true",
@@ -46,36 +43,16 @@ METHODS = {
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--params", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--parallel", type=int, default=2, help="number of runs at a time (default: %(default)s)")
-    parser.add_argument("--overrides", default="", help='for all methods, such as "train.precision=bf16"')
-    args = parser.parse_args(argv)
-    common = f"{args.overrides} data.workers=0 eval.tsn_baseline=false eval.order_tests=false"
-    cfg = load_config(args.params, common)
-    prepare_data(cfg.data, progress=True)
-    args.out.mkdir(parents=True, exist_ok=True)
-    window = matched_window(load_config(args.params, f"{common} model.causal=true"))
+    args = arguments(__doc__, METHODS).parse_args(argv)
+    args.overrides += " eval.order_tests=false"
+    window = matched_window(load_config(args.params, f"{args.overrides} model.causal=true"))
     methods = {method: overrides.format(window=window) for method, overrides in METHODS.items()}
-    epochs = matched_epochs(args.params, common, args.out / "epochs.json", methods)
-
-    def job(key: tuple[int, str]) -> None:
-        seed, method = key
-        name = folder_name(method, seed)
-        run = f"{cfg.run}-streaming/{name}"
-        overrides = f"{common} {methods[method]} run={run} train.seed={seed} train.epochs={epochs[method]}"
-        train_and_publish(args.params, overrides, args.out / name)
-        shares = args.out / name / "shares.json"
-        if not shares.exists():
-            write_json(shares, top1_by_frames(load_config(args.params, overrides)))
-        write_table(args.out)
-
     torch.set_num_threads(1)
-    with ThreadPoolExecutor(args.parallel) as pool:
-        list(pool.map(job, [(seed, method) for seed in args.seeds for method in args.methods]))
+
+    def publish_shares(cfg: Config, published: Path) -> None:
+        write_json(published / "shares.json", top1_by_frames(cfg))
+
+    run_grid(args, methods, write_table, publish_shares, runs="streaming")
     print((args.out / "shares.md").read_text(encoding="utf-8"))
 
 
@@ -117,7 +94,7 @@ def write_table(out: Path) -> None:
     """Write <out>/shares.md: one row per method, one column per share of the clip, mean and standard deviation over seeds."""
     rows = []
     for method in METHODS:
-        files = sorted(out.glob(f"{folder_name(method, 0).removesuffix('0')}*/shares.json"))
+        files = sorted(out.glob(f"{folder_name(method, '*')}/shares.json"))
         seeds = [json.loads(file.read_text(encoding="utf-8")) for file in files]
         if seeds:
             by_share = {f"{100 * int(n) / len(seeds[0]):.0f} %": spread([seed[n] for seed in seeds]) for n in seeds[0]}

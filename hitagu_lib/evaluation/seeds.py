@@ -42,8 +42,8 @@ def kind_of(label: str) -> str:
     return KINDS[", then " in label]
 
 
-def folder_name(method: str, seed: int) -> str:
-    """Return the name of a run's folder within the comparison's."""
+def folder_name(method: str, seed: int | str) -> str:
+    """Return the name of a run's folder within the comparison's; with the seed "*", the pattern of all of the method's."""
     return f"{method.lower().replace(' ', '-')}-seed{seed}"
 
 
@@ -75,7 +75,7 @@ def read_runs(out: str | Path) -> list[PublishedRun]:
     runs = []
     for method in METHODS:
         found = []
-        for folder in Path(out).glob(folder_name(method, 0).removesuffix("0") + "*"):
+        for folder in Path(out).glob(folder_name(method, "*")):
             summary, classes = folder / "summary.json", folder / "val_classes.csv"
             if summary.exists() and classes.exists():
                 read = _read_summary(summary)
