@@ -17,13 +17,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from hitagu_lib.config import Config, DataConfig
 from hitagu_lib.data.clip_list import ClipList
 from hitagu_lib.data.dataset import ClipDataset
 from hitagu_lib.data.frames import normalise
-from hitagu_lib.data.loader import make_loader
+from hitagu_lib.data.loader import Bar, make_loader
 from hitagu_lib.errors import ClipError, ConfigError, ExtractError
 from hitagu_lib.files import replacing, write_csv
 from hitagu_lib.inference.predict import read_source
@@ -38,7 +37,7 @@ class Features:
     labels: list[str]  # "" where none is known
     t: NDArray[np.float32]  # (N, T), the frames' times in reference strides
     frames: NDArray[np.float32]  # (N, T, D)
-    clip: NDArray[np.float32]  # (N, D), or (N, 2 D) with `model.readout: both`
+    clip: NDArray[np.float32]  # (N, D), or (N, 2 D) with `model.readout` both or memory
     failed: list[str]  # why the others could not be read
 
 
@@ -56,7 +55,7 @@ def features_of_list(model: ClipModel, clips: ClipList, cfg: Config, progress: b
     bad: list[str] = []
 
     def batches() -> Iterator[tuple[list[str], list[str], Tensor, Tensor]]:
-        for batch in tqdm(iter(loader), desc="features", total=len(loader), disable=not progress, leave=False):
+        for batch in Bar(iter(loader), desc="features", total=len(loader), disable=not progress, leave=False):
             bad.extend(batch["bad"])
             rows, labels = batch["row"].tolist(), batch["label"].tolist()
             names = [clips.classes[label] if label >= 0 else "" for label in labels]

@@ -9,8 +9,8 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 from torch import Tensor
-from tqdm.auto import tqdm
 
+from hitagu_lib.data.loader import Bar
 from hitagu_lib.data.video import Playing
 from hitagu_lib.files import replacing, write_csv, write_json
 from hitagu_lib.inference.timeline import Interval
@@ -41,7 +41,7 @@ def draw_timeline(intervals: Sequence[Interval]) -> Figure:
 def with_progress(playing: Playing) -> Iterator[tuple[float, Tensor]]:
     """Yield a video's frames, and show how many of its seconds have passed."""
     total = None if playing.duration is None else round(playing.duration)
-    with tqdm(total=total, desc="labelling", unit="s", disable=None, leave=False) as bar:
+    with Bar(total=total, desc="labelling", unit="s", disable=None, leave=False) as bar:
         for seconds, frame in playing.frames:
             bar.update(max(0, int(seconds) - bar.n))
             yield seconds, frame

@@ -353,19 +353,12 @@ def test_a_closed_pipe_is_no_error() -> None:
 def causal_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A causal network that was never trained."""
     import torch
-    from networks import woken
+    from networks import SMALLEST_CAUSAL, woken
 
     from hitagu_lib.config import resolve
 
-    small = {
-        "causal": True,
-        "backbone": {"name": "resnet18", "cut": "layer1"},
-        "mde": {"taps": ["stem"], "reduced": 4, "width": 8, "shift_radius": 1},
-        "stu": {"width": 8},
-        "attention": {"sca_kernel": 3, "tsa_width": 8, "tsa_heads": 2},
-    }
     data = {"num_frames": 4, "ref_stride": 4, "short_side": 36, "image_size": 32}
-    cfg = resolve({"model": small, "data": data})
+    cfg = resolve({"model": SMALLEST_CAUSAL, "data": data})
     file = tmp_path_factory.mktemp("causal") / "last.pt"
     state = {"model": woken(cfg.model, 3).state_dict(), "params": cfg.to_mapping(), "classes": ["a", "b", "c"]}
     torch.save(state, file)

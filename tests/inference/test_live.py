@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from media_fixtures import make_video
-from networks import woken
+from networks import SMALLEST_CAUSAL, woken
 
 from hitagu_lib.config import DataConfig, resolve
 from hitagu_lib.data.frames import normalise
@@ -24,15 +24,7 @@ DATA = DataConfig(num_frames=4, ref_stride=2.0, short_side=32, image_size=32)
 
 @pytest.fixture(scope="module")
 def model() -> ClipModel:
-    small = {
-        "causal": True,
-        "backbone": {"name": "resnet18", "cut": "layer1"},
-        "mde": {"taps": ["stem"], "reduced": 4, "width": 8, "shift_radius": 1},
-        "stu": {"width": 8},
-        "attention": {"sca_kernel": 3, "tsa_width": 8, "tsa_heads": 2},
-        "readout": "last",
-    }
-    return woken(resolve({"model": small}).model)
+    return woken(resolve({"model": SMALLEST_CAUSAL | {"readout": "last"}}).model)
 
 
 def frames(count: int, rate: float = 10.0) -> list[tuple[float, torch.Tensor]]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from media_fixtures import make_clip
-from networks import woken
+from networks import CAUSAL, woken
 
 from hitagu_lib import build_model
 from hitagu_lib.config import Config, DataConfig, resolve
@@ -99,13 +99,6 @@ def test_the_tiny_model_has_something_to_draw(tiny_cfg: Config, untrained: Path)
 
 # A stream of a causal network
 
-CAUSAL = {
-    "causal": True,
-    "backbone": {"name": "resnet18", "cut": "layer2"},
-    "mde": {"taps": ["stem", "layer2"], "reduced": 8, "width": 16, "shift_radius": 1},
-    "stu": {"width": 24},
-    "attention": {"sca_kernel": 3, "tsa_width": 16, "tsa_heads": 2, "tsa_window": 3},
-}
 NETWORKS = {
     "hitagu": {},
     "free unit, last": {
@@ -113,6 +106,8 @@ NETWORKS = {
         "readout": "last",
     },
     "both": {"readout": "both"},
+    "memory": {"readout": "memory"},
+    "gru at each position": {"stu": {"width": 24, "gru": True}},
     "no attention": {"attention": {"sca": False, "tsa": False}},
     "tsn": {"temporal": "tsn"},
     "tsm": {"temporal": "tsm"},

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 import torch
-from networks import woken
+from networks import CAUSAL, woken
 
 from hitagu_lib.config import Config, ModelConfig, resolve
 from hitagu_lib.errors import ConfigError
@@ -12,21 +12,16 @@ from hitagu_lib.models.attention import TemporalSelfAttention
 from hitagu_lib.models.losses import TotalLoss
 from hitagu_lib.models.mde import MDE, motion_energy
 
-SMALL = {
-    "causal": True,
-    "backbone": {"name": "resnet18", "cut": "layer2"},
-    "mde": {"taps": ["layer1", "layer2"], "reduced": 8, "width": 16, "shift_radius": 1},
-    "stu": {"width": 24},
-    "attention": {"sca_kernel": 3, "tsa_width": 16, "tsa_heads": 2, "tsa_window": 3},
-}
 FREE = {"width": 24, "whole_frame": False, "bands": False, "broadcast": "max"}
 NETWORKS = {
     "hitagu": {},
     "free unit, last": {"stu": FREE, "readout": "last"},
     "both": {"readout": "both"},
+    "memory": {"stu": FREE, "readout": "memory"},
+    "gru at each position": {"stu": {"width": 24, "gru": True}},
     "gates see state": {"stu": {"width": 24, "gates_see_state": True}},
-    "no position": {"attention": SMALL["attention"] | {"tsa_position": False}},
-    "window of one": {"attention": SMALL["attention"] | {"tsa_window": 1}},
+    "no position": {"attention": CAUSAL["attention"] | {"tsa_position": False}},
+    "window of one": {"attention": CAUSAL["attention"] | {"tsa_window": 1}},
     "no mde": {"mde": {"enabled": False}},
     "no stu": {"stu": {"enabled": False}},
     "no attention": {"attention": {"sca": False, "tsa": False}},
@@ -38,7 +33,7 @@ each_network = pytest.mark.parametrize("changes", NETWORKS.values(), ids=NETWORK
 
 
 def small(**changes: object) -> ModelConfig:
-    return resolve({"model": SMALL | changes}).model
+    return resolve({"model": CAUSAL | changes}).model
 
 
 def clips(B: int = 2, T: int = 5, seed: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
@@ -111,7 +106,7 @@ def test_mde_looks_back_alone_and_takes_the_first_frame_to_follow_itself() -> No
     """The causal maps of frame t are those of the pair (t - 1, t); those of the first, of a pair of two first frames."""
     cfg = small().mde
     torch.manual_seed(0)
-    mde = MDE(cfg, {"layer1": 64, "layer2": 128}, "layer2", causal=True).eval()
+    mde = MDE(cfg, {"stem": 64, "layer2": 128}, "layer2", causal=True).eval()
     for projection in (mde.W_a, mde.W_e):
         torch.nn.init.normal_(projection.weight)
     top, reduced = torch.randn(4, 128, 4, 4), [torch.randn(4, 8, 8, 8), torch.randn(4, 8, 4, 4)]
@@ -125,7 +120,7 @@ def test_mde_looks_back_alone_and_takes_the_first_frame_to_follow_itself() -> No
 
 
 def test_the_prefix_loss_is_the_mean_over_prefixes() -> None:
-    cfg = resolve({"model": SMALL, "train": {"prefix_loss": 0.5, "label_smoothing": 0.0}})
+    cfg = resolve({"model": CAUSAL, "train": {"prefix_loss": 0.5, "label_smoothing": 0.0}})
     model, labels = woken(cfg.model), torch.tensor([1, 4])
     logits, maps = model(*clips(), return_embeddings=True)
     total, terms = TotalLoss(cfg.train, 5, model.clip_width)(logits, maps, labels)
@@ -140,12 +135,12 @@ def test_switches_that_do_not_go_together_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"train\.prefix_loss: found 0\.5; expected 0, or model\.causal: true"):
         resolve({"train": {"prefix_loss": 0.5}})
     with pytest.raises(ConfigError, match=r"model\.mde\.reads.*found forward alone"):
-        small(mde=SMALL["mde"] | {"reads": ["forward"], "shift_radius": 0})
+        small(mde=CAUSAL["mde"] | {"reads": ["forward"], "shift_radius": 0})
     assert dataclasses.replace(Config().model, causal=True).causal
 
 
 def test_weights_of_a_network_that_is_not_causal_fit_where_its_mde_reads_nothing_ahead() -> None:
-    changes = {"mde": SMALL["mde"] | {"reads": ["map", "backward"]}}
-    attention = SMALL["attention"] | {"tsa_relative": True}
+    changes = {"mde": CAUSAL["mde"] | {"reads": ["map", "backward"]}}
+    attention = CAUSAL["attention"] | {"tsa_relative": True}
     network = woken(small(causal=False, attention=attention, **changes))
     woken(small(**changes)).load_state_dict(network.state_dict())
