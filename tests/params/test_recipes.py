@@ -161,19 +161,21 @@ def test_the_center_loss_stays_bounded_over_the_recipes_first_fifty_steps(weight
     cfg = recipe_on("ssv2", tmp_path / "data", weights, f"{SMALL} {frozen}", size=(72, 54))
     assert cfg.train.center_loss and cfg.train.lambda_center == 0.1
 
-    def first_norm(**changes: object) -> float:
+    def fifty_steps(**changes: object) -> tuple[Learner, Batch, list[dict[str, float]]]:
         learner, batch = learner_of(dataclasses.replace(cfg, train=dataclasses.replace(cfg.train, **changes)))
-        return learner.step([batch])["grad_norm"]
+        return learner, batch, [learner.step([batch]) for _ in range(50)]
 
-    alone = first_norm(center_loss=False)
-    assert first_norm() == pytest.approx(alone, rel=1e-3), "centres at 0 pull nowhere"
-    assert first_norm(center_normalised=False) > 1.05 * alone, "by length, they pull from the first step on"
-
-    learner, batch = learner_of(cfg)
-    before = lengths(learner, batch)
-    steps = [learner.step([batch]) for _ in range(50)]
-    for step in steps:
-        assert 0.1 * step["center"] <= 0.2 and step["grad_norm"] < 240, step  # by length it began at 2,400
+    before = lengths(*learner_of(cfg))
+    learner, batch, steps = fifty_steps()
+    _, _, alone = fifty_steps(center_loss=False)
+    other, one = learner_of(dataclasses.replace(cfg, train=dataclasses.replace(cfg.train, center_normalised=False)))
+    by_length, first = other.step([one])["grad_norm"], alone[0]["grad_norm"]
+    assert steps[0]["grad_norm"] == pytest.approx(first, rel=1e-3), "centres at 0 pull nowhere"
+    assert by_length > 1.05 * first, "by length, they pull from the first step on"
+    assert all(0.1 * step["center"] <= 0.2 for step in steps)
+    # ImageNet's stages have a peak of their own while the rate warms up, with and without the loss.
+    peak, usual = (max(step["grad_norm"] for step in those) for those in (steps, alone))
+    assert peak < 2 * usual, (peak, usual)
     assert steps[-1]["cross_entropy"] < 0.5 * steps[0]["cross_entropy"]
     assert lengths(learner, batch) > before / 2, "the embeddings are not pressed together"
 
