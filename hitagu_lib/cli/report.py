@@ -12,7 +12,7 @@ from hitagu_lib.cli.options import COUNT, PATH, Group, recipe_options
 
 @click.group(cls=Group)
 def report() -> None:
-    """Report what the environment lacks, model costs, faults in lists, comparisons, folds, a reproduction."""
+    """Report on an environment, a model, lists or finished runs."""
 
 
 @report.command
