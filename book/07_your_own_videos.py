@@ -260,7 +260,8 @@ print(f"chance: {1 / summary['num_classes']:.0%}")
 #
 # Two commands give a better answer for a small set. `hitagu split --folds 5` divides its sources into five folds. Train and evaluate once with
 # each of them, so that every video validates once. Then `hitagu report folds` puts the five evaluations together: it draws whole sources, not
-# clips, for its intervals, and shows the mean class accuracy beside top-1. README has the commands.
+# clips, for its intervals, and shows the mean class accuracy beside top-1. [Commands and runs](appendix/commands.md) has the
+# commands.
 #
 # ## One file
 #
