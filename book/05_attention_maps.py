@@ -60,6 +60,7 @@ from types import SimpleNamespace
 
 import torch
 from IPython.display import Markdown, display
+from matplotlib_inline.backend_inline import set_matplotlib_formats
 
 from hitagu_lib.config import check_parameters, load_config
 from hitagu_lib.data.dataset import ClipDataset
@@ -96,6 +97,7 @@ from hitagu_lib.viz.style import credit, new_figure
 
 check_parameters(globals(), "run", "memory_run", "own_run")
 os.chdir(project_root())  # the same from the root and from book/
+set_matplotlib_formats("jpeg")  # rows of frames: a quarter of a PNG's bytes
 
 # %% tags=["nbval-ignore-output"]
 if not Path(run, "summary.json").exists():

@@ -111,7 +111,7 @@ def test_chapter_5_draws_a_run_and_says_why_others_are_skipped(
     assert f"skipped: there is no run in {tmp_path / 'none'}" in text
     assert "temporal_attention: (28, 4, 3, 3)" in text and "states: (28, 3, 3, 8, 8, 8)" in text
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
-    images = [output for output in outputs if "image/png" in output.get("data", {})]
+    images = [output for output in outputs if "image/jpeg" in output.get("data", {})]
     assert len(images) >= 10 + 3, "three clips of the run on real clips"
     players = [output for output in outputs if "hitagu-player" in output.get("data", {}).get("text/html", "")]
     assert len(players) == 1 and "data:image/webp" in players[0]["data"]["text/html"]
