@@ -17,7 +17,7 @@ export JUPYTER_PREFER_ENV_PATH := 1
 unexport PYTHONPATH PYTHONHOME JUPYTER_PATH
 
 .DEFAULT_GOAL := help
-.PHONY: help install train quick test lint types pairs unit fast notebooks book pages lab format sync execute figures claims lock clean
+.PHONY: help install train quick test lint types pairs unit fast notebooks book pages lab format sync execute figures claims ablations lock clean
 
 help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -132,6 +132,9 @@ execute: $(READY)  ## run the chapters, store their outputs and record their min
 
 claims: $(READY)  ## check the book's claims that take less than five minutes together, and say which hold
 	$(BIN)/python -m experiments.claims
+
+ablations: $(READY)  ## train each file of params/ablations under five seeds, a few hours on two cores; give it again to go on
+	$(BIN)/python -m experiments.ablations --params params/hard.yaml --out outputs/published/ablations
 
 figures: $(READY)  ## draw the pictures of the network, from the shapes of the code
 	$(BIN)/python -m hitagu_lib.viz.network

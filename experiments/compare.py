@@ -21,7 +21,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print((args.out / "compare.md").read_text(encoding="utf-8"))
 
 
-def arguments(description: str | None, methods: Mapping[str, str]) -> argparse.ArgumentParser:
+def arguments(description: str | None, methods: Iterable[str]) -> argparse.ArgumentParser:
     """Return a parser of what `run_grid` reads."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--params", type=Path, required=True)
@@ -83,18 +83,26 @@ def run_grid(
     prepare_data(load_config(args.params, common).data, progress=True)
     args.out.mkdir(parents=True, exist_ok=True)
     epochs = matched_epochs(args.params, common, args.out / "epochs.json", methods)
-    jobs = [(seed, method) for seed in args.seeds for method in args.methods]
 
-    def job(key: tuple[int, str]) -> None:
-        seed, method = key
+    def job(method: str, seed: int) -> bool:
         name = folder_name(method, seed)
         run = f"{load_config(args.params).run}-{runs}/{name}"
         overrides = f"{common} {methods[method]} run={run} train.seed={seed} train.epochs={epochs[method]}"
-        if train_and_publish(args.params, overrides, args.out / name, after):
+        return train_and_publish(args.params, overrides, args.out / name, after)
+
+    run_all(args, job, write_table)
+
+
+def run_all(args: argparse.Namespace, job: Callable[[str, int], bool], write_table: Callable[[Path], None]) -> None:
+    """Call `job(method, seed)` for all of `args`, seed by seed, `args.parallel` at a time; write the table after each that returns True."""
+
+    def one(key: tuple[int, str]) -> None:
+        seed, method = key
+        if job(method, seed):
             write_table(args.out)
 
     with ThreadPoolExecutor(args.parallel) as pool:
-        list(pool.map(job, jobs))
+        list(pool.map(one, [(seed, method) for seed in args.seeds for method in args.methods]))
     write_table(args.out)
 
 

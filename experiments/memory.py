@@ -10,7 +10,6 @@ right, class by class. <out>/memory.md has the table of all runs that there are,
 from __future__ import annotations
 
 import csv
-import math
 import statistics
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -23,7 +22,7 @@ import pandas as pd
 from experiments.compare import arguments, run_grid
 from hitagu_lib.config import Config, DataConfig
 from hitagu_lib.evaluation.evaluate import evaluate
-from hitagu_lib.evaluation.seeds import folder_name, spread
+from hitagu_lib.evaluation.seeds import folder_name, interval, spread
 from hitagu_lib.files import write_atomic, write_csv
 from hitagu_lib.prepare.synthetic.memory import STRIDE, WAITS, clip_frames
 
@@ -40,9 +39,6 @@ METHODS = {
 
 TASKS = ("Lighting", "Hiding", "Showing")
 """A class belongs to the task that its first word names."""
-
-T_95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
-"""Student's t, two-sided 95 %, for 1 to 9 degrees of freedom."""
 
 Right = Mapping[tuple[str, int], Mapping[str, Mapping[str, float]]]
 """(method, seed) -> list -> task, or "all" -> top-1 in percent."""
@@ -138,15 +134,6 @@ def tables(right: Right) -> list[str]:
         paired.append(row)
     found = [pd.DataFrame(rows).fillna("") for rows in (top1, tasks, each, paired) if rows]
     return [line for table in found for line in [*table.to_markdown(index=False).splitlines(), ""]]
-
-
-def interval(differences: Sequence[float]) -> str:
-    """Format the mean of up to ten paired differences with its 95 % confidence interval by Student's t; a single one alone."""
-    mean = statistics.mean(differences)
-    if len(differences) < 2:
-        return f"{mean:+.1f}"
-    half = T_95[len(differences) - 2] * statistics.stdev(differences) / math.sqrt(len(differences))
-    return f"{mean:+.1f} ({mean - half:+.1f} to {mean + half:+.1f})"
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -33,6 +34,9 @@ METHODS = {
 
 PUBLISHED = ("params.yaml", "provenance.json", "metrics.jsonl", "summary.json", "val_classes.csv")
 """The files of a run that are kept."""
+
+T_95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
+"""Student's t, two-sided 95 %, for 1 to 9 degrees of freedom."""
 
 KINDS = ("one motion", "two events and a pause")
 
@@ -66,14 +70,14 @@ class PublishedRun:
         return 100 * correct / clips if clips else None
 
 
-def read_runs(out: str | Path) -> list[PublishedRun]:
-    """Return the finished runs under `out`, in METHODS' order, then by seed; [] if the folder is missing or empty.
+def read_runs(out: str | Path, methods: Iterable[str] = METHODS) -> list[PublishedRun]:
+    """Return the finished runs under `out`, in the order of `methods`, then by seed; [] if the folder is missing or empty.
 
     A run without both of its last two files is still being copied and is left out. Raises ConfigError for a file that is not as
     experiments/compare.py writes it.
     """
     runs = []
-    for method in METHODS:
+    for method in methods:
         found = []
         for folder in Path(out).glob(folder_name(method, "*")):
             summary, classes = folder / "summary.json", folder / "val_classes.csv"
@@ -154,6 +158,15 @@ def above_by_more_than_spread(ours: Sequence[float], theirs: Sequence[float]) ->
 def spread(values: Sequence[float]) -> str:
     """Format mean ± sample standard deviation (n - 1); a single value alone."""
     return f"{statistics.mean(values):.1f} ± {statistics.stdev(values):.1f}" if len(values) > 1 else f"{values[0]:.1f}"
+
+
+def interval(differences: Sequence[float]) -> str:
+    """Format the mean of up to ten paired differences with its 95 % confidence interval by Student's t; a single one alone."""
+    mean = statistics.mean(differences)
+    if len(differences) < 2:
+        return f"{mean:+.1f}"
+    half = T_95[len(differences) - 2] * statistics.stdev(differences) / math.sqrt(len(differences))
+    return f"{mean:+.1f} ({mean - half:+.1f} to {mean + half:+.1f})"
 
 
 def methods_table(runs: Sequence[PublishedRun]) -> list[str]:

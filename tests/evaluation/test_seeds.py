@@ -19,6 +19,7 @@ from hitagu_lib.evaluation.seeds import (
     by_method,
     classes_table,
     folder_name,
+    interval,
     is_published,
     kind_of,
     kinds_table,
@@ -233,3 +234,7 @@ def test_classes_of_a_published_run_add_up_to_its_top1(folder: Path) -> None:
     for run in read_runs(folder):
         correct, clips = (sum(column) for column in zip(*run.classes.values(), strict=True))
         assert clips == run.summary["val_clips"] and 100 * correct / clips == pytest.approx(run.top1())
+
+
+def test_an_interval_needs_two_differences() -> None:
+    assert interval([2.0]) == "+2.0" and interval([2.0, 2.0]) == "+2.0 (+2.0 to +2.0)"

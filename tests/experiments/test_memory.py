@@ -46,10 +46,6 @@ def test_the_tables_say_what_the_files_say(tmp_path: Path) -> None:
     assert ["without 3STU", "2", usual, usual, "+26.7 (-15.7 to +69.0)", usual] in cells
 
 
-def test_an_interval_needs_two_differences() -> None:
-    assert memory.interval([2.0]) == "+2.0" and memory.interval([2.0, 2.0]) == "+2.0 (+2.0 to +2.0)"
-
-
 def test_methods_are_distinct_networks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     models = [load_config("params/memory.yaml", overrides).model for overrides in memory.METHODS.values()]

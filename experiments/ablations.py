@@ -1,0 +1,98 @@
+"""Each choice that params/ablations/ changes, beside the network as it is: the hard set, equal epochs, several seeds.
+
+    python -m experiments.ablations --params params/hard.yaml --out outputs/published/ablations
+
+Every run has the recipe's data and schedule, shortened to EPOCHS, so that a run takes about two minutes of one core and the grid a few
+hours of two: the question is who learns sooner from the same clips, not who ends highest. It runs seed by seed, keeps what is published
+and resumes what was stopped, so the same command can be repeated at any time.
+
+Writes <out>/<ablation>-seed<seed>/, <out>/ablations.md (a row for each ablation, with the paired difference to the network as it is)
+and <out>.csv (a row for each run).
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from experiments.compare import arguments, run_all, train_and_publish
+from hitagu_lib.config import load_config
+from hitagu_lib.evaluation.seeds import by_method, folder_name, interval, paired_differences, read_runs, spread
+from hitagu_lib.files import project_root, write_atomic
+from hitagu_lib.models.cost import Cost, recipe_cost
+from hitagu_lib.prepare.synthetic.make import prepare_data
+
+EPOCHS = 5
+BASE = "as it is"
+FILES = {file.stem: file for file in sorted((project_root() / "params/ablations").glob("*.yaml"))}
+"""Ablation -> its parameter file, whose first line is the question."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = arguments(__doc__, [BASE, *FILES]).parse_args(argv)
+    common = "data.workers=0 eval.tsn_baseline=false eval.order_tests=false train.eval_every=100"
+    common += f" train.epochs={EPOCHS} {args.overrides}"
+    base = load_config(args.params, common)
+    prepare_data(base.data, progress=True)
+    args.out.mkdir(parents=True, exist_ok=True)
+
+    def job(ablation: str, seed: int) -> bool:
+        name = folder_name(ablation, seed)
+        overrides = f"{common} run={base.run}-ablations/{name} train.seed={seed}"
+        return train_and_publish(FILES.get(ablation, args.params), overrides, args.out / name)
+
+    run_all(args, job, write_tables)
+    print((args.out / "ablations.md").read_text(encoding="utf-8"))
+
+
+def write_tables(out: Path) -> None:
+    """Write ablations.md, best first, and <out>.csv from the published runs."""
+    runs = read_runs(out, [BASE, *FILES])
+    lines, every = [], []
+    for ablation, top1 in by_method(runs).items():
+        mine = [run for run in runs if run.method == ablation]
+        costs = [_cost(run.folder / "params.yaml", len(run.classes)) for run in mine[:1]]
+        points = paired_differences(runs, ablation, BASE)
+        lines.append(
+            {
+                "ablation": f"`{ablation}`" if ablation in FILES else ablation,
+                "question": question(ablation),
+                "seeds": str(len(top1)),
+                "top-1 (%), mean ± sd": spread(top1),
+                "points to the network as it is (95 %)": interval(list(points.values())) if points else "",
+                "processor seconds": spread([run.summary["train_cpu_seconds"] for run in mine]),
+                "GFLOPs": f"{costs[0].gflops:.3f}",
+            }
+        )
+        for run in mine:
+            origin = json.loads((run.folder / "provenance.json").read_text(encoding="utf-8"))
+            every.append(
+                {"ablation": ablation, "seed": run.seed, "top1": run.top1(), "points": points.get(run.seed)}
+                | {"epochs": run.summary["epochs"], "cpu_seconds": run.summary["train_cpu_seconds"]}
+                | {"gflops": costs[0].gflops, "parameters": run.summary["parameters"]}
+                | {key: origin[key] for key in ("git_commit", "git_changed", "device", "started", "data_fingerprint")}
+                | {"torch": origin["packages"]["torch"]}
+            )
+    table = pd.DataFrame(lines).to_markdown(index=False, disable_numparse=True) if lines else "No run is published yet."
+    write_atomic(out / "ablations.md", [table, "\n"])
+    write_atomic(out.with_suffix(".csv"), [pd.DataFrame(every).round(4).to_csv(index=False)])
+
+
+def question(ablation: str) -> str:
+    """Return what the ablation asks: the first line of its file."""
+    if ablation == BASE:
+        return ""
+    return FILES[ablation].read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
+
+
+@functools.cache
+def _cost(params: Path, classes: int) -> Cost:
+    return recipe_cost(load_config(params), classes)["total"]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""experiments/ablations.py: each file of params/ablations is trained as it is written, and the tables say what the files say."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from experiments import ablations, compare
+from hitagu_lib.config import Config, load_config
+from hitagu_lib.evaluation.seeds import folder_name
+from hitagu_lib.files import project_root
+
+
+def test_ablations_are_trained_and_told_apart(
+    tiny_cfg: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params, out = tmp_path / "params.yaml", tmp_path / "ablations"
+    params.write_text(tiny_cfg.to_yaml())
+    without = tmp_path / "no_stu.yaml"
+    without.write_text(
+        f"# Is the memory missed?\nbase: {params}\nrun: elsewhere\nmodel: {{ stu: {{ enabled: false }} }}\n"
+    )
+    monkeypatch.setattr(ablations, "FILES", {"no_stu": without})
+    right = {(True, 0): 5, (True, 1): 6, (False, 0): 4, (False, 1): 4}
+    trained: list[Config] = []
+
+    def train(command: list[str], **options: Any) -> None:
+        cfg = load_config(command[5], command[7])
+        trained.append(cfg)
+        run = Path(cfg.run)
+        run.mkdir(parents=True)
+        (run / "params.yaml").write_text(cfg.to_yaml())
+        correct = right[cfg.model.stu.enabled, cfg.train.seed]
+        summary = {"seed": cfg.train.seed, "epochs": cfg.train.epochs, "val_clips": 10, "val_top1": correct / 10}
+        (run / "summary.json").write_text(json.dumps(summary | {"train_cpu_seconds": 100.0, "parameters": 7}))
+        (run / "val_classes.csv").write_text(f'label,clips,correct\n"Moving something up",10,{correct}\n')
+        keys = ("git_commit", "git_changed", "device", "started", "data_fingerprint")
+        (run / "provenance.json").write_text(json.dumps(dict.fromkeys(keys, "x") | {"packages": {"torch": "2"}}))
+        (run / "metrics.jsonl").write_text("{}\n")
+
+    monkeypatch.setattr(compare.subprocess, "run", train)
+    ablations.main(["--params", str(params), "--out", str(out), "--seeds", "0", "1", "--parallel", "1"])
+    assert [(cfg.model.stu.enabled, cfg.train.seed, cfg.train.epochs) for cfg in trained] == [
+        (True, 0, 5), (False, 0, 5), (True, 1, 5), (False, 1, 5)
+    ]  # fmt: skip
+    base, less = (out / "ablations.md").read_text().splitlines()[2:]
+    assert "| as it is " in base and "| 55.0 ± 7.1 " in base
+    # by hand: differences -10 and -20; 12.706 x 7.071 / sqrt 2 = 63.5
+    assert "| `no_stu` " in less and "| Is the memory missed? " in less and "| -15.0 (-78.5 to +48.5) " in less
+    table = pd.read_csv(tmp_path / "ablations.csv")
+    assert table["points"].tolist() == [0, 0, -10, -20] and (table["git_commit"] == "x").all()
+    assert table["gflops"][0] > table["gflops"][2]
+
+
+def test_every_file_asks_a_question_of_the_hard_recipe() -> None:
+    for name, file in ablations.FILES.items():
+        assert ablations.question(name)
+        assert "base: params/hard.yaml" in file.read_text(encoding="utf-8")
+        assert folder_name(name, 0) == f"{name}-seed0"
+    assert len(ablations.FILES) == len(list((project_root() / "params/ablations").iterdir()))
