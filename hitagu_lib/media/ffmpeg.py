@@ -22,8 +22,10 @@ import shutil
 import stat
 import subprocess
 import threading
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 
 from PIL import Image
@@ -129,10 +131,41 @@ def run_ffmpeg(video: Path, folder: Path, settings: Settings, run: str) -> int:
     return count
 
 
+def run_ffmpeg_once(videos: Mapping[Path, Path], settings: Settings) -> dict[Path, int]:
+    """Write the frames of each short video to its folder, with one ffmpeg for all, check them, and return video -> their number.
+
+    Raises ExtractError if any of it fails; `run_ffmpeg` then tells which video and why.
+    """
+    ffmpeg = ffmpeg_path()
+    outputs = [_output(ffmpeg, i, folder, settings) for i, folder in enumerate(videos.values())]
+    code, said = _wait_for([*_inputs(ffmpeg, videos), *chain(*outputs)], run="")
+    counts = {video: count_frames(folder) for video, folder in videos.items()}
+    if code != 0 or said or any(fault for _, fault in counts.values()):
+        raise ExtractError(
+            f"{next(iter(videos))}: ffmpeg failed on this video or one of the {len(videos)} read with it"
+        )
+    return {video: count for video, (count, _) in counts.items()}
+
+
 def _command(
     ffmpeg: str, video: Path, folder: Path, settings: Settings, size: tuple[int, int] | None = None
 ) -> list[str]:
     """Return the command that writes the video's frames. size: of every frame, where the video's own changes in mid-stream."""
+    return [*_inputs(ffmpeg, [video]), *_output(ffmpeg, 0, folder, settings, size)]
+
+
+def _inputs(ffmpeg: str, videos: Iterable[Path]) -> list[str]:
+    command = [ffmpeg, "-nostdin", "-hide_banner", "-v", "error", "-xerror", "-filter_threads", "1"]
+    for video in videos:
+        # a playlist named .mp4 fetches nothing
+        command += ["-threads", "1", "-protocol_whitelist", "file", "-i", str(video)]
+    return command
+
+
+def _output(
+    ffmpeg: str, video: int, folder: Path, settings: Settings, size: tuple[int, int] | None = None
+) -> list[str]:
+    """Return the options that write the frames of input number `video`."""
     filters = [] if settings.fps is None else [f"fps={settings.fps!r}"]
     if size:
         # ffmpeg starts its filters anew where the picture's size changes: these keep the first size and the video's own times.
@@ -144,12 +177,10 @@ def _command(
         # Numbered times: with its own, a video whose times collide at the encoder's resolution loses frames or fails
         # (Something-Something's WebM does).
         filters += ["settb=1/25", "setpts=N"]
-    command = [ffmpeg, "-nostdin", "-hide_banner", "-v", "error", "-xerror", "-threads", "1", "-filter_threads", "1"]
-    command += ["-protocol_whitelist", "file", "-i", str(video)]  # a playlist named .mp4 fetches nothing
-    command += ["-map", "0:V:0", "-vf", ",".join(filters), *_each_frame_once(ffmpeg)]
-    command += ["-enc_time_base", "1:1000000" if size else "1:25"]
-    command += ["-pix_fmt", "yuvj420p", "-q:v", str(settings.quality), "-threads", "1", "-f", "image2"]
-    return [*command, str(folder).replace("%", "%%") + os.sep + "%06d.jpg"]
+    options = ["-map", f"{video}:V:0", "-vf", ",".join(filters), *_each_frame_once(ffmpeg)]
+    options += ["-enc_time_base", "1:1000000" if size else "1:25"]
+    options += ["-pix_fmt", "yuvj420p", "-q:v", str(settings.quality), "-threads", "1", "-f", "image2"]
+    return [*options, str(folder).replace("%", "%%") + os.sep + "%06d.jpg"]
 
 
 _lock = threading.Lock()

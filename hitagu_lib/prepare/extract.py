@@ -18,9 +18,9 @@ import re
 import shutil
 import sys
 import uuid
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager, nullcontext, suppress
+from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -29,7 +29,15 @@ from typing import TextIO
 from tqdm.auto import tqdm
 
 from hitagu_lib.errors import ExtractError
-from hitagu_lib.media.ffmpeg import RunError, Settings, ffmpeg_path, run_ffmpeg, stop_run, why_not_a_file
+from hitagu_lib.media.ffmpeg import (
+    RunError,
+    Settings,
+    ffmpeg_path,
+    run_ffmpeg,
+    run_ffmpeg_once,
+    stop_run,
+    why_not_a_file,
+)
 from hitagu_lib.prepare.videos import MANIFEST, MARKER, SKIPPED, Found, Reasons, find_videos, write_reasons
 
 if sys.platform != "win32":
@@ -80,6 +88,24 @@ def extract_video(
     settings = Settings(short_side, fps, quality)
     _remove_leftovers(out.parent, out.name)
     return _extract(Path(video), out, settings, overwrite, run="")[0]
+
+
+def extract_short(videos: Mapping[Path, Path]) -> None:
+    """Extract short videos (video -> frame folder) with one ffmpeg, under extract_video's usual settings.
+
+    Starting ffmpeg takes longer than decoding a second of small video. If ffmpeg fails, no folder is made: `extract_tree` makes
+    what is missing, and says what is wrong with which video.
+    """
+    settings = Settings(short_side=256, fps=None, quality=2)
+    with ExitStack() as stack:
+        asides = {video: stack.enter_context(_aside(out)) for video, out in videos.items()}
+        try:
+            frames = run_ffmpeg_once({video: partial for video, (partial, _) in asides.items()}, settings)
+        except ExtractError:
+            return
+        for video, (partial, marker) in asides.items():
+            _mark(marker, {**asdict(settings), "source_bytes": video.stat().st_size, "frames": frames[video]})
+            os.rename(partial, videos[video])
 
 
 def extract_tree(
@@ -205,10 +231,7 @@ def _extract(video: Path, out: Path, settings: Settings, overwrite: bool, run: s
             return frames, True
         with _aside(out) as (partial, marker):
             frames = run_ffmpeg(video, partial, settings, run)
-            json.dump({**asked, "frames": frames}, marker)
-            marker.flush()
-            if sys.platform == "win32":
-                marker.close()  # Windows does not rename a folder that has an open file in it
+            _mark(marker, {**asked, "frames": frames})
             if (theirs := _kept(video, out, asked, overwrite)) is not None:  # another run was faster
                 return theirs, True
             if out.exists():
@@ -268,6 +291,14 @@ def _aside(out: Path) -> Iterator[tuple[Path, TextIO]]:
             yield folder, marker
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _mark(marker: TextIO, contents: dict[str, object]) -> None:
+    """Say in a frame folder's marker how it was made."""
+    json.dump(contents, marker)
+    marker.flush()
+    if sys.platform == "win32":
+        marker.close()  # Windows does not rename a folder that has an open file in it
 
 
 def _aside_name(out: Path) -> Path:

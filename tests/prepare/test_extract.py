@@ -22,7 +22,7 @@ from media_fixtures import hidden, make_video, sizes
 
 from hitagu_lib.errors import ExtractError
 from hitagu_lib.media.ffmpeg import ffmpeg_path, run_ffmpeg
-from hitagu_lib.prepare.extract import ExtractReport, _aside_name, extract_tree, extract_video
+from hitagu_lib.prepare.extract import ExtractReport, _aside_name, extract_short, extract_tree, extract_video
 
 posix = pytest.mark.skipif(os.name != "posix", reason="signals and shell scripts are POSIX's")
 
@@ -32,6 +32,31 @@ def wait_for(condition: Callable[[], Any], seconds: float = 20) -> None:
     while not condition():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.02)
+
+
+# One ffmpeg for several short videos
+
+
+def test_short_videos_become_what_each_alone_becomes(tmp_path: Path) -> None:
+    videos = {make_video(tmp_path / f"videos/{n}.mp4", frames=n): tmp_path / f"together/{n}" for n in (3, 5)}
+    extract_short(videos)
+    for video, folder in videos.items():
+        alone = tmp_path / "alone" / folder.name
+        extract_video(video, alone)
+        assert {file.name: file.read_bytes() for file in folder.iterdir()} == {
+            file.name: file.read_bytes() for file in alone.iterdir()
+        }
+    assert extract_tree(tmp_path / "videos", tmp_path / "together", progress=False).kept == 2
+
+
+def test_a_broken_one_among_them_leaves_nothing_half_made(tmp_path: Path) -> None:
+    good = make_video(tmp_path / "videos/good.mp4", frames=3)
+    broken = tmp_path / "videos/broken.mp4"
+    broken.write_bytes(good.read_bytes()[:-200])
+    extract_short({video: tmp_path / "frames" / video.stem for video in (good, broken)})
+    assert not any((tmp_path / "frames").iterdir())
+    report = extract_tree(tmp_path / "videos", tmp_path / "frames", progress=False)
+    assert report.extracted == 1 and [name for name, _ in report.failed] == ["broken.mp4"]
 
 
 # Folders that are there already

@@ -1,6 +1,6 @@
 """Make the synthetic data sets: draw short videos, encode them to MP4 with ffmpeg, and extract their frames.
 
-    MiniSpec -> render_clip -> ffmpeg (MP4) -> extract_tree (JPEG) -> index_frames (CSV)
+    MiniSpec -> render_clip -> ffmpeg (MP4) -> ffmpeg (JPEG) -> index_frames (CSV)
 
 The classes come in pairs; in mini and hard, each class is its partner played backwards. The two classes of a pair have the
 same distribution of frames and of lengths, so a method that ignores order cannot exceed 50 %.
@@ -33,7 +33,7 @@ from hitagu_lib.config import DataConfig
 from hitagu_lib.errors import ConfigError, ExtractError, ListError
 from hitagu_lib.files import write_atomic
 from hitagu_lib.media.ffmpeg import ffmpeg_path
-from hitagu_lib.prepare.extract import extract_tree, usable_cores
+from hitagu_lib.prepare.extract import extract_short, extract_tree, usable_cores
 from hitagu_lib.prepare.index import index_frames
 from hitagu_lib.prepare.synthetic.hard import HARD_PAIRS, draw_hard_scene
 from hitagu_lib.prepare.synthetic.memory import MEMORY_PAIRS, WAITS, draw_memory_scene, partner_order
@@ -328,7 +328,7 @@ def write_videos(videos: Mapping[Path, Pixels], ffmpeg: str) -> None:
 
 
 def _make_videos(out: Path, spec: MiniSpec, ffmpeg: str, batch: Sequence[Clip]) -> None:
-    """Draw and encode the clips of a batch whose videos do not exist yet."""
+    """Draw and encode the clips of a batch whose videos do not exist yet, and extract their frames."""
     files = {out / "videos" / f"{_clip_path(spec, clip)}.mp4": clip for clip in batch}
     missing = {file: clip for file, clip in files.items() if not file.exists()}
     for file in missing:
@@ -336,6 +336,7 @@ def _make_videos(out: Path, spec: MiniSpec, ffmpeg: str, batch: Sequence[Clip]) 
     if missing:
         drawn = {file: _drawn(spec, clip) for file, clip in missing.items()}
         write_videos(drawn, ffmpeg)
+        extract_short({file: out / "frames" / _clip_path(spec, clip) for file, clip in missing.items()})
 
 
 def _make_frames(out: Path, spec: MiniSpec, batch: Sequence[Clip]) -> None:
