@@ -305,9 +305,8 @@ def test_results_stay_apart(sanitize, stored: str, fresh: str) -> None:
     assert sanitize(stored) != sanitize(fresh)
 
 
-@pytest.mark.xdist_group("a group")
 def test_the_groups_of_conftest_hold(request: pytest.FixtureRequest) -> None:
     """Else the cells of a chapter would be shared out among the processes, and most of them would fail."""
     if "PYTEST_XDIST_WORKER" not in os.environ:
         pytest.skip("pytest runs in one process")
-    assert request.node.nodeid.endswith("@a group")
+    assert request.node.nodeid.endswith("@tests/test_packaging.py")
