@@ -105,6 +105,17 @@ def is_published(folder: Path, cfg: Config) -> bool:
     return True
 
 
+def same_recipe(runs: Iterable[PublishedRun], method: str, seed: int, run: str) -> Config:
+    """Return the parameters with which the runs of `method` were trained, for another seed and run folder.
+
+    Raises ConfigError if there is no run of `method`.
+    """
+    folders = {published.method: published.folder for published in runs}
+    if method not in folders:
+        raise ConfigError(f"found no run of {method!r}; expected one of {', '.join(folders)}")
+    return load_config(folders[method] / "params.yaml", f'run="{run}" train.seed={seed}')
+
+
 def _read_summary(file: Path) -> dict[str, Any]:
     try:
         summary = json.loads(file.read_text(encoding="utf-8"))
@@ -196,13 +207,21 @@ def kinds_table(runs: Sequence[PublishedRun]) -> list[str]:
     return _spread_table("top-1 (%) on", runs, kinds) if all(kinds.values()) else []
 
 
-def classes_table(runs: Sequence[PublishedRun], labels: Iterable[str] | None = None) -> list[str]:
-    """Return the lines of a Markdown table, one row per class, one column per method; no lines without runs.
+def differences_table(runs: Sequence[PublishedRun], method: str) -> list[str]:
+    """Return the lines of a Markdown table, one row per other method: `method` minus it in points, paired by seed.
 
-    labels: which classes, in which order; None: those of the runs.
+    The last column says whether its mean is above by more than both standard deviations together. No lines without pairs.
     """
-    labels = dict.fromkeys(label for run in runs for label in run.classes) if labels is None else labels
-    return _spread_table("class", runs, {label: by_method(runs, label=label) for label in labels}) if runs else []
+    top1, rows = by_method(runs), []
+    for peer in top1:
+        if peer != method and (points := paired_differences(runs, method, peer)):
+            above = above_by_more_than_spread(top1[method], top1[peer])
+            more = "one seed" if above is None else "yes" if above else "no"
+            each = ", ".join(f"{value:+.1f}" for value in points.values())
+            rows.append((peer, interval(list(points.values())), each, more))
+    title = f"{method} minus"
+    columns = [title, "points, mean (95 %)", "each seed", "above by more than both sds"]
+    return _markdown(pd.DataFrame(rows, columns=columns), left=(title, "each seed")) if rows else []
 
 
 def _spread_table(title: str, runs: Sequence[PublishedRun], rows: dict[str, dict[str, list[float]]]) -> list[str]:

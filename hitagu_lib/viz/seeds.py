@@ -5,9 +5,11 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+import seaborn as sns
 from matplotlib.axes import Axes
 
-from hitagu_lib.evaluation.seeds import METHODS, PublishedRun
+from hitagu_lib.evaluation.seeds import METHODS, PublishedRun, by_method
 from hitagu_lib.runs.run_dir import read_metrics
 from hitagu_lib.viz.style import PALETTE
 
@@ -18,18 +20,37 @@ COLOURS = dict(zip(METHODS, (PALETTE[0], PALETTE[9], PALETTE[1], PALETTE[2], PAL
 def draw_seeds(ax: Axes, values: Mapping[str, Sequence[float]], title: str = "", label: str = "top-1 (%)") -> None:
     """Draw one row per method: its seeds as dots, and below them the mean with one sample standard deviation (n - 1) to either side.
 
-    values: percent.
+    values: percent; the bars end at 0 and 100.
     """
     for row, (method, seeds) in enumerate(values.items()):
         colour = COLOURS.get(method, "0.3")
         ax.plot(seeds, [row - 0.12] * len(seeds), "o", color=colour, markersize=6, alpha=0.7, markeredgewidth=0)
-        sd = statistics.stdev(seeds) if len(seeds) > 1 else 0
-        ax.errorbar(
-            statistics.mean(seeds), row + 0.18, xerr=sd or None, fmt="|", color=colour, markersize=10, capsize=3
-        )
+        mean, sd = statistics.mean(seeds), statistics.stdev(seeds) if len(seeds) > 1 else 0
+        bar = [[min(sd, mean)], [min(sd, 100 - mean)]] if sd else None  # no top-1 lies beyond
+        ax.errorbar(mean, row + 0.18, xerr=bar, fmt="|", color=colour, markersize=10, capsize=3)
     ax.set_yticks(range(len(values)), list(values))
     ax.set(xlim=(0, 102), ylim=(len(values) - 0.5, -0.5), xlabel=label, title=title)
     ax.grid(axis="y", visible=False)
+
+
+def draw_pairs(ax: Axes, runs: Sequence[PublishedRun], pairs: Sequence[tuple[str, str]]) -> None:
+    """Draw a table in colours, one row per pair of classes, one column per method: mean top-1 over seeds and both classes in percent."""
+    methods = list(by_method(runs))
+    per_class = [[by_method(runs, label=label) for label in pair] for pair in pairs]
+    sns.heatmap(
+        [[np.mean([top1[method] for top1 in both]) for method in methods] for both in per_class],
+        annot=True,
+        fmt=".0f",
+        cmap="Blues",
+        vmin=0,
+        vmax=100,
+        cbar_kws={"label": "top-1 (%)"},
+        xticklabels=[method.replace(" ", "\n") for method in methods],
+        yticklabels=[" /\n".join(pair) for pair in pairs],
+        linewidths=1,
+        ax=ax,
+    )
+    ax.tick_params(labelsize=8, rotation=0)
 
 
 def draw_training(ax: Axes, runs: Sequence[PublishedRun]) -> None:

@@ -17,7 +17,7 @@ from hitagu_lib.evaluation.seeds import (
     METHODS,
     above_by_more_than_spread,
     by_method,
-    classes_table,
+    differences_table,
     folder_name,
     interval,
     is_published,
@@ -26,10 +26,11 @@ from hitagu_lib.evaluation.seeds import (
     methods_table,
     paired_differences,
     read_runs,
+    same_recipe,
     spread,
 )
 from hitagu_lib.prepare.synthetic.make import SETTINGS
-from hitagu_lib.viz.seeds import COLOURS, draw_seeds, draw_training
+from hitagu_lib.viz.seeds import COLOURS, draw_pairs, draw_seeds, draw_training
 from hitagu_lib.viz.style import new_figure
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -92,7 +93,7 @@ def test_a_published_run_is_not_made_again_and_other_parameters_are_refused(out:
 
 def test_a_folder_that_is_not_there_has_no_runs(tmp_path: Path) -> None:
     assert read_runs(tmp_path / "none") == []
-    assert kinds_table([]) == [] and classes_table([]) == [] and len(methods_table([])) == 2
+    assert kinds_table([]) == [] and differences_table([], "TSM") == [] and len(methods_table([])) == 2
 
 
 def test_top1_over_all_classes_of_a_kind_and_of_one_class(out: Path) -> None:
@@ -144,8 +145,10 @@ def test_tables(out: Path) -> None:
         "| one motion             |  90.0 ± 10.0 | 80.0 ± 14.1 |",
         "| two events and a pause |  100.0 ± 0.0 |  50.0 ± 0.0 |",
     ]
-    assert [row[0] for row in cells(classes_table(runs, [SHOWING, MOTION]))[2:]] == [SHOWING, MOTION]
-    assert cells(classes_table(runs))[2:][0] == [MOTION, "90.0 ± 10.0", "80.0 ± 14.1"]
+    # by hand: 25 and 30 points, whose sd is 3.536; 12.706 x 3.536 / sqrt 2 = 31.8. Means 30 apart, sds 5 and 7.1.
+    assert cells(differences_table(runs, "HiTAGU-Net"))[2:] == [["TSM", "+27.5 (-4.3 to +59.3)", "+25.0, +30.0", "yes"]]
+    assert cells(differences_table(runs, "TSM"))[2:] == [["HiTAGU-Net", "-27.5 (-59.3 to +4.3)", "-25.0, -30.0", "no"]]
+    assert cells(differences_table(runs[2:4], "TSM")) == [], "seeds 10 and 0 are no pair"
 
 
 def test_a_set_of_one_kind_has_no_table_of_kinds(tmp_path: Path) -> None:
@@ -176,6 +179,20 @@ def test_a_run_in_another_seeds_folder_is_refused(out: Path) -> None:
         read_runs(out)
 
 
+def test_a_run_can_be_repeated_with_another_seed(out: Path) -> None:
+    cfg = load_config(ROOT / "params/mini.yaml", "model.temporal=tsm train.epochs=9 train.precision=bf16")
+    (out / "tsm-seed1/params.yaml").write_text(cfg.to_yaml())
+    again = same_recipe(read_runs(out), "TSM", seed=5, run="outputs/live/TSM")
+    assert (again.run, again.train.seed) == ("outputs/live/TSM", 5)
+    assert (
+        again.to_mapping()
+        == load_config(out / "tsm-seed1/params.yaml", "run=outputs/live/TSM train.seed=5").to_mapping()
+    )
+    assert again.model == cfg.model and (again.train.epochs, again.train.precision) == (9, "bf16")
+    with pytest.raises(ConfigError, match="found no run of 'tsm'; expected one of HiTAGU-Net, TSM"):
+        same_recipe(read_runs(out), "tsm", seed=5, run="outputs/live/tsm")
+
+
 def test_every_method_is_a_model_of_its_own() -> None:
     models = [load_config(ROOT / "params/hard.yaml", overrides).model for overrides in METHODS.values()]
     assert all(a != b for i, a in enumerate(models) for b in models[:i])
@@ -191,6 +208,21 @@ def test_every_seed_is_a_dot_and_mean_and_deviation_stand_below() -> None:
     (bar,) = [c for c in ax.containers if c.has_xerr]
     assert list(bar.lines[0].get_xdata()) == [82]
     assert bar.lines[2][0].get_segments()[0][:, 0].tolist() == pytest.approx([80, 84])
+
+
+def test_bars_of_spread_end_where_top1_does() -> None:
+    _, ax = new_figure(2)
+    draw_seeds(ax, {"HiTAGU-Net": [90.0, 100.0, 100.0], "TSN": [0.0, 1.0, 8.0]})  # means 96.7 and 3, sds 5.8 and 4.4
+    high, low = ([x for x, _ in bar.lines[2][0].get_segments()[0]] for bar in ax.containers)
+    assert high == pytest.approx([290 / 3 - (100 / 3) ** 0.5, 100]) and low == pytest.approx([0, 3 + 19**0.5])
+
+
+def test_pairs_are_means_over_seeds_and_both_classes(out: Path) -> None:
+    _, ax = new_figure(4.2)
+    draw_pairs(ax, read_runs(out), [(MOTION, SHOWING)])
+    assert [text.get_text() for text in ax.texts] == ["95", "65"]
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["HiTAGU-Net", "TSM"]
+    assert [label.get_text() for label in ax.get_yticklabels()] == [f"{MOTION} /\n{SHOWING}"]
 
 
 def test_training_curves_are_a_line_a_run_named_once_a_method(out: Path) -> None:
