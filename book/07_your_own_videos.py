@@ -17,22 +17,22 @@
 # %% [markdown]
 # # 7 Your own videos
 #
-# A folder of videos goes in, one subfolder a class; a classifier comes out, and what it says of a new video, drawn into the video. Where you
-# have no such folder the chapter makes a small one.
+# This chapter turns a folder of videos, with one subfolder per class, into a trained classifier. It then draws the classifier's answers into a
+# new video. If you have no such folder, the chapter makes a small one.
 #
-# **You will be able to** divide your own videos into training and validation without fooling yourself, train on them, say how far the
-# accuracy that comes out can be trusted, and see on one file what the network looks at and when it makes up its mind.
+# **You will be able to** split your own videos into training and validation without fooling yourself, train on them, say how far to trust the
+# accuracy, and see on one file what the network looks at and when it makes up its mind.
 #
 # **Prerequisites**: chapter 3. **Time** with the made videos on two CPU cores: about 75 seconds of processor time, most of it training; not
 # measured on a GPU. **Memory**: 1.5 GiB. Nothing is downloaded.
 
 # %% [markdown]
 # > **Given, and ours.** Given are the network's pipeline and the data format, folders of JPEG frames and lists of
-# > `path,label_index,num_frames`. How videos are divided, the recipe for small data sets and the overlay are ours.
+# > `path,label_index,num_frames`. The way to split videos, the recipe for small data sets and the overlay are ours.
 #
 # ## Parameters
 #
-# Name your folder in the cell below, or from outside:
+# Name your folder in the cell below, or on the command line:
 #
 # ```bash
 # mkdir -p outputs/own
@@ -80,18 +80,18 @@ os.chdir(project_root())  # the same place from JupyterLab and nbval
 # %% [markdown]
 # ## A folder of videos
 #
-# What is wanted is `videos/<class>/<name>.mp4`, or `.webm`, `.avi`, `.mkv` and so on: whatever ffmpeg reads. A clip should show one action
-# from its beginning to its end, in some seconds. A long recording is cut first:
+# Store your videos as `videos/<class>/<name>.mp4`; `.webm`, `.avi`, `.mkv` and whatever else ffmpeg reads will do too. A clip should show one
+# action from beginning to end and last a few seconds. Cut a long recording first:
 #
 # ```bash
 # ffmpeg -ss 12 -to 22 -i kitchen.mp4 videos/pouring/kitchen_12_22.mp4
 # ```
 #
-# The name `kitchen_12_22` says which recording the clip is from, and that matters below.
+# The name `kitchen_12_22` says which recording the clip comes from. That matters below.
 #
-# The made folder has four classes from chapter 3's generator, two pairs that are each other played backwards. There are sixteen *takes* of
-# each, every take a scene of its own: its colours, its background, its shaking hand. And from each take two clips are cut, its first two
-# thirds and its last two thirds, as one cuts several clips from one recording.
+# The made folder has four classes from chapter 3's generator: two pairs, in which one class is the other played backwards. Each class has
+# sixteen *takes*, and each take is a scene of its own, with its own colours, background and shaking hand. From each take we cut two clips, the
+# first two thirds and the last two thirds, as you would cut several clips from one recording.
 
 # %%
 ACTIONS = [
@@ -135,9 +135,9 @@ for folder in sorted(p for p in videos.iterdir() if p.is_dir()):
     print(f"{folder.name}: {len(names)} videos, such as {names[0]}")
 
 # %% [markdown]
-# ## Two lists, and what must not be divided
+# ## Two lists, and what must stay together
 #
-# One call makes frames of the videos and divides them, a quarter for validation:
+# One call extracts the frames and splits the videos; a quarter goes to validation:
 
 # %% tags=["nbval-ignore-output"]
 out = Path(out or ("data/chapter7" if made else "data/own"))
@@ -147,26 +147,26 @@ report = split_videos(videos, out, group=group, progress=watched())
 print(*report.table(), sep="\n")
 
 # %% [markdown]
-# The same on the command line is `hitagu split --videos videos --out data/own`. You can stop it; the same command resumes it. A video that
-# fails is named with ffmpeg's reason and is in neither list.
+# On the command line, `hitagu split --videos videos --out data/own` does the same. You can stop it; the same command resumes. If a video
+# fails, the call prints its name and ffmpeg's reason, and leaves it out of both lists.
 #
-# The numbers in brackets are *sources*. Two clips of one take share everything but the moment: a network may know the second by the wallpaper
-# of the first. With one of them in training and the other in validation, it would be rewarded for that, and the accuracy would say
-# nothing about a room it has never seen. So what is divided is sources, and all clips of a source stay on one side. Each class is on both
-# sides, and gives about the same share.
+# The numbers in brackets count *sources*. Two clips of one take share everything but the moment, so a network may recognise the second by the
+# wallpaper of the first. If one were in training and the other in validation, the network would be rewarded for that, and the accuracy would say
+# nothing about a new room. So we split sources: all clips of a source stay on one side. Each class is on both sides and gives about the same
+# share.
 #
-# What a source is comes from the names: `kitchen_001`, `kitchen-2` and `kitchen_12_22` are all of `kitchen`. What was taken for what stands
-# in `sources.csv`, and it is worth a look:
+# The names tell the source: `kitchen_001`, `kitchen-2` and `kitchen_12_22` all come from `kitchen`. `sources.csv` lists the source of each
+# clip. Check it:
 
 # %%
 print(*(out / "sources.csv").read_text().splitlines()[:6], sep="\n")
 
 # %% [markdown]
-# Where names are made otherwise, `--group` takes a regular expression whose first group is the source (for UCF101's `v_Archery_g08_c01.avi`,
-# `--group '(g[0-9]+)_c'`), and `--groups` takes a corrected `sources.csv`. A class whose clips are all of one source cannot be on both sides:
-# that is an error, as is the same file under two names.
+# If your names follow another pattern, `--group` takes a regular expression whose first group is the source (for UCF101's
+# `v_Archery_g08_c01.avi`, `--group '(g[0-9]+)_c'`), and `--groups` takes a corrected `sources.csv`. A class with a single source cannot be on
+# both sides: that is an error, and so is the same file under two names.
 #
-# How bad would it have been to divide clips as they come?
+# How bad would it have been to split clip by clip?
 
 # %%
 singly = read_videos(videos, out, group="(.*)")  # each file its own source
@@ -183,18 +183,17 @@ assert not {v.source for v in report.train} & {v.source for v in report.val}
 # %% [markdown]
 # ## Training
 #
-# For a folder of real videos there is `params/own.yaml`: ResNet-18 from ImageNet at 112 pixels, its first stages frozen, some minutes on a
-# laptop for some hundred clips. (It has been tested, not tuned: no real data set of that kind comes with this book.) It needs the weights
-# once, 45 MB; without a network, `train.init` starts from any run of this book instead, such as chapter 3's.
+# For real videos, use `params/own.yaml`: ResNet-18 from ImageNet at 112 pixels, with its first stages frozen. A few hundred clips take a few
+# minutes on a laptop. (We tested this recipe but did not tune it: no real data set of that kind comes with this book.) It downloads the weights
+# once, 45 MB. Without a network connection, `train.init` starts from any run of this book instead, such as chapter 3's.
 #
-# The made videos are 72 pixels high, so they are learned from nothing by the network of `params/mini.yaml`. What the recipe has to be told
-# about *these* classes is what a mirror and a film played backwards do to their names. It is the one thing in a recipe that nobody can guess
-# for you:
+# The made videos are 72 pixels high, so the network of `params/mini.yaml` learns them from random weights. You must tell the recipe what
+# mirroring and reversing do to *your* labels. Nobody can guess that for you:
 #
-# - `data.hflip_swaps`: in a mirror, left to right becomes right to left. With `data.hflip: true` and this left out, half of these clips would
-#   be trained under the opposite label.
-# - `data.reverse_swaps` with `train.both_directions`: each clip is also a clip of the partner class, backwards. That doubles what is learned
-#   from, and shows the network the one difference that counts.
+# - `data.hflip_swaps`: in a mirror, left to right becomes right to left. With `data.hflip: true` and without this key, half of these clips would
+#   train under the opposite label.
+# - `data.reverse_swaps` with `train.both_directions`: played backwards, each clip is also a clip of the partner class. That doubles the training
+#   clips and shows the network the one difference that counts.
 
 # %%
 lists = {
@@ -225,12 +224,11 @@ summary = training.train(
 )
 
 # %% [markdown]
-# ## How good is it, and how sure is that?
+# ## How good is it, and how sure are we?
 #
-# A small data set has a small validation set, and a share of few clips is a rough measure. Wilson's interval says how rough: the accuracies
-# under which a count like this one would not be a surprise. It is still too narrow, because two clips of one take are not two independent
-# tries; counted by sources it would be wider. (Chapter 4's intervals draw the videos again and again: where all are right they find nothing else,
-# which is no certainty.)
+# A small data set has a small validation set, so its accuracy is a rough measure. Wilson's interval says how rough: it holds the accuracies
+# that would make such a count no surprise. It is still too narrow, because two clips of one take are not independent; an interval over sources
+# would be wider. (Chapter 4's intervals resample the videos. If all videos are right, every resample is too, which proves nothing.)
 
 
 # %% tags=["nbval-ignore-output"]
@@ -251,17 +249,15 @@ print(f"with their frames shuffled: {summary['val_top1_shuffled']:.0%}")
 print(f"chance: {1 / summary['num_classes']:.0%}")
 
 # %% [markdown]
-# In the run that is stored here all 32 are right, and with the frames of each clip in random order 15 of 32: about the half that is left where
-# partners differ in nothing but order. The interval still begins at 89 %, and on another machine the
-# run will not be the same to the bit.
+# In the stored run all 32 clips are right. With each clip's frames in random order 15 of 32 are right: about half, as it should be if partners
+# differ in order alone. The interval still begins at 89 %, and another machine will not repeat the run to the bit.
 #
-# These are drawn shapes before drawn backgrounds, in classes that differ in nothing but motion. Of real videos, expect less, and first of all
-# expect the shuffled score to be close to the ordered one: in everyday clips, the place and the things in it often give the class away.
+# These clips are drawn shapes on drawn backgrounds, and their classes differ in motion alone. Expect less of real videos. Above all, expect the
+# shuffled score to come close to the ordered one: in everyday clips, the place and the things in it often give the class away.
 #
-# Two commands give a better answer for a small set. `hitagu split --folds 5` divides its sources into five folds. Train and evaluate once with
-# each of them, so that every video validates once. Then `hitagu report folds` puts the five evaluations together: it draws whole sources, not
-# clips, for its intervals, and shows the mean class accuracy beside top-1. [Commands and runs](appendix/commands.md) has the
-# commands.
+# Two commands give a better answer for a small set. `hitagu split --folds 5` splits its sources into five folds. Train and evaluate once with
+# each, so that every video validates once. Then `hitagu report folds` combines the five evaluations: it resamples whole sources, not clips, for
+# its intervals, and shows the mean class accuracy beside top-1. The commands are in [Commands and runs](appendix/commands.md).
 #
 # ## One file
 #
@@ -281,7 +277,7 @@ for name in classes[:6]:
         print(f"  {p:6.1%}  {label}")
 
 # %% [markdown]
-# What is not a video is told in a sentence, and the files after it are still predicted. A frequent one is a download that was an error page:
+# If a file is not a video, `predict` says so and goes on with the next one. A common case is a download that saved an error page:
 
 # %%
 page = Path(cfg.run) / "holiday.mp4"
@@ -294,17 +290,16 @@ except HitaguError as error:
 # %% [markdown]
 # ## When it makes up its mind
 #
-# `hitagu predict new.mp4 --checkpoint ... --overlay seen.mp4` also writes the video again, with three things drawn in:
+# `hitagu predict new.mp4 --checkpoint ... --overlay seen.mp4` also writes a copy of the video with three things drawn in:
 #
-# - **the labels**, the three most probable *now*. At each frame the network is given what has been shown so far and no more: a clip whose
-#   last frame is the one on the screen. So you see at which moment the label turns up, and whether that is the moment at which you would
-#   know.
-# - **where it looks**, in orange: the gate of Spatial Channel Attention (chapter 2d) in that very frame, inside the square that the network
-#   sees. Its scale is the video's own, and is written below.
-# - **which frames it reads**, as strokes along the video's length: the frames of the clip, as high as the weight with which the frame on the
-#   screen reads them in Temporal Self-Attention. A clip longer than 1024 frames is followed through a window of that length.
+# - **the labels**: the three most probable ones *now*. At each frame the network sees the video up to that frame and no further. So you see when
+#   the label turns up, and whether you would have known at that moment.
+# - **where it looks**, in orange: the gate of Spatial Channel Attention (chapter 2d) in that frame, inside the square that the network sees. The
+#   scale is the video's own and is printed below the picture.
+# - **which frames it reads**: one stroke for each frame of the clip, along the video's length. Its height is the weight with which the frame on
+#   the screen reads that frame in Temporal Self-Attention. In a video longer than 1024 frames, the clip is a window of that length.
 #
-# Each frame goes through the backbone once; only the temporal half runs for every moment again.
+# Each frame goes through the backbone once; only the temporal half runs again for every moment.
 
 # %% tags=["nbval-ignore-output"]
 chosen = report.val[-1]
@@ -328,7 +323,7 @@ Video(
 )
 
 # %% [markdown]
-# The same as a curve: the probability of each class over the video, each point from the frames up to there.
+# The same as a curve: the probability of each class over the video. Each point uses the frames up to it.
 
 # %% mystnb={"image": {"alt": "Probability of each class over the frames of one validation video, each point predicted from the frames so far."}} tags=["nbval-ignore-output"]
 figure, ax = new_figure(2.6)
@@ -342,20 +337,19 @@ ax.set(
 legend = ax.legend(fontsize=7)
 
 # %% [markdown]
-# At the first frames a clip is one picture several times over, such as the network has never been trained on: what it says there means
-# nothing, however sure it sounds. What it has taken from the motion can only show later.
+# At the first frames, the clip repeats one picture several times, and training had no such clips. The answer there means nothing, however sure
+# it sounds. What the network learns from the motion can only show later.
 #
 # ## Summary
 #
-# - A folder with a subfolder a class is all that is needed: `hitagu split` makes frames, lists and a division in which no source is on both
-#   sides.
-# - What a mirror and playing backwards do to your labels belongs into the recipe.
+# - You need a folder with one subfolder per class. `hitagu split` makes frames and lists, and keeps each source on one side.
+# - Tell the recipe what mirroring and reversing do to your labels.
 # - A small validation set gives a rough accuracy: report the interval, and count sources.
-# - `hitagu predict --overlay` shows when a label turns up and what was looked at; it is a demonstration on one video, not a measurement.
+# - `hitagu predict --overlay` shows when a label turns up and where the network looks. It demonstrates one video and measures nothing.
 #
 # ## Exercises
 #
-# **1.** Take the reversed clips away from the recipe. What remains of the accuracy, and what of the shuffled one?
+# **1.** Train without the reversed clips. What happens to the accuracy, and to the shuffled one?
 #
 # <details><summary>Solution</summary>
 #
@@ -365,13 +359,12 @@ legend = ax.legend(fontsize=7)
 #     -p overrides "run=outputs/chapter7-one-way train.both_directions=false"
 # ```
 #
-# In our run 18 of 32 instead of all 32, with shuffled frames 9: the pairs are still mixed up after as many epochs, in which only half as many
-# clips were seen.
+# Our run got 18 of 32 instead of all 32, and 9 with shuffled frames. It still mixes up the pairs: in as many epochs, it saw only half as many
+# clips.
 #
 # </details>
 #
-# **2.** Divide the clips singly (`-p group "(.*)"`, and another run's folder) and train again. Is the accuracy higher, and would you have
-# noticed?
+# **2.** Split clip by clip (`-p group "(.*)"`, and another run's folder) and train again. Is the accuracy higher, and would you have noticed?
 #
 # <details><summary>Solution</summary>
 #
@@ -381,9 +374,9 @@ legend = ax.legend(fontsize=7)
 #     -p out data/chapter7-leak -p group "(.*)" -p overrides "run=outputs/chapter7-leak"
 # ```
 #
-# In our run it is not: all of 32 once more. A leak shows where a network can win by knowing a scene
-# again. Here it can hardly: classes and scenes have nothing to do with each other. In recordings of one person in one room, they do.
-# Nothing in the score itself tells you: only the names, or your eyes.
+# In our run it is not: all 32 are right once more. A leak raises the score if a network can win by recognising a scene. Here it hardly can,
+# because scenes say nothing about classes. In recordings of one person in one room, they do. The score itself does not tell you; look at the names
+# and at the videos.
 #
 # </details>
 #
@@ -398,16 +391,17 @@ legend = ax.legend(fontsize=7)
 #     "run=outputs/chapter7-init train.init=outputs/mini/checkpoints/last.pt train.init_head=replace train.lr=0.002 train.epochs=4"
 # ```
 #
-# They are: all of 32. With a learning rate of 0.0005 it was 26 of 32 after four epochs, since the new classifier has far to go. That network has
-# seen these four classes, among ten others; of your own videos it knows nothing, and ImageNet's weights are the likelier start.
+# They are: all 32 are right. With a learning rate of 0.0005, 26 of 32 were right after four epochs, because the new classifier has far to go.
+# Chapter 3's network has seen these four classes, and ten others. It knows nothing about your own videos; for those, ImageNet's weights are the
+# more likely start.
 #
 # </details>
 #
 # ## Quiz
 #
-# **Ten recordings, cut into a thousand clips, divided singly: 97 % on the validation clips. What do you know?**
+# **Ten recordings, cut into a thousand clips, split clip by clip: 97 % on the validation clips. What do you know?**
 #
-# <details><summary>a) That new recordings will be recognised at about 97 %</summary>
+# <details><summary>a) The network will recognise about 97 % of clips from new recordings</summary>
 #
 # No: nearly every validation clip has a sibling in training, and no new recording was tried.
 #
@@ -415,13 +409,13 @@ legend = ax.legend(fontsize=7)
 #
 # <details><summary>b) Next to nothing about new recordings</summary>
 #
-# Yes. Divide the ten recordings, not the clips; and then say that it was ten.
+# Yes. Split the ten recordings, not the clips, and report that there were ten.
 #
 # </details>
 #
-# <details><summary>c) That a thousand clips make a narrow interval, so at least the 97 % are exact</summary>
+# <details><summary>c) A thousand clips make a narrow interval, so at least the 97 % are exact</summary>
 #
-# It is an exact answer to another question: whether clips of known recordings are recognised.
+# They answer another question exactly: how well it recognises clips of known recordings.
 #
 # </details>
 #
@@ -429,46 +423,46 @@ legend = ax.legend(fontsize=7)
 #
 # <details><summary>a) `hflip: true`, since more data are better</summary>
 #
-# Half of the clips would be shown under the wrong label: the network learns to split its bet.
+# No: half of the clips would get the wrong label, and the network would learn to split its bet.
 #
 # </details>
 #
 # <details><summary>b) `hflip: true`, and the pair in `hflip_swaps`</summary>
 #
-# Yes: a mirrored left turn is a right turn. `hflip: false` is safe as well, and gives away half of the data.
+# Yes: a mirrored left turn is a right turn. `hflip: false` is safe as well, but gives up the mirrored clips.
 #
 # </details>
 #
 # <details><summary>c) Only `reverse_swaps`</summary>
 #
-# A left turn backwards does look like a right turn, so that is true too; but it says nothing about mirrors, and `hflip` has to stay off.
+# A left turn played backwards does look like a right turn. But this key says nothing about mirrors, so `hflip` must stay off.
 #
 # </details>
 #
-# **In twenty new videos out of twenty the overlay shows the right label at the second frame already. What does that suggest?**
+# **In all of twenty new videos, the overlay shows the right label at the second frame. What does that suggest?**
 #
 # <details><summary>a) The network is quick</summary>
 #
-# Two frames of a slow motion hardly differ. Something else must have told.
+# No: two frames of a slow motion hardly differ. Something else gave the class away.
 #
 # </details>
 #
 # <details><summary>b) Something in a single picture gives the class away</summary>
 #
-# Yes: a place, a thing, a person. Whether that is welcome depends on what you want; the shuffled score says how much of it there is.
+# Yes: a place, a thing, a person. Whether you mind depends on your task; the shuffled score says how strong the effect is.
 #
 # </details>
 #
 # <details><summary>c) The overlay has looked ahead</summary>
 #
-# It has not: at each frame the clip ends there.
+# No: at each frame, the clip ends at that frame.
 #
 # </details>
 #
 # ## Next
 #
-# Chapter 3 tells what is in a run's folder and how to go on with one; chapter 6 compares methods over seeds, which a claim about your own data
-# needs as well.
+# [Chapter 3](03_train.ipynb) explains a run's folder and how to continue a run. [Chapter 6](06_ablations.ipynb) compares methods over several
+# seeds. A claim about your own data needs that as well.
 #
 # **References.** Wilson, *Probable inference, the law of succession, and statistical inference*, JASA 1927. Soomro et al., *UCF101*, 2012,
 # whose official splits keep groups together. Kaufman et al., *Leakage in data mining*, TKDD 2012. Woo et al., *CBAM*, ECCV 2018. Vaswani et
