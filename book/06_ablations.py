@@ -38,7 +38,7 @@
 # loses, and run an ablation.
 #
 # **Prerequisites**: chapters 2a to 2e for the modules, [chapter 3](03_train.ipynb) for a run's folder. **Time**: about 15 seconds on one CPU
-# core, because the chapter only reads runs; not measured on a GPU yet. **Memory**: 1 GiB.
+# core, because the chapter only reads runs; not measured on a GPU. **Memory**: 1 GiB.
 
 # %% [markdown]
 # > **Given, and ours.** Given are the pipeline and the modules' names. The equations, data, recipe and numbers are ours: they say what *this
@@ -327,7 +327,7 @@ if live:
 show_published("ablations/ablations.md")
 
 # %% [markdown]
-# Of an ablation without a row, nothing is known. Before you run one, write down what you expect, and by how much.
+# Of an ablation without a row, nothing is known. Before you run one, write down what you expect.
 #
 # ## Summary
 #
