@@ -321,7 +321,7 @@ if live:
 # ## Ablations
 #
 # An ablation takes one thing away, or swaps it for a plainer one. Each file in `params/ablations/` is one; its first line is the question.
-# `make ablations` trains all on hard, five seeds of five epochs: who learns sooner from the same clips?
+# `make ablations` trains all on hard, five seeds of three epochs: who learns sooner from the same clips?
 
 # %%
 show_published("ablations/ablations.md")

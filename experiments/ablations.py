@@ -26,7 +26,7 @@ from hitagu_lib.files import project_root, write_atomic
 from hitagu_lib.models.cost import Cost, recipe_cost
 from hitagu_lib.prepare.synthetic.make import prepare_data
 
-EPOCHS = 5
+EPOCHS = 3
 BASE = "as it is"
 FILES = {file.stem: file for file in sorted((project_root() / "params/ablations").glob("*.yaml"))}
 """Ablation -> its parameter file, whose first line is the question."""

@@ -45,7 +45,7 @@ def test_ablations_are_trained_and_told_apart(
     monkeypatch.setattr(compare.subprocess, "run", train)
     ablations.main(["--params", str(params), "--out", str(out), "--seeds", "0", "1", "--parallel", "1"])
     assert [(cfg.model.stu.enabled, cfg.train.seed, cfg.train.epochs) for cfg in trained] == [
-        (True, 0, 5), (False, 0, 5), (True, 1, 5), (False, 1, 5)
+        (True, 0, 3), (False, 0, 3), (True, 1, 3), (False, 1, 3)
     ]  # fmt: skip
     base, less = (out / "ablations.md").read_text().splitlines()[2:]
     assert "| as it is " in base and "| 55.0 ± 7.1 " in base
