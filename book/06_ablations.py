@@ -30,18 +30,18 @@
 # | GRU | 85.1 ± 1.2 | 86.1 ± 2.4 | 76.7 ± 4.4 | 98.8 ± 1.2 |
 # | TSN | 44.1 ± 1.6 | 31.9 ± 1.8 | 23.2 ± 0.5 | 43.4 ± 4.4 |
 #
-# - HiTAGU-Net is above TSM, GRU and TSN on both sets, with every seed.
-# - **The memory does not help on hard.** The network without 3STU is 3.0 points higher there, and five seeds do not tell the two apart.
-# - Most of the lead on hard comes from two events and a pause over TSM, from one motion over GRU.
+# - On both sets, HiTAGU-Net's worst seed is above the best seed of TSM, GRU and TSN.
+# - **The memory does not help on hard.** Without 3STU the mean is 3.0 points higher, and five seeds do not tell the two apart.
+# - Of the 25.7 points over TSM on hard, 19.5 come from two events and a pause; of the 9.2 over GRU, 8.7 from one motion.
 #
 # **You will be able to** set up a fair comparison, read a table of means and standard deviations, find the classes on which a method wins or
 # loses, and run an ablation.
 #
 # **Prerequisites**: chapters 2a to 2e for the modules, [chapter 3](03_train.ipynb) for a run's folder. **Time**: about 15 seconds on one CPU
-# core, because the chapter only reads runs; not measured on a GPU. **Memory**: 1 GiB.
+# core, because the chapter only reads runs; not measured on a GPU yet. **Memory**: 1 GiB.
 
 # %% [markdown]
-# > **Given, and ours.** Given are the pipeline and the modules' names. The equations, data, recipe and numbers are ours: they say what *this
+# > **Given, and ours.** Given are the pipeline and the modules' names. Equations, data, recipe and numbers are ours: they say what *this
 # > reconstruction* is worth on *synthetic clips*, not what the original work reached. TSN, TSM and GRU follow their publications, on our backbone.
 
 # %% tags=["parameters"]
@@ -91,22 +91,23 @@ def show(name, lines):
     display(Markdown("\n".join([f"**{name}**", "", *lines])))
 
 
-def show_published(file):
-    if (PUBLISHED / file).exists():
-        display(Markdown((PUBLISHED / file).read_text()))
+def show_published(name, command):
+    file = PUBLISHED / name
+    if file.exists():
+        display(Markdown(file.read_text()))
     else:
-        print(f"{PUBLISHED / file}: not run yet, so nothing is claimed")
+        print(f"No run is published yet. `{command}` writes {file}.")
 
 
 # %% [markdown]
-# Everything below is drawn from small files that each run left in `outputs/published/`.
+# Everything below is read from the files that each run left in `outputs/published/`.
 
 # %%
 hard = read_runs(PUBLISHED / "hard")
 mini = read_runs(PUBLISHED / "mini-compare")
 results = {"mini": mini, "hard": hard}
 
-# %% mystnb={"image": {"alt": "Validation top-1 on mini and on hard, a row a method, a dot a seed, with mean and standard deviation. HiTAGU-Net lies right of TSM, GRU and TSN on both; on hard, TSM's dots are spread from 48 to 80 percent."}} tags=["hide-input"]
+# %% mystnb={"image": {"alt": "Validation top-1 on mini and on hard, a row a method, a dot a seed, with mean and standard deviation. HiTAGU-Net lies right of TSM, GRU and TSN on both; on hard, TSM's dots are far apart."}} tags=["hide-input"]
 figure, axes = new_figure(0.45 * len(METHODS) + 1, 1, len(results))
 for ax, (name, runs) in zip(axes, results.items()):
     draw_seeds(ax, by_method(runs), name, "validation top-1 (%)")
@@ -114,7 +115,7 @@ for ax, (name, runs) in zip(axes, results.items()):
 
 # %% [markdown]
 # Every dot is a run; below stand mean and standard deviation. Each class has a partner, the same event backwards. A method that is blind to order is
-# right on one of two such clips at most: it cannot pass the dashed line, 50 %, in expectation.
+# right on one of two such clips at most: its expectation ends at the dashed line, 50 %.
 #
 # ## The methods
 #
@@ -129,7 +130,7 @@ for ax, (name, runs) in zip(axes, results.items()):
 # ## The hard set
 #
 # Near 100 %, as on mini, a comparison says little. *Hard* (`hitagu prepare hard`) has a third of the training clips. Eight classes are **one
-# motion**: small things among others, and camera turns that only the texture shows. Six are **two events and a pause**: a thing of one colour
+# motion**: a push among other things, and camera moves that only the texture shows. Six are **two events and a pause**: a thing of one colour
 # appears and goes, and 24 to 28 frames later another one appears. Which came first is the class.
 
 # %% mystnb={"image": {"alt": "Four clips in two pairs, sixteen frames a row: a camera turning left and right; red shown, then blue, and blue, then red, with a long pause between."}} tags=["hide-input"]
@@ -160,8 +161,8 @@ for name, runs in results.items():
     print(f"{name}: {', '.join(sorted(differ))}")
 
 # %% [markdown]
-# **The same training time.** You pay for a method in time. So we timed the steps of all methods in turns, in processor seconds of one thread.
-# HiTAGU-Net trains for the recipe's epochs, each peer for as many as take that time. The last weights are scored.
+# **The same training time.** We timed the steps of all methods in turns, in processor seconds of one thread. HiTAGU-Net trains for the recipe's
+# epochs, each peer for as many as take that time. The last weights are scored.
 
 # %%
 for name, runs in results.items():
@@ -169,8 +170,7 @@ for name, runs in results.items():
 
 # %% [markdown]
 # The recipe trains each clip in both directions. TSM must encode the frames twice for that, the others once, so its epochs are few (exercise 2).
-# Some runs came later, on a slower processor: *without 3STU* and TSN on hard; TSN and all seeds 3 and 4 on mini. Do not compare their seconds
-# with the others'.
+# Some runs were made on a slower processor, so do not compare their seconds: *without 3STU* and TSN on hard; TSN and all seeds 3 and 4 on mini.
 #
 # **Several seeds.** HiTAGU-Net minus each method, paired by seed, with the 95 % interval of the mean by Student's t:
 
@@ -179,10 +179,10 @@ for name, runs in results.items():
     show(name, differences_table(runs, OURS))
 
 # %% [markdown]
-# The bar, set before the runs, is reached: above TSM on hard by more than both standard deviations together, not below it on mini, and above GRU and
-# TSN on both. We set none for the 3STU.
+# The bar, set before the runs, is reached: above TSM on hard by more than both standard deviations together, not below it on mini, above GRU and
+# TSN on both.
 #
-# **Where the numbers come from.** Commit, whether the code differed from it (`git_changed`), and how many runs:
+# **Where the numbers come from.** Each commit, whether the code differed from it (`git_changed`), and the number of runs:
 
 # %%
 files = [run.folder / "provenance.json" for run in hard + mini]
@@ -191,7 +191,7 @@ table["commit"] = table["git_commit"].str[:9]
 print(table.value_counts(["commit", "git_changed", "device"]))
 
 # %% [markdown]
-# 19 of the 45 runs have `git_changed`: files held edits that were not committed, so the commit alone does not fix their code. The command was
+# 19 of the 45 runs have `git_changed`: some files had uncommitted edits, so the commit alone does not fix their code. The command was
 #
 # ```bash
 # python -m experiments.compare --params params/hard.yaml --out outputs/published/hard \
@@ -209,8 +209,8 @@ for ax, kind in zip(axes, KINDS):
     ax.axvline(50, color="0.3", linestyle="--", linewidth=1)
 
 # %% [markdown]
-# On two events and a pause, TSM is at chance, and GRU is as good as HiTAGU-Net. On one motion, GRU falls behind. TSM's seeds range there from 47 to
-# 99 %: some had hardly begun to learn when time was up, and its best seed beats HiTAGU-Net's mean. By pair of partner classes:
+# On two events and a pause, TSM is near chance and GRU nearly as good as HiTAGU-Net. On one motion, GRU falls behind, and TSM's seeds range
+# from 47 to 99 %: the worst was still at chance after four of its twelve epochs, and the best is above HiTAGU-Net's best. By pair of partner classes:
 
 # %% mystnb={"image": {"alt": "A table in colours: for each pair of partner classes of hard and each method the mean top-1 over seeds in percent."}} tags=["hide-input"]
 figure, ax = new_figure(4.2)
@@ -219,8 +219,8 @@ draw_pairs(ax, hard, HARD.pairs)
 # %% [markdown]
 # Below 50 %, a method also takes the pair for other pairs.
 #
-# HiTAGU-Net's weakest pairs are the camera turns, not the zoom: 88 % up and down, 91 % left and right, 92 % approaching and moving away. On turning up
-# and down, seeds 3 and 4 reach 73 and 67 %, the other three 100 %. TSM is level on pushing and on turning left and right.
+# HiTAGU-Net's weakest pairs are the camera turns: 88 % up and down, 91 % left and right; then comes the zoom, 92 %. On turning up and down, seeds 3
+# and 4 reach 73 and 67 %, the other three 100 %. TSM is level on pushing and on turning left and right.
 #
 # ### Why? What each method can see
 #
@@ -247,42 +247,43 @@ for name in ("hitagu", "tsm", "gru", "tsn"):
 # %% [markdown]
 # - **TSN** sees one frame, and averages: it cannot know an order.
 # - **TSM** sees a window that the pause, 6 to 8 frames of 16, nearly fills; the mean over windows forgets their order. Hence chance on two events.
-# - **GRU** sees all earlier frames, but pools each over its positions first. Hence it loses small motions.
+# - **GRU** sees all earlier frames, but pools each over its positions first. Hence it is weak on camera turns: 74 and 59 %.
 # - **HiTAGU-Net** compares neighbouring frames position by position and sees all frames.
 #
-# We chose both kinds of class. On data without two events and a pause, *one motion* is the nearer guide. TSM's authors use 16 residual blocks; here
-# it has four.
+# We chose the classes. On data without two events and a pause, *one motion* is the nearer guide. In its authors' networks, TSM has 16 residual
+# blocks and a wider window; here it has four.
 #
-# ### Is the memory needed?
+# ## Is the memory needed?
 #
-# Not here. On two events and a pause, the kind that a memory is for, each seed scores the same with and without 3STU: TSA sees all frames of the
-# clip at once. `python -m experiments.memory` tests on waits that are longer than in training:
+# Not on hard. On two events and a pause, the kind that a memory is for, each seed scores the same with and without 3STU: TSA sees all frames of
+# the clip at once. The memory set asks for more: it tests after waits that are longer than in training.
 
 # %%
-show_published("memory/memory.md")
+show_published(
+    "memory/memory.md",
+    "python -m experiments.memory --params params/memory.yaml --out outputs/published/memory",
+)
 
 # %% [markdown]
-# ### Would longer training help?
+# ## Would longer training help?
 
 # %% mystnb={"image": {"alt": "Top-1 on the training clips of hard over processor seconds of training, a thin line a run, coloured by method. HiTAGU-Net and the network without 3STU end highest; TSM's five runs fan out; TSN stays low."}} tags=["hide-input"]
 figure, ax = new_figure(3.2)
 draw_training(ax, hard)
 
 # %% [markdown]
-# Nobody measured it. A curve that is flat at its end was *stopped*, because the learning rate falls to zero; the method need not be exhausted.
+# Nobody measured it. A curve may be flat at its end only because the learning rate falls to zero.
 #
 # ## How to read five seeds
 #
 # A seed sets the first weights and the order, crops and mirrors of the clips. The standard deviation over seeds says how far *another seed* would land
-# from the mean; five values know it only roughly. It says nothing about other clips, because all runs share one data seed. A finite validation set
+# from the mean; five values know it only roughly. It says nothing about other clips: all runs share one data seed. A finite validation set
 # adds a standard error of $\sqrt{p(1-p)/n}$, 1.0 points for HiTAGU-Net's accuracy $p$ on the 420 clips of hard.
-
-# %% [markdown]
+#
 # ## Try it: your own point among ours
 #
-# Set `live` to a method, or run `papermill book/06_ablations.ipynb out.ipynb -p live TSM`. The next cell trains it on mini with a new seed, by the
-# stored runs' recipe, and draws a black diamond. The stored runs took the processor seconds that it prints; making the mini videos, if they are
-# missing, takes minutes more.
+# Set `live` to a method, or run `papermill book/06_ablations.ipynb out.ipynb -p live TSM`. The next cell trains it on mini by the stored runs'
+# recipe with a new seed, and draws a black diamond. It prints the stored runs' processor seconds; missing mini videos take minutes more.
 
 # %% mystnb={"image": {"alt": "If a method was trained live: the stored seeds of all methods on mini as dots, and the new run as a black diamond in its method's row."}}
 stored = by_method(mini)
@@ -304,8 +305,8 @@ if live:
 # %% [markdown]
 # ## What we tried first
 #
-# The results are of the final network on the final set. These trials came before, on **another data seed**, with one training seed each and sets
-# that were still changing: compare within a row only. Their folders are not published.
+# These trials came before, on **another data seed**, with one training seed each and sets that were still changing: compare within a row only.
+# Their folders are not published.
 #
 # | trial on a draft of hard | validation top-1 | led to |
 # |---|---|---|
@@ -313,28 +314,28 @@ if live:
 # | memories at every position, or of the whole frame | 76 %, 82 % | mid and long memory of the whole frame |
 # | batches of 8 in place of 16 | worse after 3.5 epochs | not adopted |
 # | MDE on layer1, or on the stem, after 4 epochs | 59 %, 70 % | the stem |
-# | MDE without, with the frame's mean taken away before matching, after 4 epochs | 70 %, 86 % | adopted ([chapter 2b](02b_mde.ipynb)) |
+# | MDE with the frame's mean kept, or taken away before matching, after 4 epochs | 70 %, 86 % | taken away ([chapter 2b](02b_mde.ipynb)) |
 #
-# Once we looked at the tables' own data: the first runs took 8 epochs, and TSM had hardly begun to learn. So all methods got half as long again, and
-# the grid began anew. Also, network and set were *developed* beside each other, and nobody tuned a peer as much: a bias that stays.
+# Once we looked at the tables' own data: the first runs took 8 epochs, and one seed of TSM had hardly begun to learn. So all methods got half as long
+# again, and the grid began anew. Network and set were *developed* beside each other, and no peer was tuned as much: a bias that a new data seed does
+# not remove.
 #
 # ## Ablations
 #
 # An ablation takes one thing away, or swaps it for a plainer one. Each file in `params/ablations/` is one; its first line is the question.
-# `make ablations` trains all on hard, five seeds of three epochs: who learns sooner from the same clips?
+# `make ablations` trains all on hard, three epochs under five seeds: who learns sooner from the same clips?
 
 # %%
-show_published("ablations/ablations.md")
+show_published("ablations/ablations.md", "make ablations")
 
 # %% [markdown]
-# Of an ablation without a row, nothing is known. Before you run one, write down what you expect.
+# Of an ablation without a row, nothing is known.
 #
 # ## Summary
 #
-# - At equal training time HiTAGU-Net beats TSM, GRU and TSN. The 3STU adds nothing on hard.
+# - At equal training time HiTAGU-Net beats TSM, GRU and TSN on mini and on hard. Its 3STU does not help on hard.
 # - "Same recipe" and "same time" are claims that a run's files can prove.
-# - Show every seed.
-# - Split the score by kind of class: what a method can see predicts where it fails.
+# - Show every seed, and split the score by kind of class: what a method can see predicts where it fails.
 #
 # ## Exercises
 #
@@ -344,13 +345,14 @@ show_published("ablations/ablations.md")
 #
 # ```bash
 # python -m experiments.ablations --params params/hard.yaml --out outputs/mine \
-#     --methods no_stu no_tsa --seeds 0 1
+#     --methods "as it is" no_stu no_tsa --seeds 0 1
 # ```
 # Then read the kind from the runs:
 #
 # ```python
 # from hitagu_lib.evaluation.seeds import KINDS, by_method, read_runs
-# print(by_method(read_runs("outputs/mine", ["no_stu", "no_tsa"]), KINDS[1]))
+# methods = ["as it is", "no_stu", "no_tsa"]
+# print(by_method(read_runs("outputs/mine", methods), KINDS[1]))
 # ```
 # If either alone keeps the score, they stand in for each other.
 #
@@ -398,7 +400,7 @@ show_published("ablations/ablations.md")
 #
 # <details><summary>b) Both values, and that they do not tell the two apart</summary>
 #
-# Yes. Then see whether the two differ by kind of class.
+# Yes. Then compare them by kind of class.
 #
 # </details>
 #
@@ -438,7 +440,7 @@ show_published("ablations/ablations.md")
 #
 # <details><summary>b) One direction well, the other badly</summary>
 #
-# No: the clips are each other's reverse, so to know one direction is to know both.
+# No: the clips are each other's reverse, so who knows one knows both.
 #
 # </details>
 #

@@ -424,6 +424,7 @@ def test_every_chapter_stops_in_its_first_cell_at_a_parameter_it_does_not_know(c
         "01_data": "shared",
         "03_train": "params, overrides, base",
         "05_attention_maps": "run, memory_run, own_run",
+        "06_ablations": "live",
         "07_your_own_videos": "videos, out, group, overrides",
         "09_reproduction": "runs",
     }
