@@ -283,7 +283,8 @@ draw_training(ax, hard)
 # ## Try it: your own point among ours
 #
 # Set `live` to a method, or run `papermill book/06_ablations.ipynb out.ipynb -p live TSM`. The next cell trains it on mini by the stored runs'
-# recipe with a new seed, and draws a black diamond. It prints the stored runs' processor seconds; missing mini videos take minutes more.
+# recipe with a new seed, and draws a black diamond. It prints the stored runs' processor seconds, in bfloat16. Single precision took TSM three to
+# four times as long, on a busy machine; missing mini videos take minutes more.
 
 # %% mystnb={"image": {"alt": "If a method was trained live: the stored seeds of all methods on mini as dots, and the new run as a black diamond in its method's row."}}
 stored = by_method(mini)

@@ -106,14 +106,15 @@ def is_published(folder: Path, cfg: Config) -> bool:
 
 
 def same_recipe(runs: Iterable[PublishedRun], method: str, seed: int, run: str) -> Config:
-    """Return the parameters with which the runs of `method` were trained, for another seed and run folder.
+    """Return the parameters with which the runs of `method` were trained, for another seed, run folder and machine.
 
+    The precision is `auto`: bfloat16 is dozens of times slower than single precision on a CPU that has no instructions for it.
     Raises ConfigError if there is no run of `method`.
     """
     folders = {published.method: published.folder for published in runs}
     if method not in folders:
         raise ConfigError(f"found no run of {method!r}; expected one of {', '.join(folders)}")
-    return load_config(folders[method] / "params.yaml", f'run="{run}" train.seed={seed}')
+    return load_config(folders[method] / "params.yaml", f'run="{run}" train.seed={seed} train.precision=auto')
 
 
 def _read_summary(file: Path) -> dict[str, Any]:
