@@ -19,14 +19,14 @@
 #
 # **Result.** On mini, every map of the trained network finds what decides sooner than chance: delete the cells that it ranks highest, and the
 # probability of the named class falls sooner than when as many cells are deleted elsewhere. The gains are differences of the areas under the deletion
-# curves (84 validation clips, one run, commit b653b10bc); the intervals are under *Can the maps be trusted?*.
+# curves (84 validation clips, one run, commit 8ccd5142d); the intervals are under *Can the maps be trusted?*.
 #
 # | deleted by | moved | another clip's | at random |
 # |---|---|---|---|
-# | motion gate | yes, +0.17 | yes, +0.06 |  |
-# | spatial gate | yes, +0.20 | yes, +0.16 |  |
-# | Grad-CAM | yes, +0.23 | yes, +0.16 |  |
-# | temporal attention |  |  | yes, +0.04 |
+# | motion gate | yes, +0.17 | yes, +0.07 |  |
+# | spatial gate | yes, +0.13 | yes, +0.16 |  |
+# | Grad-CAM | yes, +0.26 | yes, +0.21 |  |
+# | temporal attention |  |  | yes, +0.06 |
 #
 # Grad-CAM's curve falls lowest; temporal attention gains least.
 #
