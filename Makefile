@@ -85,7 +85,7 @@ train: $(READY)  ## make the mini data, train HiTAGU-Net on it, say what was rea
 quick: $(READY)  ## lint, types, and every test that is neither slow nor a system test
 	@$(MAKE) --no-print-directory -j 2 --output-sync=target lint types fast
 
-# Chapter 3 trains on all cores, before the rest shares them: one thread beside other processes would take several times as long.
+# Chapter 3 trains on all cores, before the rest shares them: chapters 4 and 5 wait for it.
 test: $(READY)  ## lint, types, unit, notebooks and book, as CI runs it
 	@$(MAKE) --no-print-directory -j 2 --output-sync=target lint types book
 	$(BIN)/pytest $(NBVAL) book/03_train.ipynb
@@ -136,7 +136,7 @@ execute: $(READY)  ## run the chapters, store their outputs and record their min
 claims: $(READY)  ## check the book's claims that take less than five minutes together, and say which hold
 	$(BIN)/python -m experiments.claims
 
-ablations: $(READY)  ## train each file of params/ablations under five seeds, a few hours on two cores; give it again to go on
+ablations: $(READY)  ## train each file of params/ablations under five seeds, for hours; give it again to go on
 	$(BIN)/python -m experiments.ablations --params params/hard.yaml --out outputs/published/ablations
 
 figures: $(READY)  ## draw the pictures of the network, from the shapes of the code

@@ -281,8 +281,8 @@ for k, name in enumerate(STATES):
 # ### On the memory set
 #
 # Mini's events fill the clip, so little has to be remembered. In the memory set four lamps flash in two colours, then all are dark. Which one had
-# which colour last? A linear probe reads it off the states at the lamp's position, long after it went dark; the input at that frame, where all
-# lamps look alike, is the control (`python -m experiments.lamp_probe --run outputs/memory --out outputs/published/lamp_probe`).
+# which colour last? We ask a linear probe to read it off the states at the lamp's position, long after it went dark. The control is the input at
+# that frame, where all lamps look alike (`python -m experiments.lamp_probe --run outputs/memory --out outputs/published/lamp_probe`).
 
 # %% mystnb={"image": {"alt": "Where a run on the memory set exists: twenty frames of a clip with four lamps, and the three states' size below them."}} tags=["hide-input", "nbval-ignore-output"]
 if Path(memory_run, "checkpoints/last.pt").exists():

@@ -2,9 +2,9 @@
 
     python -m experiments.ablations --params params/hard.yaml --out outputs/published/ablations
 
-Every run has the recipe's data and schedule, shortened to EPOCHS, so that a run takes about two minutes of one core and the grid a few
-hours of two: the question is who learns sooner from the same clips, not who ends highest. It runs seed by seed, keeps what is published
-and resumes what was stopped, so the same command can be repeated at any time.
+Every run has the recipe's data and schedule, shortened to EPOCHS: the question is who learns sooner from the same clips, not who ends
+highest. The grid runs seed by seed, keeps what is published and resumes what was stopped, so the same command can be repeated at any
+time. It takes hours.
 
 Writes <out>/<ablation>-seed<seed>/, <out>/ablations.md (a row for each ablation, with the paired difference to the network as it is)
 and <out>.csv (a row for each run).
@@ -23,7 +23,7 @@ from experiments.compare import arguments, run_all, train_and_publish
 from hitagu_lib.config import load_config
 from hitagu_lib.evaluation.seeds import by_method, folder_name, interval, paired_differences, read_runs, spread
 from hitagu_lib.files import project_root, write_atomic
-from hitagu_lib.models.cost import Cost, recipe_cost
+from hitagu_lib.models.cost import recipe_cost
 from hitagu_lib.prepare.synthetic.make import prepare_data
 
 EPOCHS = 3
@@ -50,12 +50,12 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def write_tables(out: Path) -> None:
-    """Write ablations.md, best first, and <out>.csv from the published runs."""
+    """Write ablations.md, the network as it is first, then by name, and <out>.csv from the published runs."""
     runs = read_runs(out, [BASE, *FILES])
     lines, every = [], []
     for ablation, top1 in by_method(runs).items():
         mine = [run for run in runs if run.method == ablation]
-        costs = [_cost(run.folder / "params.yaml", len(run.classes)) for run in mine[:1]]
+        gflops = _gflops(mine[0].folder / "params.yaml", len(mine[0].classes))
         points = paired_differences(runs, ablation, BASE)
         lines.append(
             {
@@ -65,7 +65,7 @@ def write_tables(out: Path) -> None:
                 "top-1 (%), mean ± sd": spread(top1),
                 "points to the network as it is (95 %)": interval(list(points.values())) if points else "",
                 "processor seconds": spread([run.summary["train_cpu_seconds"] for run in mine]),
-                "GFLOPs": f"{costs[0].gflops:.3f}",
+                "GFLOPs": f"{gflops:.3f}",
             }
         )
         for run in mine:
@@ -73,7 +73,7 @@ def write_tables(out: Path) -> None:
             every.append(
                 {"ablation": ablation, "seed": run.seed, "top1": run.top1(), "points": points.get(run.seed)}
                 | {"epochs": run.summary["epochs"], "cpu_seconds": run.summary["train_cpu_seconds"]}
-                | {"gflops": costs[0].gflops, "parameters": run.summary["parameters"]}
+                | {"gflops": gflops, "parameters": run.summary["parameters"]}
                 | {key: origin[key] for key in ("git_commit", "git_changed", "device", "started", "data_fingerprint")}
                 | {"torch": origin["packages"]["torch"]}
             )
@@ -90,8 +90,8 @@ def question(ablation: str) -> str:
 
 
 @functools.cache
-def _cost(params: Path, classes: int) -> Cost:
-    return recipe_cost(load_config(params), classes)["total"]
+def _gflops(params: Path, classes: int) -> float:
+    return recipe_cost(load_config(params), classes)["total"].gflops
 
 
 if __name__ == "__main__":

@@ -54,9 +54,9 @@ _INTERNALS = re.compile(r"Task finished with error code|Terminating thread with 
 class Settings:
     """The settings of the frames, as extract_video describes them. Raises ExtractError for a value out of range."""
 
-    short_side: int | None
-    fps: float | None
-    quality: int
+    short_side: int | None = 256
+    fps: float | None = None
+    quality: int = 2
 
     def __post_init__(self) -> None:
         if self.short_side is not None and not (_is_int(self.short_side) and 8 <= self.short_side <= 16384):

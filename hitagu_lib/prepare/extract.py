@@ -69,9 +69,9 @@ def extract_video(
     video: Path,
     out: Path,
     *,
-    short_side: int | None = 256,
-    fps: float | None = None,
-    quality: int = 2,
+    short_side: int | None = Settings.short_side,
+    fps: float | None = Settings.fps,
+    quality: int = Settings.quality,
     overwrite: bool = False,
 ) -> int:
     """Write the frames of one video as out/000001.jpg, 000002.jpg ... and return their number.
@@ -93,12 +93,14 @@ def extract_video(
 def extract_short(videos: Mapping[Path, Path]) -> None:
     """Extract short videos (video -> frame folder) with one ffmpeg, under extract_video's usual settings.
 
-    Starting ffmpeg takes longer than decoding a second of small video. If ffmpeg fails, no folder is made: `extract_tree` makes
-    what is missing, and says what is wrong with which video.
+    Starting ffmpeg takes longer than decoding a second of small video. Folders that exist are left as they are. If ffmpeg fails, no
+    folder is made. `extract_tree` judges the former, makes what is missing, and says what is wrong with which video.
     """
-    settings = Settings(short_side=256, fps=None, quality=2)
+    settings = Settings()
     with ExitStack() as stack:
-        asides = {video: stack.enter_context(_aside(out)) for video, out in videos.items()}
+        asides = {video: stack.enter_context(_aside(out)) for video, out in videos.items() if not out.exists()}
+        if not asides:
+            return
         try:
             frames = run_ffmpeg_once({video: partial for video, (partial, _) in asides.items()}, settings)
         except ExtractError:
@@ -112,9 +114,9 @@ def extract_tree(
     root: Path,
     out: Path,
     *,
-    short_side: int | None = 256,
-    fps: float | None = None,
-    quality: int = 2,
+    short_side: int | None = Settings.short_side,
+    fps: float | None = Settings.fps,
+    quality: int = Settings.quality,
     found: Found | None = None,
     executor: Executor | None = None,
     workers: int | None = None,

@@ -49,6 +49,19 @@ def test_short_videos_become_what_each_alone_becomes(tmp_path: Path) -> None:
     assert extract_tree(tmp_path / "videos", tmp_path / "together", progress=False).kept == 2
 
 
+def test_folders_that_are_there_are_left_to_the_tree(tmp_path: Path) -> None:
+    """Such as those of videos that were lost, and made anew."""
+    videos = {make_video(tmp_path / f"videos/{n}.mp4", frames=n): tmp_path / f"frames/{n}" for n in (3, 5)}
+    first = next(iter(videos))
+    extract_video(first, videos[first])
+    (videos[first] / "000002.jpg").write_bytes(b"kept as it is")
+    for _ in range(2):
+        extract_short(videos)
+        assert (videos[first] / "000002.jpg").read_bytes() == b"kept as it is"
+    report = extract_tree(tmp_path / "videos", tmp_path / "frames", progress=False)
+    assert (report.kept, report.extracted, report.frames) == (2, 0, 8)
+
+
 def test_a_broken_one_among_them_leaves_nothing_half_made(tmp_path: Path) -> None:
     good = make_video(tmp_path / "videos/good.mp4", frames=3)
     broken = tmp_path / "videos/broken.mp4"
