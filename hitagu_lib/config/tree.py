@@ -169,7 +169,7 @@ class STUConfig:
     states: StrictInt = Field(default=3, ge=1, le=3)
     width: StrictInt = Field(default=256, ge=1)  # channels of each state
     whole_frame: StrictBool = True  # the states above the first are of the whole frame, not of each position
-    # Confine the forget gates to disjoint bands; false: free gates, which start at half-lives of 1, 3.4 and 14 steps.
+    # Confine the forget gates to disjoint bands; false: free gates, which start at half-lives of 1, 8.8 and 103 steps.
     bands: StrictBool = True
     # What each level above the first hears of the whole frame, one level down; for whole_frame: false.
     broadcast: Literal["none", "mean", "max"] = "none"

@@ -13,7 +13,7 @@ With `whole_frame: false, bands: false, broadcast: max` each of the three memori
 frame through its maximum one level down, which one event among many positions survives:
 
         level k:  m = max over positions of h^{k-1}            k > 1; level 1 hears no frame
-                  fk = sigmoid(W_k z + G_k m + b_k)            free: 1 holds, 0 overwrites; half-lives start at 1, 3.4 and 14 steps
+                  fk = sigmoid(W_k z + G_k m + b_k)            free: 1 holds, 0 overwrites; half-lives start at 1, 8.8 and 103 steps
                   ck = tanh(V_k h^{k-1} + H_k m),  h^0 = z
 
 Our reconstruction. Relatives: minGRU (Feng et al. 2024), HGRN (Qin et al. 2023), GRU-D (Che et al. 2018), T-LSTM (Baytas et al. 2017).
@@ -36,7 +36,7 @@ from hitagu_lib.config import STUConfig
 _EDGES = (0.5, 0.84, 0.96)
 # A gamma is held within this distance of its channel's largest, so no band is narrower than e^-10 / 4.
 _GAMMA_SPAN = 10.0
-_FREE_BIASES = (0.0, 1.5, 3.0)  # where free gates start: half-lives of 1, 3.4 and 14 steps
+_FREE_BIASES = (0.0, 2.5, 5.0)  # where free gates start: half-lives of 1, 8.8 and 103 steps
 _LOG_FLOOR = 1e-20  # added to a forget gate before its logarithm is taken
 
 
