@@ -4,8 +4,9 @@
 
 In the memory set's Lighting clips, four lamps flash in two colours and then are dark, all alike. At the last sampled frame before the
 mark, a probe is asked for each lamp's last colour, from what a trained network has at the lamp's position: the 3STU's input at that frame
-(a control: dark lamps look alike), each level's state, all levels together; and from the mean of all states over positions (a control: two
-lamps have each colour). The probe is fitted to the training clips and asked on each validation list. Two colours: chance is 50 %.
+(a control: dark lamps look alike), each level's state, all levels together; and from the mean of all states over positions (a control: in
+validation, two lamps have each colour). The probe is fitted to the training clips and asked on each validation list. Two colours: chance
+is 50 %.
 
 Writes <out>/probe.json.
 """
@@ -53,12 +54,12 @@ class Lamps(NamedTuple):
     lit: np.ndarray[Any, Any]  # (4, T), whether it shines now
 
 
-def lamps_of(label: int, seed: Sequence[int], spec: MiniSpec, wait: int) -> Lamps:
+def lamps_of(label: int, seed: Sequence[int], spec: MiniSpec, split: str) -> Lamps:
     """Return the lamps of a Lighting clip, from its scene. Raises ConfigError for another class."""
     setting = SETTINGS[spec.setting]
     if not setting.classes[label].startswith("Lighting"):
         raise ConfigError(f"label: found {setting.classes[label]!r}; expected a class of Lighting")
-    scene, swapped = clip_scene(label, seed, spec, wait)
+    scene, swapped = clip_scene(label, seed, spec, split)
     frames = len(scene.camera_x)
     order = setting.order(setting.pair_of(label)[0], frames) if swapped else np.arange(frames)
     _, *parts = scene.things[-scene.subjects :]  # the mark, then each lamp: dark, in the first colour, in the second
@@ -81,17 +82,17 @@ def cells(pixels: np.ndarray[Any, Any], cfg: DataConfig, drawn: int, grid: int) 
 
 
 class Read(NamedTuple):
-    """What a network has at the lamps of one pair's clips; N = clips x 4, clip by clip."""
+    """What a network has at the lamps of a list; N = clips x 4, clip by clip."""
 
     features: dict[str, Tensor]  # name -> (N, D)
-    colours: Tensor  # (N,), 0 or 1
+    colours: Tensor  # (N,), 0 or 1: the last one
 
 
 @torch.no_grad()
-def read_lamps(model: HiTAGUNet, clips: ClipList, cfg: DataConfig, spec: MiniSpec, pair: int, batch: int = 16) -> Read:
-    """Read the features at the last sampled frame before the mark, at each lamp of the list's clips of one Lighting pair."""
-    setting, dataset = SETTINGS[spec.setting], ClipDataset(clips, cfg, train=False)
-    labels = [setting.classes.index(name) for name in setting.pairs[pair]]
+def read_lamps(model: HiTAGUNet, clips: ClipList, cfg: DataConfig, spec: MiniSpec, batch: int = 16) -> Read:
+    """Read the features at the last sampled frame before the mark, at each lamp of the list's Lighting clips."""
+    dataset = ClipDataset(clips, cfg, train=False)
+    labels = [label for label, name in enumerate(SETTINGS[spec.setting].classes) if name.startswith("Lighting")]
     rows = [row for row in range(len(clips)) if int(clips.labels[row]) in labels]
     features: dict[str, list[Tensor]] = {}
     colours: list[int] = []
@@ -104,7 +105,7 @@ def read_lamps(model: HiTAGUNet, clips: ClipList, cfg: DataConfig, spec: MiniSpe
             tau = int(np.flatnonzero(sampled < frames - MARK)[-1])
             split, _, name = clips.path(row).split("/")
             label, index = map(int, name.split("_"))
-            lamps = lamps_of(label, clip_seed(spec, split, label, index), spec, setting.waits[split])
+            lamps = lamps_of(label, clip_seed(spec, split, label, index), spec, split)
             j = cells(lamps.x[:, sampled[tau]], cfg, spec.width, u.shape[4])
             i = cells(lamps.y[:, sampled[tau]], cfg, spec.height, u.shape[3])
             at = states[b, tau][:, :, i, j].permute(2, 0, 1)  # (4, K, D)
@@ -117,19 +118,14 @@ def read_lamps(model: HiTAGUNet, clips: ClipList, cfg: DataConfig, spec: MiniSpe
     return Read({key: torch.cat(values) for key, values in features.items()}, torch.tensor(colours))
 
 
-def probe(train: Sequence[Read], test: Sequence[Read]) -> dict[str, dict[str, Any]]:
-    """Fit a probe for each pair and feature to `train`; return feature -> its share right on `test`, all pairs, with an interval.
+def probe(train: Read, test: Read) -> dict[str, dict[str, Any]]:
+    """Fit a probe for each feature to `train`; return feature -> its share right on `test`, with an interval.
 
     The interval is from a bootstrap over clips: the lamps of a clip are not independent.
     """
     found = {}
-    for key in train[0].features:
-        right = torch.cat(
-            [
-                linear_probe(a.features[key], a.colours, b.features[key], b.colours)[0]
-                for a, b in zip(train, test, strict=True)
-            ]
-        )
+    for key in train.features:
+        right, *_ = linear_probe(train.features[key], train.colours, test.features[key], test.colours)
         by_clip = right.double().unflatten(0, (-1, LAMPS)).mean(1).numpy()
         drawn = np.random.default_rng(0).integers(len(by_clip), size=(RESAMPLES, len(by_clip)))
         found[key] = {"right": float(by_clip.mean()), "interval": interval(by_clip[drawn].mean(1))}
@@ -143,20 +139,19 @@ def measure(model: HiTAGUNet, cfg: Config, lists: Sequence[str]) -> dict[str, An
     spec = MiniSpec(**{field.name: made[field.name] for field in dataclasses.fields(MiniSpec)})
     if spec.setting != "memory":
         raise ConfigError(f"{folder}: found the set {spec.setting!r}; expected memory, which has lamps")
-    pairs = [k for k, names in enumerate(SETTINGS["memory"].pairs) if names[0].startswith("Lighting")]
 
-    def read(split: str) -> list[Read]:
+    def read(split: str) -> Read:
         data = waiting(cfg.data, WAITS[split])
         clips = read_list(folder / f"{split}.csv", Path(cfg.data.root), cfg.data.classes_file)
-        return [read_lamps(model, clips, data, spec, pair) for pair in pairs]
+        return read_lamps(model, clips, data, spec)
 
     train = read("train")
-    found: dict[str, Any] = {"training_lamps": sum(len(one.colours) for one in train), "lists": {}}
+    found: dict[str, Any] = {"training_lamps": len(train.colours), "lists": {}}
     for split in lists:
         test = read(split)
         found["lists"][split] = {
             "wait_frames": WAITS[split] * WAIT,
-            "lamps": sum(len(one.colours) for one in test),
+            "lamps": len(test.colours),
             "features": probe(train, test),
         }
     return found

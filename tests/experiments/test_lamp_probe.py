@@ -15,8 +15,9 @@ from experiments import lamp_probe
 from experiments.lamp_probe import cells, lamps_of, measure
 from hitagu_lib.config import Config, load_config
 from hitagu_lib.errors import ConfigError
+from hitagu_lib.prepare.synthetic.hard import COLOURS
 from hitagu_lib.prepare.synthetic.make import SETTINGS, MiniSpec, clip_seed, prepare_mini, render_clip
-from hitagu_lib.prepare.synthetic.memory import LAMPS, LIT, WAIT, clip_frames
+from hitagu_lib.prepare.synthetic.memory import LIT, WAIT, clip_frames
 
 ROOT = Path(__file__).resolve().parents[2]
 MEMORY, SPEC = SETTINGS["memory"], MiniSpec.of("memory")
@@ -26,8 +27,8 @@ LIGHTING = [label for label, name in enumerate(MEMORY.classes) if name.startswit
 @pytest.mark.parametrize("label", LIGHTING, ids=lambda label: MEMORY.classes[label])
 def test_lamps_are_where_and_what_the_frames_show(label: int) -> None:
     seed = clip_seed(SPEC, "val", label, 1)
-    lamps, frames = lamps_of(label, seed, SPEC, 1), render_clip(label, seed, SPEC).astype(int)
-    colours = [np.array(LAMPS[name]) for name in LIT[MEMORY.pair_of(label)[0]]]
+    lamps, frames = lamps_of(label, seed, SPEC, "val"), render_clip(label, seed, SPEC).astype(int)
+    colours = [np.array(COLOURS[name]) for name in LIT]
     assert lamps.x.shape == lamps.last.shape == (4, clip_frames(1))
     for x, y, last, lit in zip(*lamps, strict=True):
         assert lit.any() and set(last) == {-1, 0, 1} and not lit[:1].any()
@@ -44,7 +45,7 @@ def test_lamps_are_where_and_what_the_frames_show(label: int) -> None:
 def test_only_lighting_has_lamps() -> None:
     hiding = next(label for label, name in enumerate(MEMORY.classes) if name.startswith("Hiding"))
     with pytest.raises(ConfigError, match=r"found 'Hiding .*expected a class of Lighting"):
-        lamps_of(hiding, (0, 0, hiding, 0), SPEC, 1)
+        lamps_of(hiding, (0, 0, hiding, 0), SPEC, "val")
 
 
 def test_cells_follow_the_resize_and_the_crop() -> None:
@@ -69,7 +70,7 @@ class Holds(nn.Module):
 @pytest.fixture(scope="module")
 def memory_cfg(tmp_path_factory: pytest.TempPathFactory) -> Config:
     out = tmp_path_factory.mktemp("data") / "memory"
-    spec = MiniSpec.of("memory", train_per_class=6, val_per_class=2)
+    spec = MiniSpec.of("memory", train_per_class=24, val_per_class=4)
     prepare_mini(out, spec, use_ffmpeg=False, workers=1, progress=False)
     data = f"data.root={out}/frames data.train_list={out}/train.csv data.val_list={out}/val.csv"
     return load_config(ROOT / "params/memory.yaml", data)
@@ -78,10 +79,10 @@ def memory_cfg(tmp_path_factory: pytest.TempPathFactory) -> Config:
 @pytest.mark.slow
 def test_the_probe_finds_the_level_that_holds_the_colours(memory_cfg: Config) -> None:
     found = measure(Holds(), memory_cfg, ["val", "val_wait2"])
-    assert found["training_lamps"] == 4 * 6 * 4
+    assert found["training_lamps"] == 2 * 12 * 4
     assert {split: one["wait_frames"] for split, one in found["lists"].items()} == {"val": WAIT, "val_wait2": 2 * WAIT}
     for one in found["lists"].values():
-        assert one["lamps"] == 4 * 2 * 4
+        assert one["lamps"] == 2 * 4 * 4
         right = {name: value["right"] for name, value in one["features"].items()}
         assert right["mid"] > 0.95 and right["all levels"] > 0.9
         assert right["input"] < 0.75 and right["short"] < 0.75 and right["long"] < 0.75, "32 lamps, chance is a half"

@@ -36,7 +36,13 @@ from hitagu_lib.media.ffmpeg import ffmpeg_path
 from hitagu_lib.prepare.extract import extract_short, extract_tree, usable_cores
 from hitagu_lib.prepare.index import index_frames
 from hitagu_lib.prepare.synthetic.hard import HARD_PAIRS, draw_hard_scene
-from hitagu_lib.prepare.synthetic.memory import MEMORY_PAIRS, WAITS, draw_memory_scene, partner_order
+from hitagu_lib.prepare.synthetic.memory import (
+    MEMORY_PAIRS,
+    TRAINING_SHARES,
+    WAITS,
+    draw_memory_scene,
+    partner_order,
+)
 from hitagu_lib.prepare.synthetic.raster import Ints, Pixels, Scene, render
 from hitagu_lib.prepare.synthetic.scenes import PAIRS, draw_scene
 
@@ -56,19 +62,22 @@ class Setting:
     def __init__(
         self,
         pairs: tuple[tuple[str, str], ...],
-        draw: Callable[[int, np.random.Generator, int, int, int], Scene],
+        draw: Callable[[int, np.random.Generator, int, int, str], Scene],
         order: Callable[[int, int], Ints] = _backwards,
         waits: Mapping[str, int] | None = None,
         shared_scenes: bool = False,
+        shares: Mapping[str, float] | None = None,
     ) -> None:
         """
-        draw: (kind, rng, width, height, wait) -> the scene of one clip; kind is an index into `pairs`.
+        draw: (kind, rng, width, height, split) -> the scene of one clip; kind is an index into `pairs`.
         order: (kind, frames) -> the indices that reorder the scene's frames for the pair's second class; the first class
         shows them as drawn.
         waits: split -> the wait in its clips, as a multiple of that in the training clips. Each split gets its own list.
         None: SPLITS, with a multiple of 1.
         shared_scenes: both classes of a pair show the same scenes in training, so that no scene tells its class.
+        shares: first word of a class -> its training clips, as a share of those asked for. Other classes have all of them.
         """
+        self.shares = shares or {}
         self.pairs, self.draw, self.order, self.shared_scenes = pairs, draw, order, shared_scenes
         self.waits = waits or dict.fromkeys(SPLITS, 1)
         swapped = {name: pair[1 - i] for pair in pairs for i, name in enumerate(pair)}
@@ -81,6 +90,10 @@ class Setting:
         self.hflip: tuple[int, ...] = tuple(self.classes.index(mirrored.get(name, name)) for name in self.classes)
         """Label index -> label index of the mirrored clip (left and right exchanged)."""
 
+    def training_clips(self, label: int, per_class: int) -> int:
+        """Return how many training clips a class has where `per_class` are asked for."""
+        return max(1, round(per_class * self.shares.get(self.classes[label].split()[0], 1)))
+
     def pair_of(self, label: int) -> tuple[int, bool]:
         """Return the index of a label's pair, and whether the label is the second of the pair. Raises ConfigError if unknown."""
         if not 0 <= label < len(self.classes):
@@ -90,19 +103,21 @@ class Setting:
         return kind, name == self.pairs[kind][1]
 
 
-def _without_wait(draw: Callable[[int, np.random.Generator, int, int], Scene]) -> Callable[..., Scene]:
-    return lambda kind, rng, width, height, wait: draw(kind, rng, width, height)
+def _in_any_split(draw: Callable[[int, np.random.Generator, int, int], Scene]) -> Callable[..., Scene]:
+    return lambda kind, rng, width, height, split: draw(kind, rng, width, height)
 
 
 SETTINGS = {
-    "mini": Setting(PAIRS, _without_wait(draw_scene)),
-    "hard": Setting(HARD_PAIRS, _without_wait(draw_hard_scene)),
-    "memory": Setting(MEMORY_PAIRS, draw_memory_scene, partner_order, WAITS, shared_scenes=True),
+    "mini": Setting(PAIRS, _in_any_split(draw_scene)),
+    "hard": Setting(HARD_PAIRS, _in_any_split(draw_hard_scene)),
+    "memory": Setting(
+        MEMORY_PAIRS, draw_memory_scene, partner_order, WAITS, shared_scenes=True, shares=TRAINING_SHARES
+    ),
 }
 _PER_CLASS = {
     "mini": {"train_per_class": 120, "val_per_class": 30},
     "hard": {"train_per_class": 40, "val_per_class": 30},
-    "memory": {"train_per_class": 300, "val_per_class": 16},
+    "memory": {"train_per_class": 800, "val_per_class": 30},
 }
 CLASSES, PARTNER, HFLIP = SETTINGS["mini"].classes, SETTINGS["mini"].partner, SETTINGS["mini"].hflip
 """Those of mini."""
@@ -155,28 +170,27 @@ def clip_seed(spec: MiniSpec, split: str, label: int, index: int) -> tuple[int, 
     return spec.seed, list(setting.waits).index(split), label, index
 
 
-def clip_scene(label: int, seed: Sequence[int], spec: MiniSpec, wait: int = 1) -> tuple[Scene, bool]:
+def clip_scene(label: int, seed: Sequence[int], spec: MiniSpec, split: str = "val") -> tuple[Scene, bool]:
     """Return the scene of a clip, and whether its frames take the order of the pair's second class (`Setting.order`).
 
-    wait: the wait as a multiple of that in the training clips, in a setting that has one.
+    split: a list of the setting; memory's clips wait as long as those of their list.
     """
     setting = SETTINGS[spec.setting]
     kind, swapped = setting.pair_of(label)
-    if wait not in setting.waits.values():
-        waits = ", ".join(map(str, sorted(set(setting.waits.values()))))
-        raise ConfigError(f"wait: found {wait}, expected for {spec.setting} one of {waits}")
+    if split not in setting.waits:
+        raise ConfigError(f"split: found {split!r}, expected for {spec.setting} one of {', '.join(setting.waits)}")
     rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence(list(seed))))
-    return setting.draw(kind, rng, spec.width, spec.height, wait), swapped
+    return setting.draw(kind, rng, spec.width, spec.height, split), swapped
 
 
-def render_clip(label: int, seed: Sequence[int], spec: MiniSpec | None = None, wait: int = 1) -> Pixels:
-    """Return one clip, (T, height, width, 3) uint8 RGB; in mini, T is 24 to 36. `wait`: see `clip_scene`.
+def render_clip(label: int, seed: Sequence[int], spec: MiniSpec | None = None, split: str = "val") -> Pixels:
+    """Return one clip, (T, height, width, 3) uint8 RGB; in mini, T is 24 to 36. `split`: see `clip_scene`.
 
-    The same label, seed, spec and wait give the same pixels on any machine. With the same seed, a class and its partner
+    The same label, seed, spec and split give the same pixels on any machine. With the same seed, a class and its partner
     (`Setting.partner`) give the same frames in another order: in mini and hard, the opposite one.
     """
     spec = spec or MiniSpec()
-    scene, swapped = clip_scene(label, seed, spec, wait)
+    scene, swapped = clip_scene(label, seed, spec, split)
     frames = render(scene)
     if not swapped:
         return frames
@@ -216,7 +230,9 @@ def prepare_mini(
             (split, label, index)
             for split in setting.waits
             for label in range(len(setting.classes))
-            for index in range(spec.train_per_class if split == "train" else spec.val_per_class)
+            for index in range(
+                setting.training_clips(label, spec.train_per_class) if split == "train" else spec.val_per_class
+            )
         ]
         _run_all(make, clips, workers, progress)
         for split in setting.waits if use_ffmpeg else ():
@@ -275,7 +291,7 @@ def _clip_path(spec: MiniSpec, clip: Clip) -> str:
 
 def _drawn(spec: MiniSpec, clip: Clip) -> Pixels:
     split, label, _ = clip
-    return render_clip(label, clip_seed(spec, *clip), spec, SETTINGS[spec.setting].waits[split])
+    return render_clip(label, clip_seed(spec, *clip), spec, split)
 
 
 def _run_all(
