@@ -4,7 +4,8 @@
 
 All methods share the recipe's data, resolution, augmentation, batch size and schedule. They differ in `model.temporal` (or one switch)
 and in the number of epochs: a method with a cheaper step trains for more epochs, so that each takes as long as HiTAGU-Net. The steps are
-timed first, in turns, in processor seconds of one thread, and the fastest turn counts; the resulting epochs are in <out>/epochs.json. Delete that file to time again.
+timed first, in turns, in processor seconds of one thread, and each method's fastest turn counts. The resulting epochs are in
+<out>/epochs.json; delete that file to time again.
 
 Each run is a process of its own with one thread. Published runs are kept and stopped runs resume, so the same command, with the same
 overrides, can be repeated at any time. When a run ends, its small files are copied to <out>/<method>-seed<seed>/, and
