@@ -68,7 +68,8 @@ def publish_waits(cfg: Config, published: Path) -> None:
         if name == "train":
             continue
         data = replace(waiting(cfg.data, wait), val_list=str(lists / f"{name}.csv"))
-        evaluation = replace(cfg.eval, protocol="single", order_tests=False)
+        # One dense clip, as in training's validation. `single` would cut the clip into segments, at another stride.
+        evaluation = replace(cfg.eval, protocol="multi", clips=1, crops=1, order_tests=False)
         with TemporaryDirectory() as folder:
             last = Path(cfg.run) / "checkpoints/last.pt"
             evaluate(replace(cfg, data=data, eval=evaluation), last, folder)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from experiments import memory
@@ -44,6 +46,16 @@ def test_the_tables_say_what_the_files_say(tmp_path: Path) -> None:
     assert ["without 3STU", "40 / 40 / 30 / 40", "40 / 40 / 30 / 40"] in cells
     usual = "+16.7 (-25.7 to +59.0)"  # by hand: differences 20 and 13.33; 12.706 x 4.714 / sqrt 2 = 42.35
     assert ["without 3STU", "2", usual, usual, "+26.7 (-15.7 to +69.0)", usual] in cells
+
+
+PUBLISHED = ROOT / "outputs/published/memory"
+
+
+@pytest.mark.parametrize("run", sorted(PUBLISHED.glob("*-seed*")), ids=lambda run: run.name)
+def test_the_list_of_the_trainings_wait_gives_what_training_validated(run: Path) -> None:
+    rows = pd.read_csv(run / "waits.csv").query("list == 'val'")
+    summary = json.loads((run / "summary.json").read_text())
+    assert rows["correct"].sum() / rows["clips"].sum() == pytest.approx(summary["val_top1"], abs=1e-6)
 
 
 def test_methods_are_distinct_networks(monkeypatch: pytest.MonkeyPatch) -> None:
