@@ -256,7 +256,8 @@ for name in ("hitagu", "tsm", "gru", "tsn"):
 # ## Is the memory needed?
 #
 # Not on hard. On two events and a pause, the kind that a memory is for, each seed scores the same with and without 3STU: TSA sees all frames of
-# the clip at once. The memory set asks for more: it tests after waits that are longer than in training.
+# the clip at once. On the memory set it is: there a method has to hold what happened where, also through waits that are longer than in
+# training. Few seeds are measured so far; the tables say how many.
 
 # %%
 show_published(

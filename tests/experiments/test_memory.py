@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -56,6 +57,24 @@ def test_the_list_of_the_trainings_wait_gives_what_training_validated(run: Path)
     rows = pd.read_csv(run / "waits.csv").query("list == 'val'")
     summary = json.loads((run / "summary.json").read_text())
     assert rows["correct"].sum() / rows["clips"].sum() == pytest.approx(summary["val_top1"], abs=1e-6)
+
+
+def test_readme_says_what_the_runs_reached() -> None:
+    right = memory.read_waits(PUBLISHED)
+    means = {
+        (method, name): np.mean([found[name]["all"] for (one, _), found in right.items() if one == method])
+        for method in ("HiTAGU-Net", "without 3STU")
+        for name in ("val", "val_wait4")
+    }
+    with_it, without = (
+        [means[method, name] for name in ("val", "val_wait4")] for method in ("HiTAGU-Net", "without 3STU")
+    )
+    said = (
+        f"{with_it[0]:.1f} % with it (two seeds), {without[0]:.1f} % without (one seed); "
+        f"after four times the training's wait {with_it[1]:.1f} % and {without[1]:.1f} %"
+    )
+    assert said in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert [sum(one == method for one, _ in right) for method in ("HiTAGU-Net", "without 3STU")] == [2, 1]
 
 
 def test_methods_are_distinct_networks(monkeypatch: pytest.MonkeyPatch) -> None:
