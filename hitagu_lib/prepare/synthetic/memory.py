@@ -131,9 +131,8 @@ def _light(even: bool, s: Stage) -> Drawn:
     things = [s.thing(_RING, halo_x, places[marked][1], (CIRCLE,), marks=(), body=_HALO)]
     for i, (x, y) in enumerate(places):
         things.append(s.thing(_LAMP, x, y, (CIRCLE,), marks=(), body=_OFF))
-        chance = pick(s.rng, (0, 1))
-        last = 0 if i == marked else int(i != fellow) if even else chance
-        lit = _flashes(s, last)
+        chance, balanced = pick(s.rng, (0, 1)), int(i not in (marked, fellow))
+        lit = _flashes(s, last=balanced if even or i == marked else chance)
         for k, name in enumerate(LIT):
             things.append(s.thing(_LAMP, np.where(lit == k, x, _AWAY), y, (CIRCLE,), marks=(), body=COLOURS[name]))
     return things, Camera()
@@ -165,7 +164,8 @@ def _hide(s: Stage) -> Drawn:
 def _trip(s: Stage) -> Floats:
     """The way from one screen to the other within a block: -1 at its beginning, 1 at its end. (BLOCK,)
 
-    The thing dashes across, then lingers before the screen that it goes behind: each sampling sees it there, and there alone whole.
+    The thing dashes across, then lingers before the screen that it goes behind. Of the four samplings three see it whole there; the
+    fourth sees it whole midway, and then its edge at that screen.
     """
     dash, linger = s.u(-0.2, 0), s.u(0.15, 0.25)
     way = (-1, -0.7, dash, linger, linger + 0.08, linger + 0.16, 0.8, 1)
