@@ -284,7 +284,7 @@ for k, name in enumerate(STATES):
 # which colour last? We ask a linear probe to read it off the states at the lamp's position, long after it went dark. The control is the input at
 # that frame, where all lamps look alike (`python -m experiments.lamp_probe --run outputs/memory --out outputs/published/lamp_probe`).
 
-# %% mystnb={"image": {"alt": "Where a run on the memory set exists: twenty frames of a clip with four lamps, and the three states' size below them."}} tags=["hide-input", "nbval-ignore-output"]
+# %% mystnb={"image": {"alt": "Where a run on the memory set exists: the eight frames of a clip with four lamps, and the three states' size below them."}} tags=["hide-input", "nbval-ignore-output"]
 if Path(memory_run, "checkpoints/last.pt").exists():
     memory = open_run(memory_run)
     row = next(
@@ -295,11 +295,10 @@ if Path(memory_run, "checkpoints/last.pt").exists():
         )
     )
     lamp = look(memory, [row])
-    every = slice(None, None, 2)
     figure = states_figure(
-        lamp.frames[0, every],
-        lamp.states[0, every],
-        lamp.t[0, every],
+        lamp.frames[0],
+        lamp.states[0],
+        lamp.t[0],
         title(memory, lamp, 0),
     )
     figure = credit(figure, memory.source)

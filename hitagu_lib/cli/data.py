@@ -32,9 +32,12 @@ relative_to_option = click.option(
 @click.option("--out", type=PATH, metavar="DIR", help="The folder to write.  [default: data/<dataset>]")
 @click.option("--seed", type=int, default=0, metavar="N", help="The same seed gives the same videos.")
 @click.option(
-    "--train-per-class", type=int, metavar="N", help="Training clips.  [default: mini 120, hard 40, memory 100]"
+    "--train-per-class",
+    type=int,
+    metavar="N",
+    help="Training clips.  [default: mini 120, hard 40, memory 800, fewer in some classes]",
 )
-@click.option("--val-per-class", type=int, metavar="N", help="Validation clips.  [default: 30, memory 16]")
+@click.option("--val-per-class", type=int, metavar="N", help="Validation clips.  [default: 30]")
 @click.option("--no-ffmpeg", is_flag=True, help="Write the frames directly, without videos.")
 @workers_option("Processes")
 def prepare(
