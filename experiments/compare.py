@@ -147,9 +147,8 @@ def matched_epochs(
                 learner.step([next(batches)])
             if turn > 0:  # the first round warms up
                 seconds[method].append((time.process_time() - started) / steps)
-    cost = {
-        method: min(times) for method, times in seconds.items()
-    }  # what else the machine does only ever adds to a step
+    # What else the machine does only ever adds to a step.
+    cost = {method: min(times) for method, times in seconds.items()}
     first = next(iter(methods))
     all_epochs = load_config(params, common).train.epochs
     epochs = {method: round(all_epochs * cost[first] / cost[method]) for method in methods}

@@ -61,17 +61,13 @@ def test_the_list_of_the_trainings_wait_gives_what_training_validated(run: Path)
 
 def test_readme_says_what_the_runs_reached() -> None:
     right = memory.read_waits(PUBLISHED)
-    means = {
-        (method, name): np.mean([found[name]["all"] for (one, _), found in right.items() if one == method])
-        for method in ("HiTAGU-Net", "without 3STU")
-        for name in ("val", "val_wait4")
-    }
-    with_it, without = (
-        [means[method, name] for name in ("val", "val_wait4")] for method in ("HiTAGU-Net", "without 3STU")
-    )
+
+    def mean(method: str, name: str) -> str:
+        return f"{np.mean([found[name]['all'] for (one, _), found in right.items() if one == method]):.1f} %"
+
     said = (
-        f"{with_it[0]:.1f} % with it (two seeds), {without[0]:.1f} % without (one seed); "
-        f"after four times the training's wait {with_it[1]:.1f} % and {without[1]:.1f} %"
+        f"{mean('HiTAGU-Net', 'val')} with it (two seeds), {mean('without 3STU', 'val')} without (one seed); after four times "
+        f"the training's wait {mean('HiTAGU-Net', 'val_wait4')} and {mean('without 3STU', 'val_wait4')}"
     )
     assert said in (ROOT / "README.md").read_text(encoding="utf-8")
     assert [sum(one == method for one, _ in right) for method in ("HiTAGU-Net", "without 3STU")] == [2, 1]
