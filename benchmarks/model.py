@@ -1,4 +1,4 @@
-"""Time the bare truncated backbone, TSN, TSM, GRU and HiTAGU-Net, as built and with its 3STU free: forward and training step.
+"""Time the bare truncated backbone, TSN, TSM, GRU and HiTAGU-Net, as it is and with its 3STU banded: forward and training step.
 
     python -m benchmarks.model                                          # CPU, fp32
     python -m benchmarks.model --device cuda --dtype bf16               # a GPU; also with --batch 16
@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.stu import FREE as FREE_STU
+from benchmarks.stu import BANDED as BANDED_STU
 from benchmarks.timing import Samples, compiled, conditions, device_name, in_rounds, median, publish, ratio, table
 from hitagu_lib.config import Config, ModelConfig, Temporal, load_config
 from hitagu_lib.models import build_model
@@ -33,7 +33,7 @@ from hitagu_lib.models.backbone import TruncatedResNet
 from hitagu_lib.models.cost import Cost, budget, recipe_cost
 from hitagu_lib.runs.provenance import surroundings
 
-BARE, FREE, KINDS = "bare backbone", "HiTAGU-Net, free 3STU", ("forward", "training step")
+BARE, BANDED, KINDS = "bare backbone", "HiTAGU-Net, banded 3STU", ("forward", "training step")
 TITLES: dict[str, Temporal] = {"TSN": "tsn", "TSM": "tsm", "GRU": "gru", "HiTAGU-Net": "hitagu"}
 
 
@@ -97,17 +97,17 @@ def networks(cfg: ModelConfig, classes: int) -> dict[str, nn.Module]:
     built: dict[str, nn.Module] = {BARE: BareBackbone(cfg)}
     for title, temporal in TITLES.items():
         built[title] = build_model(dataclasses.replace(cfg, temporal=temporal), classes)
-    built[FREE] = build_model(dataclasses.replace(cfg, stu=dataclasses.replace(cfg.stu, **FREE_STU)), classes)
+    built[BANDED] = build_model(dataclasses.replace(cfg, stu=dataclasses.replace(cfg.stu, **BANDED_STU)), classes)
     return built
 
 
 def network_costs(cfg: Config, classes: int) -> dict[str, Cost]:
     """Return the cost of each of them for one clip of the recipe `cfg`."""
     costs = budget(cfg, classes)
-    stu = dataclasses.replace(cfg.model.stu, **FREE_STU)
-    with_free = dataclasses.replace(cfg, model=dataclasses.replace(cfg.model, stu=stu))
-    costs |= {BARE: costs["backbone"], FREE: recipe_cost(with_free, classes)["total"]}
-    return {name: costs[name] for name in (BARE, *TITLES, FREE)}
+    stu = dataclasses.replace(cfg.model.stu, **BANDED_STU)
+    with_banded = dataclasses.replace(cfg, model=dataclasses.replace(cfg.model, stu=stu))
+    costs |= {BARE: costs["backbone"], BANDED: recipe_cost(with_banded, classes)["total"]}
+    return {name: costs[name] for name in (BARE, *TITLES, BANDED)}
 
 
 class Contestant:

@@ -5,7 +5,7 @@
 
     checks       does CUDA compute what the CPU computes? fp32, bf16, fp16, the 3STU's forms, compiled, resume, scaler, SyncBatchNorm
     steps        R50, 8 x 224 x 224: forward and training step of HiTAGU-Net beside the backbone, TSN, TSM and GRU, eager and compiled
-    stu          the forms of the 3STU, as built and free, beside nn.GRU, at T = 8, 16 and 64
+    stu          the forms of the 3STU, as it is and banded, beside nn.GRU, at T = 8, 16 and 64
     batches      batch size against memory and clips per second
     loader       clips per second of the loader, by the number of its processes
     train-hard   hard, mini and memory trained under five seeds; so do train-mini and train-memory

@@ -18,7 +18,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from benchmarks.model import networks
-from benchmarks.on_gpu.size import FREE, Size
+from benchmarks.on_gpu.size import BANDED, Size
 from benchmarks.stu import KINDS
 from benchmarks.timing import compiled, table
 from hitagu_lib.config import Config, STUConfig, load_config
@@ -124,7 +124,7 @@ def _half(size: Size) -> Iterator[Row]:
 
 
 def _forms(size: Size) -> Iterator[Row]:
-    """The 3STU in its three forms, as built and free, beside the loop on the CPU in double precision."""
+    """The 3STU in its three forms, as it is and banded, beside the loop on the CPU in double precision."""
     C, D = size.unit["channels"], size.unit["width"]
     for kind, switches in KINDS.items():
         for T in size.frames:
@@ -142,12 +142,12 @@ def _forms(size: Size) -> Iterator[Row]:
 
 def _compiled(size: Size) -> Iterator[Row]:
     x = _clips(size).to(size.device)
-    for overrides in ("", FREE):
+    for overrides in ("", BANDED):
         torch.manual_seed(0)
         network = build_model(_config(size, f"model.dropout=0 {overrides}").model, CLASSES).to(size.device).train()
         expected = _forward_backward(network, x)
         found = _forward_backward(compiled(network, size.backend), x)
-        name = "HiTAGU-Net, free 3STU" if overrides else "HiTAGU-Net"
+        name = "HiTAGU-Net, banded 3STU" if overrides else "HiTAGU-Net"
         for what, ours, theirs, bound in zip(("outputs", "gradients"), found, expected, (1e-3, 0.05), strict=True):
             yield {"what": f"{name}: {what}, against eager", "found": _error(ours, theirs), "at_most": bound}
 

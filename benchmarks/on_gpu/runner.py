@@ -74,8 +74,7 @@ PIECES = {
     ),
     "loader": Piece("The loader", _EACH + "loading", {"frames": 1.5}, MODELS),
     "train-hard": _trained("hard", 3.0, METHODS),
-    # The recipe's 3STU is the free one.
-    "train-memory": _trained("memory", 4.0, [method for method in METHODS if method != "HiTAGU-Net, free 3STU"]),
+    "train-memory": _trained("memory", 4.0, METHODS),
     "train-mini": _trained("mini", 3.0, METHODS),
     "ablations": _trained("ablations", 4.0, ABLATIONS, "Ablations of hard at 112 pixels"),
 }

@@ -5,18 +5,18 @@ from __future__ import annotations
 from argparse import Namespace
 from dataclasses import dataclass
 
-FREE = "model.stu.whole_frame=false model.stu.bands=false model.stu.broadcast=max"
-"""The 3STU of three free memories at each position, as overrides."""
+BANDED = "model.stu.whole_frame=true model.stu.bands=true model.stu.broadcast=none"
+"""The 3STU of the older published runs, as overrides."""
 METHODS = {
     "HiTAGU-Net": "",
-    "HiTAGU-Net, free 3STU": FREE,
+    "HiTAGU-Net, banded 3STU": BANDED,
     "without 3STU": "model.stu.enabled=false",
     "TSM": "model.temporal=tsm",
     "GRU": "model.temporal=gru",
     "TSN": "model.temporal=tsn",
 }
 """What is trained -> its overrides of a recipe."""
-ABLATIONS = ("base", "no_stu", "stu_free_gates", "no_mde", "no_attention", "tsm")
+ABLATIONS = ("base", "no_stu", "stu_as_it_was", "no_mde", "no_attention", "tsm")
 """Files in params/ablations, all of them changes of the base, params/hard.yaml."""
 
 

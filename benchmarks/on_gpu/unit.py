@@ -1,4 +1,4 @@
-"""The 3STU's forms, as built and free, beside nn.GRU."""
+"""The 3STU's forms, as it is and banded, beside nn.GRU."""
 
 from __future__ import annotations
 

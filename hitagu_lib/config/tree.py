@@ -168,11 +168,12 @@ class STUConfig:
     enabled: StrictBool = True
     states: StrictInt = Field(default=3, ge=1, le=3)
     width: StrictInt = Field(default=256, ge=1)  # channels of each state
-    whole_frame: StrictBool = True  # the states above the first are of the whole frame, not of each position
+    # The states above the first are one for the whole frame, fed by the mean over positions, not one at each position.
+    whole_frame: StrictBool = False
     # Confine the forget gates to disjoint bands; false: free gates, which start at half-lives of 1, 8.8 and 103 steps.
-    bands: StrictBool = True
-    # What each level above the first hears of the whole frame, one level down; for whole_frame: false.
-    broadcast: Literal["none", "mean", "max"] = "none"
+    bands: StrictBool = False
+    # What each level above the first hears of the whole frame, one level down; none with whole_frame: true.
+    broadcast: Literal["none", "mean", "max"] = "max"
     elapsed_time: StrictBool = True  # raise the forget gates to the elapsed time
     # Let the forget gates also see their own state one step ago, as a GRU's do: sequential, by the loop alone.
     gates_see_state: StrictBool = False

@@ -1,20 +1,17 @@
-"""3STU, Three-State Temporal Unit: a short memory at every position, a mid and a long memory of the whole frame.
+"""3STU, Three-State Temporal Unit: three gated memories at every position, which hear what the frame as a whole holds.
 
-    u (B, T, C, h, w) --W_in, BN--> z (B, T, D, h, w)
-        level 1:  c1 = tanh(V_1 z),         h1_t = f1 h1_{t-1} + (1 - f1) c1        f1 in the fast band, at each position
-        level 2:  c2 = tanh(V_2 mean h1),   h2_t = f2 h2_{t-1} + (1 - f2) c2        f2 in the middle band, of the frame
-        level 3:  c3 = tanh(V_3 h2),        h3_t = f3 h3_{t-1} + (1 - f3) c3        f3 in the slow band, of the frame
-    y = u + W_o (s1 h1 + s2 h2 + s3 h3),   (s1, s2, s3) = softmax(W_s z) at each position
+    u (B, T, C, h, w) --W_in, BN--> z = h^0 (B, T, D, h, w)
+        level k = 1, 2, 3:
+            m   = max over positions of h^{k-1}          one event among many positions survives it; k > 1
+            f   = sigmoid(W_k z + G_k m + b_k)           1 holds, 0 overwrites; half-lives start at 1, 8.8 and 103 steps
+            c   = tanh(V_k h^{k-1} + H_k m)
+            h^k_t = f h^k_{t-1} + (1 - f) c
+    y = u + W_o (s1 h^1 + s2 h^2 + s3 h^3),   (s1, s2, s3) = softmax(W_s z)
 
-Each position chooses its own mix, so that what happens there now can meet what the whole frame remembers: a position's own memory would
-not know of an event elsewhere. `whole_frame: false` keeps all three memories at each position.
+A memory at each position knows what was where, which a mean over positions loses; through m it also knows what happened elsewhere.
 
-With `whole_frame: false, bands: false, broadcast: max` each of the three memories at a position may hold and overwrite, and hears the
-frame through its maximum one level down, which one event among many positions survives:
-
-        level k:  m = max over positions of h^{k-1}            k > 1; level 1 hears no frame
-                  fk = sigmoid(W_k z + G_k m + b_k)            free: 1 holds, 0 overwrites; half-lives start at 1, 8.8 and 103 steps
-                  ck = tanh(V_k h^{k-1} + H_k m),  h^0 = z
+The form of the older published runs is `whole_frame: true, bands: true, broadcast: none`: a short memory at each position, a mid and a long
+one for the whole frame, fed by the mean of the level below, and each gate in a learned band of its own.
 
 Our reconstruction. Relatives: minGRU (Feng et al. 2024), HGRN (Qin et al. 2023), GRU-D (Che et al. 2018), T-LSTM (Baytas et al. 2017).
 Numbers in brackets are the equations of chapter 02c.
@@ -72,7 +69,7 @@ class ThreeStateTemporalUnit(nn.Module):
         if cfg.bands:
             widths = torch.diff(torch.tensor([0.0, *_EDGES[:K], 1.0]))
             self.gamma = nn.Parameter(widths.log()[:, None].repeat(1, D))  # (K + 1, D)
-        elif not cfg.gates_see_state:
+        else:
             assert self.W_f.bias is not None
             with torch.no_grad():
                 self.W_f.bias.copy_(torch.tensor(_FREE_BIASES[:K]).repeat_interleave(D))
@@ -86,16 +83,16 @@ class ThreeStateTemporalUnit(nn.Module):
         self.U = nn.ModuleList(nn.Conv2d(D, D, 1, bias=False) for _ in range(K)) if cfg.gates_see_state else None
 
     def band_edges(self) -> Tensor:
-        """(2c.2) a_0 .. a_K (K + 1, D): level k forgets at a rate between a_{k-1} and a_k."""
+        """(2c.12) a_0 .. a_K (K + 1, D): level k forgets at a rate between a_{k-1} and a_k."""
         gamma = torch.maximum(self.gamma, self.gamma.amax(0) - _GAMMA_SPAN)
         edges = torch.cumsum(torch.softmax(gamma, dim=0), dim=0)[: self.states]
         return torch.cat([torch.zeros_like(edges[:1]), edges])
 
     def forget_gates(self, z: Tensor, dt: Tensor) -> Tensor:
-        """(2c.3, 2c.4) z (B, T, D, h, w), dt (B, T) elapsed reference strides -> f (B, T, K, D, h, w) in [0, 1].
+        """(2c.3, 2c.4, 2c.13) z (B, T, D, h, w), dt (B, T) elapsed reference strides -> f (B, T, K, D, h, w) in [0, 1].
 
-        Gates of a whole-frame level see z's mean over positions and are repeated at every position.
-        With bands and dt = 1, 0 < f^1 < f^2 < f^3 < 1 holds strictly, even in floating point and for any weights. For other dt > 0
+        Gates of a whole-frame level see z's mean over positions and are repeated at every position. Free gates may reach 0 and 1. With
+        bands and dt = 1, 0 < f^1 < f^2 < f^3 < 1 holds strictly, even in floating point and for any weights. For other dt > 0
         the order stays, and is strict unless f^dt rounds to 0 or 1. Raises RuntimeError with `gates_see_state`: such gates have no
         value apart from the state.
         """
@@ -162,7 +159,7 @@ class ThreeStateTemporalUnit(nn.Module):
         for k, (pre, V) in enumerate(zip(self._gate_inputs(z), self.V, strict=True)):
             candidate = _linear(below, V)
             if k and self.broadcast is not None:
-                frame = self.broadcast(below, (2, 3), keepdim=True)  # m, (B, T, 1, 1, D)
+                frame = self.broadcast(below, (2, 3), keepdim=True)  # m (B, T, 1, 1, D), (2c.2)
                 pre, candidate = pre + _linear(frame, self.G[k - 1]), candidate + _linear(frame, self.H[k - 1])
             c = torch.tanh(candidate)  # (2c.5)
             f, state = self._level(k, pre, c, steps, bands, None if before is None else before[k])
@@ -206,11 +203,11 @@ class ThreeStateTemporalUnit(nn.Module):
         return [F.linear(x, weight, bias) for x, weight, bias in zip(seen, weights, biases, strict=True)]
 
     def _gate(self, pre: Tensor, k: int, dt: Tensor | None, bands: Tensor | None) -> Tensor:
-        """Return level k's forget gate from its input (..., D)."""
+        """(2c.3, 2c.4) Return level k's forget gate from its input (..., D)."""
         f = torch.sigmoid(pre.to(_at_least_float32(pre)))
         if bands is not None:
             lower, upper = bands[:, k]
-            f = torch.addcmul(lower, upper - lower, f)
+            f = torch.addcmul(lower, upper - lower, f)  # (2c.13)
         else:
             f = f.clamp_min(torch.finfo(f.dtype).tiny)  # keeps the logarithm and its gradient finite
         return f if dt is None else torch.exp(dt * torch.log(f))  # f ** dt

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,32 +15,22 @@ from torch import Tensor
 
 from hitagu_lib.config import STUConfig
 from hitagu_lib.errors import ConfigError
-from hitagu_lib.models.stu import ThreeStateTemporalUnit, half_life
+from hitagu_lib.models.stu import ThreeStateTemporalUnit
 from hitagu_lib.viz.style import PALETTE, WIDTH, new_figure
 
 STATES = ("short", "mid", "long")
 
 
-_TICKS = (0.25, 0.5, 1, 2, 4, 16)  # steps; the second axis
-
-
-def probe_unit(
-    edges: Sequence[float] | None = None, gate: float = 1.0, elapsed_time: bool = True
-) -> ThreeStateTemporalUnit:
+def probe_unit(half_lives: Sequence[float] = (1, 4, 16), elapsed_time: bool = True) -> ThreeStateTemporalUnit:
     """Return a 3STU of one channel in float64 with weights set by hand, so that only its memory shows.
 
-    z = u, c1 = tanh(z), c2 = tanh(mean of h1), c3 = tanh(h2), y = u + the mean of the states; h2 and h3 belong to the whole frame. The
-    forget gates do not depend on the input: each stands at the fraction `gate` of its band, 0 < gate <= 1, where 1 is the band's upper
-    edge. edges: the bands' upper edges, 3 rising numbers between 0 and 1; None: those of a fresh unit. Raises ValueError for other edges
-    or gates.
+    z = u, c1 = tanh(z), c2 = tanh(h1), c3 = tanh(h2), y = u + the mean of the states; nothing is heard of the frame. The forget gates do
+    not depend on the input: each has the half-life, in reference strides, that half_lives gives its state. Raises ValueError unless these
+    are three numbers above 0.
     """
+    if len(half_lives) != len(STATES) or not all(0 < n < math.inf for n in half_lives):
+        raise ValueError(f"half_lives: found {half_lives}; expected 3 numbers above 0")
     unit = ThreeStateTemporalUnit(STUConfig(width=1, elapsed_time=elapsed_time), 1).double().eval()
-    ends = unit.band_edges()[:, 0].tolist() if edges is None else [0.0, *edges]
-    widths = torch.diff(torch.tensor([*ends, 1.0], dtype=torch.float64))
-    if len(widths) != 4 or not (widths > 0).all():
-        raise ValueError(f"edges: found {edges}; expected 3 numbers that rise between 0 and 1")
-    if not 0 < gate <= 1:
-        raise ValueError(f"gate: found {gate}; expected a share of the band, above 0 and up to 1")
     with torch.no_grad():
         for parameter in unit.parameters():
             parameter.zero_()
@@ -49,8 +38,7 @@ def probe_unit(
         for name in ("W_in.weight", "bn.weight", "W_o.weight", "V.0.weight", "V.1.weight", "V.2.weight"):
             named[name].fill_(1)
         named["bn.running_var"].fill_(1 - unit.bn.eps)
-        named["gamma"].copy_(widths.log()[:, None])
-        named["W_f.bias"].fill_(torch.logit(torch.tensor(gate, dtype=torch.float64)))
+        named["W_f.bias"].copy_(torch.logit(0.5 ** (1 / torch.tensor(half_lives, dtype=torch.float64))))
     return unit
 
 
@@ -69,36 +57,6 @@ def read_states(unit: ThreeStateTemporalUnit, u: Tensor, t: Tensor) -> Tensor:
         y, _ = unit(u.reshape(1, -1, 1, 1, 1), t[None])
         states.append(y.flatten() - u)
     return torch.stack(states)
-
-
-def draw_bands(ax: Axes, edges: Sequence[float]) -> None:
-    """Draw the bands between `edges` a_0 .. a_K (one channel's) as bars along the forget gate; the upper axis is the half-life in steps."""
-    bands = list(itertools.pairwise(float(edge) for edge in edges))
-    for k, (low, high) in enumerate(bands):
-        ax.barh(k, high - low, left=low, color=PALETTE[k], height=0.6)
-        steps = float(half_life(torch.tensor(high, dtype=torch.float64)))
-        # beside the bar if there is room, else at its end
-        where, side, points, colour = high, "left", 6, "0.25"
-        if 1 - high < 0.4:
-            where, side, points, colour = (low, "right", -6, "0.25") if low > 0.4 else (high, "right", -6, "white")
-        ax.annotate(
-            f"at most {steps:.1f} steps",
-            (where, k),
-            (points, 0),
-            textcoords="offset points",
-            ha=side,
-            va="center",
-            fontsize=8,
-            color=colour,
-        )
-    ax.set(xlim=(0, 1), xlabel="forget gate f, per step", yticks=range(len(bands)))
-    ax.set_yticklabels(STATES[: len(bands)])
-    ax.invert_yaxis()
-    ax.grid(axis="y", visible=False)
-    above = ax.twiny()
-    above.set(xlim=(0, 1), xlabel="half-life of f (steps)")
-    above.set_xticks([0.5 ** (1 / steps) for steps in _TICKS], [f"{steps:g}" for steps in _TICKS], fontsize=8)
-    above.grid(visible=False)
 
 
 def winning_shift(weights: Tensor, margin: float = 0.01) -> tuple[int, int] | None:

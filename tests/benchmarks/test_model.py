@@ -43,7 +43,7 @@ def test_a_small_run_writes_its_tables_and_every_sample(tmp_path: Path) -> None:
     assert result["clips"] == "3 x 2 x 3 x 32 x 32" and result["where"]["cpu_threads"] == 1
     assert list(result["milliseconds"]) == ["forward", "training step"]
     for by_network in result["milliseconds"].values():
-        assert list(by_network) == ["bare backbone", "TSN", "TSM", "GRU", "HiTAGU-Net", "HiTAGU-Net, free 3STU"]
+        assert list(by_network) == ["bare backbone", "TSN", "TSM", "GRU", "HiTAGU-Net", "HiTAGU-Net, banded 3STU"]
         for clocks in by_network.values():
             assert all(len(clocks[clock]) == 2 and min(clocks[clock]) > 0 for clock in ("wall", "CPU"))
 

@@ -87,14 +87,14 @@ def test_what_the_jobs_found_is_in_the_results(size: Size, out: Path) -> None:
 
     steps = read_results(out / "steps.json")
     step = steps["eager"]["kinds"]["training step"]
-    assert list(step) == ["bare backbone", "TSN", "TSM", "GRU", "HiTAGU-Net", "HiTAGU-Net, free 3STU"]
+    assert list(step) == ["bare backbone", "TSN", "TSM", "GRU", "HiTAGU-Net", "HiTAGU-Net, banded 3STU"]
     own = step["HiTAGU-Net"]
     assert own["clips_per_second"] == pytest.approx(1e3 * TOY.batch / (sum(own["milliseconds"]) / 2))
     assert own["operations a clip"] == 3 * steps["eager"]["kinds"]["forward"]["HiTAGU-Net"]["operations a clip"] > 0
 
     stu = read_results(out / "stu.json")["eager"]["milliseconds"]
     assert (
-        list(stu) == ["3"] and {f"free 3STU memory, {form}" for form in ("loop", "closed", "scan")} <= stu["3"].keys()
+        list(stu) == ["3"] and {f"banded 3STU memory, {form}" for form in ("loop", "closed", "scan")} <= stu["3"].keys()
     )
     assert [row["batch"] for row in read_results(out / "batches.json")["TSN"]["rows"]] == [1, 2]
     (rates,) = read_results(out / "loader.json")["frames"]["clips per second"].values()
@@ -129,8 +129,8 @@ def test_the_trainings_are_the_recipes_and_their_ablations() -> None:
             same_model = cfg.model == base.model
             assert same_model == (job.split(": ")[1] in ("HiTAGU-Net", "base"))
     assert list(PIECES["ablations"].minutes) == [f"ablations: {file}" for file in ABLATIONS]
-    free = recipe("hard: HiTAGU-Net, free 3STU", FULL).model
-    assert free == load_config("params/ablations/stu_free_gates.yaml").model
+    banded = recipe("hard: HiTAGU-Net, banded 3STU", FULL).model
+    assert banded == load_config("params/ablations/stu_as_it_was.yaml").model
 
 
 def test_a_call_does_what_fits_and_the_next_one_goes_on(

@@ -106,3 +106,17 @@ def test_the_command_writes_what_it_measured(
 def test_another_data_set_has_no_lamps(tiny_cfg: Config) -> None:
     with pytest.raises(ConfigError, match="found the set 'mini'; expected memory"):
         measure(Holds(), tiny_cfg, ["val"])
+
+
+def test_chapter_5_says_what_the_probe_found() -> None:
+    found = json.loads((ROOT / "outputs/published/lamp_probe/probe.json").read_text())
+    waits = {one["wait_frames"]: one["features"] for one in found["lists"].values()}
+    reads = {wait: {name: 100 * value["right"] for name, value in features.items()} for wait, features in waits.items()}
+    assert list(reads) == [12, 24, 48, 96]
+    assert [round(one["all levels"]) for one in reads.values()] == [100, 100, 100, 89]
+    assert (round(min(r["input"] for r in reads.values())), round(max(r["input"] for r in reads.values()))) == (49, 52)
+    assert {round(one["all levels, mean over positions"]) for one in reads.values()} == {50}
+    assert all(one["short"] > 99 for one in reads.values())
+    text = " ".join((ROOT / "book/05_attention_maps.py").read_text(encoding="utf-8").replace("\n# ", " ").split())
+    assert "reads the colours of 100 % of the lamps after waits of 12, 24 and 48 frames, and of 89 % after 96" in text
+    assert "it is right in 49 to 52 %" in text and "the probe is right in 50 %" in text

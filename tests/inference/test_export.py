@@ -217,7 +217,9 @@ def test_hitagu_export(tiny_cfg: Config, tmp_path: Path, capsys: pytest.CaptureF
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("unit", [{}, {"whole_frame": False, "bands": False, "broadcast": "max"}])
+@pytest.mark.parametrize(
+    "unit", [{}, {"whole_frame": True, "bands": True, "broadcast": "none"}], ids=["free", "banded"]
+)
 def test_a_step_in_onnx_gives_the_streams_logits(unit: dict, tmp_path: Path) -> None:
     """Frame after frame, each from the state that the file returned before."""
     import onnxruntime

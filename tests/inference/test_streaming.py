@@ -101,8 +101,8 @@ def test_the_tiny_model_has_something_to_draw(tiny_cfg: Config, untrained: Path)
 
 NETWORKS = {
     "hitagu": {},
-    "free unit, last": {
-        "stu": {"width": 24, "whole_frame": False, "bands": False, "broadcast": "max"},
+    "banded unit, last": {
+        "stu": {"width": 24, "whole_frame": True, "bands": True, "broadcast": "none"},
         "readout": "last",
     },
     "both": {"readout": "both"},
@@ -187,7 +187,7 @@ def test_the_state_has_a_fixed_number_of_bytes_which_is_printed() -> None:
     for n in range(40):
         stream.step(x[0, n], float(t[0, n]))
         sizes.add(stream.num_bytes)
-    mde, stu, tsa = 8 * (8 * 8 + 4 * 4), 24 * (4 * 4 + 1 + 1), 2 * 2 * 16 + 2
+    mde, stu, tsa = 8 * (8 * 8 + 4 * 4), 3 * 24 * 4 * 4, 2 * 2 * 16 + 2
     assert sizes == {8 + 4 * (128 + mde + stu + tsa)}
     assert repr(stream) == (
         f"Stream: frames seen 40; {stream.num_bytes:,} bytes "

@@ -12,12 +12,12 @@ from hitagu_lib.models.attention import TemporalSelfAttention
 from hitagu_lib.models.losses import TotalLoss
 from hitagu_lib.models.mde import MDE, motion_energy
 
-FREE = {"width": 24, "whole_frame": False, "bands": False, "broadcast": "max"}
+BANDED = {"width": 24, "whole_frame": True, "bands": True, "broadcast": "none"}
 NETWORKS = {
     "hitagu": {},
-    "free unit, last": {"stu": FREE, "readout": "last"},
+    "banded unit, last": {"stu": BANDED, "readout": "last"},
     "both": {"readout": "both"},
-    "memory": {"stu": FREE, "readout": "memory"},
+    "memory": {"readout": "memory"},
     "gru at each position": {"stu": {"width": 24, "gru": True}},
     "gates see state": {"stu": {"width": 24, "gates_see_state": True}},
     "no position": {"attention": CAUSAL["attention"] | {"tsa_position": False}},

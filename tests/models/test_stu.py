@@ -13,6 +13,8 @@ from hitagu_lib.models.stu import ThreeStateTemporalUnit, half_life, recur_close
 
 FORMS = {"loop": recur_loop, "closed": recur_closed, "scan": recur_scan}
 LENGTHS = [1, 2, 8, 33, 64]
+# The form of the older published runs: mid and long memory of the whole frame, gates in bands.
+BANDED = {"whole_frame": True, "bands": True, "broadcast": "none"}
 
 
 def unit(channels: int = 3, width: int = 3, **changes: object) -> ThreeStateTemporalUnit:
@@ -42,7 +44,7 @@ def maximum(cells: list[Tensor]) -> Tensor:
     return largest
 
 
-def reference(stu: ThreeStateTemporalUnit, u: Tensor, t: Tensor, broadcast: str = "none") -> tuple[Tensor, Tensor]:
+def reference(stu: ThreeStateTemporalUnit, u: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
     """One clip of P positions, u (T, P, C), t (T,) -> y (T, P, C), s (T, P, K, D): the chapter's equations as written."""
     weight = {name: p.flatten(1) if p.ndim == 4 else p for name, p in stu.named_parameters()}
     K, D, P = stu.states, len(stu.bn.weight), u.shape[1]
@@ -51,7 +53,7 @@ def reference(stu: ThreeStateTemporalUnit, u: Tensor, t: Tensor, broadcast: str 
     if stu.bands:
         share = torch.exp(stu.gamma) / torch.exp(stu.gamma).sum(0)
         edge = [sum((share[j] for j in range(k)), torch.zeros(D, dtype=u.dtype)) for k in range(K + 1)]
-    largest = {"none": None, "mean": mean, "max": maximum}[broadcast]
+    of_frame = {None: None, torch.mean: mean, torch.amax: maximum}[stu.broadcast]
     h = [[torch.zeros(D, dtype=u.dtype) for _ in range(cells[k])] for k in range(K)]
     y, mix = [], []
     for step in range(len(u)):
@@ -61,8 +63,8 @@ def reference(stu: ThreeStateTemporalUnit, u: Tensor, t: Tensor, broadcast: str 
         for k in range(K):
             seen = z if cells[k] == P else [mean(z)]
             below = below if len(below) == cells[k] else [mean(below)]
-            hears = largest is not None and k > 0
-            frame = largest(below) if hears else torch.zeros(D, dtype=u.dtype)
+            hears = of_frame is not None and k > 0
+            frame = of_frame(below) if hears else torch.zeros(D, dtype=u.dtype)
             for i in range(cells[k]):
                 rows = slice(k * D, (k + 1) * D)
                 gate = weight["W_f.weight"][rows] @ seen[i] + weight["W_f.bias"][rows]
@@ -90,12 +92,10 @@ def reference(stu: ThreeStateTemporalUnit, u: Tensor, t: Tensor, broadcast: str 
     return torch.stack(y).reshape(len(u), P, -1), torch.stack(mix).reshape(len(u), P, K, D)
 
 
-def looped(stu: ThreeStateTemporalUnit, u: Tensor, t: Tensor, broadcast: str = "none") -> tuple[Tensor, Tensor]:
+def looped(stu: ThreeStateTemporalUnit, u: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
     """`reference` on every clip: u (B, T, C, h, w) -> y (B, T, C, h, w), s (B, T, K, D, h, w)."""
     h, w = u.shape[3:]
-    pairs = [
-        reference(stu, clip.flatten(2).transpose(1, 2), times, broadcast) for clip, times in zip(u, t, strict=True)
-    ]
+    pairs = [reference(stu, clip.flatten(2).transpose(1, 2), times) for clip, times in zip(u, t, strict=True)]
     y, s = (torch.stack(parts).movedim(2, -1).unflatten(-1, (h, w)) for parts in zip(*pairs, strict=True))
     return y, s
 
@@ -114,27 +114,34 @@ def gradients(y: Tensor, variables: list[Tensor]) -> list[Tensor]:
     return [torch.zeros_like(v) if g is None else g for g, v in zip(found, variables, strict=True)]
 
 
-def hold_to_the_loops(stu: ThreeStateTemporalUnit, u: Tensor, t: Tensor, broadcast: str = "none") -> None:
+def hold_to_the_loops(stu: ThreeStateTemporalUnit, u: Tensor, t: Tensor) -> None:
     variables = [u.requires_grad_(), *stu.parameters()]
-    (y, s), (y_loop, s_loop) = stu(u, t), looped(stu, u, t, broadcast)
+    (y, s), (y_loop, s_loop) = stu(u, t), looped(stu, u, t)
     torch.testing.assert_close(y, y_loop)
     torch.testing.assert_close(s, s_loop)
     for a, b in zip(gradients(y, variables), gradients(y_loop, variables), strict=True):
         torch.testing.assert_close(a, b)
 
 
-@pytest.mark.equation("2c.1", "2c.2", "2c.3", "2c.4", "2c.5", "2c.6", "2c.7", "2c.8")
-@pytest.mark.parametrize("T", [1, 2, 8, 33])
+@pytest.mark.equation("2c.1", "2c.2", "2c.3", "2c.4", "2c.5", "2c.6", "2c.7", "2c.8", "2c.12", "2c.13")
+@pytest.mark.parametrize("T", [1, 2, 8, pytest.param(33, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "changes",
     [
         {},
-        {"whole_frame": False},
+        {"broadcast": "mean"},
+        {"broadcast": "none"},
+        {"bands": True},
+        {"whole_frame": True, "broadcast": "none"},
         {"states": 1},
         {"states": 2},
-        {"bands": False},
         {"elapsed_time": False},
         {"gates_see_state": True},
+        BANDED,
+        BANDED | {"states": 1},
+        BANDED | {"states": 2},
+        BANDED | {"elapsed_time": False},
+        BANDED | {"gates_see_state": True},
     ],
     ids=str,
 )
@@ -144,8 +151,9 @@ def test_values_and_gradients_equal_the_loops(T: int, changes: dict) -> None:
 
 @pytest.mark.equation("2c.8", "2c.10", "2c.11")
 @pytest.mark.parametrize("form", FORMS)
-def test_every_form_inside_the_unit_equals_the_loops_on_a_map_of_odd_sides(form: str) -> None:
-    hold_to_the_loops(unit(form=form), *clips(1, 8, 3, 5))  # and a batch of 1
+@pytest.mark.parametrize("changes", [{}, BANDED], ids=["free", "banded"])
+def test_every_form_inside_the_unit_equals_the_loops_on_a_map_of_odd_sides(form: str, changes: dict) -> None:
+    hold_to_the_loops(unit(form=form, **changes), *clips(1, 8, 3, 5))  # and a batch of 1
 
 
 def test_channels_last_features_give_the_same() -> None:
@@ -161,11 +169,17 @@ def test_channels_last_features_give_the_same() -> None:
         torch.testing.assert_close(a, b)
 
 
-@pytest.mark.parametrize("sees", [False, True], ids=["input gates", "state gates"])
-def test_bfloat16_stays_near_float32(sees: bool) -> None:
-    """Autocast's error, relative to the whole: 2 % of y - u and 5 % of each gradient, 8 % where gates see the state and errors feed
-    back (bfloat16 rounds at 0.4 %); states are float32."""
-    stu = unit(width=16, gates_see_state=sees).float()
+@pytest.mark.parametrize(
+    ("changes", "bound"),
+    [({}, 0.08), ({"gates_see_state": True}, 0.12), (BANDED, 0.05), (BANDED | {"gates_see_state": True}, 0.08)],
+    ids=["free", "free, gates see state", "banded", "banded, gates see state"],
+)
+def test_bfloat16_stays_near_float32(changes: dict, bound: float) -> None:
+    """Autocast's error, relative to the whole: 2 % of y - u and the bound of each gradient (bfloat16 rounds at 0.4 %; states are float32).
+
+    The bound is wider where the frame's maximum, once rounded, may lie at another position, and where errors feed back through gates.
+    """
+    stu = unit(width=16, **changes).float()
     with torch.no_grad():  # weights of the size that training gives, so that gates are not all saturated
         for p in stu.parameters():
             p.mul_(0.3)
@@ -183,7 +197,7 @@ def test_bfloat16_stays_near_float32(sees: bool) -> None:
     assert error(y_half - u, y - u) < 0.02
     exact, rough = (gradients(x.float() - u, variables) for x in (y, y_half))
     errors = [error(a, b) for a, b in zip(rough, exact, strict=True) if b.any()]
-    assert max(errors) < (0.08 if sees else 0.05), errors
+    assert max(errors) < bound, errors
 
 
 def gates_of_all_kinds(T: int, dtype: torch.dtype) -> dict[str, Tensor]:
@@ -257,13 +271,13 @@ def test_half_of_a_state_is_left_after_its_half_life() -> None:
     assert half_life(torch.tensor(0.5)) == 1
 
 
-@pytest.mark.equation("2c.3")
+@pytest.mark.equation("2c.13")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("scale", [1, 30, 1000])
 @pytest.mark.parametrize("aware", [False, True], ids=["plain", "elapsed time"])
-def test_forget_gates_are_strictly_ordered(dtype: torch.dtype, scale: float, aware: bool) -> None:
+def test_gates_in_bands_are_strictly_ordered(dtype: torch.dtype, scale: float, aware: bool) -> None:
     """This holds even if softmax(gamma) rounds to a band of no width, and sigmoids to 0 and 1."""
-    stu = unit(width=64, elapsed_time=aware).to(dtype)
+    stu = unit(width=64, **BANDED | {"elapsed_time": aware}).to(dtype)
     with torch.no_grad():
         stu.gamma.mul_(scale)
         stu.W_f.bias.mul_(scale)
@@ -277,8 +291,8 @@ def test_forget_gates_are_strictly_ordered(dtype: torch.dtype, scale: float, awa
     assert scale < 1000 or (stu.gamma.softmax(0) == 0).any()  # the extreme is one
 
 
-def test_forget_gates_under_autocast_are_float32_and_strictly_ordered() -> None:
-    stu = unit(width=64).float()
+def test_gates_in_bands_under_autocast_are_float32_and_strictly_ordered() -> None:
+    stu = unit(width=64, **BANDED).float()
     z = 10 * torch.randn(2, 5, 64, 4, 4)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         f = stu.forget_gates(z, torch.ones(2, 5))
@@ -296,7 +310,7 @@ def test_steps_of_one_are_the_form_without_elapsed_time() -> None:
 @pytest.mark.equation("2c.4", "2c.6")
 def test_a_clip_sampled_half_as_densely_decays_as_the_dense_one() -> None:
     """With constant gates, two steps of length 2 leave as much of the first frame as four steps of length 1."""
-    stu = unit()
+    stu = unit(broadcast="none")
     with torch.no_grad():
         stu.W_f.weight.zero_()
     z = torch.randn(1, 5, 3, 1, 1, dtype=torch.float64)
@@ -333,9 +347,9 @@ def test_if_no_time_passes_nothing_is_forgotten_and_nothing_stored(sees: bool) -
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("bias", [-200.0, -60.0, 60.0, 200.0])
-@pytest.mark.parametrize("bands", [False, True])
-def test_gates_near_0_and_1_stay_finite(form: str, bias: float, bands: bool) -> None:
-    stu = unit(bands=bands, form=form).float()
+@pytest.mark.parametrize("changes", [{}, BANDED], ids=["free", "banded"])
+def test_gates_near_0_and_1_stay_finite(form: str, bias: float, changes: dict) -> None:
+    stu = unit(form=form, **changes).float()
     nn.init.constant_(stu.W_f.bias, bias)
     u = torch.randn(1, 9, 3, 2, 2, requires_grad=True)
     y, _ = stu(u, torch.tensor([[0.0, 0, 1, 1.5, 2, 5, 40, 41, 400]]))
@@ -352,14 +366,14 @@ def test_the_state_mix_sums_to_one() -> None:
     torch.testing.assert_close(mix.sum(2), torch.ones_like(mix[:, :, 0]))
 
 
-@pytest.mark.equation("2c.2", "2c.9")
-def test_half_lives_start_at_1_4_and_16_steps() -> None:
-    edges = ThreeStateTemporalUnit(STUConfig(width=2), 3).band_edges()
+@pytest.mark.equation("2c.9", "2c.12")
+def test_bands_start_at_half_lives_of_1_4_and_16_steps() -> None:
+    edges = ThreeStateTemporalUnit(STUConfig(width=2, **BANDED), 3).band_edges()
     assert not edges[0].any() and (edges[1:] > edges[:-1]).all() and edges.max() < 1
     assert half_life(edges[1:, 0]).tolist() == pytest.approx([1, 4, 17], rel=0.05)
 
 
-@pytest.mark.parametrize("changes", [{}, {"states": 1}, {"gates_see_state": True}], ids=str)
+@pytest.mark.parametrize("changes", [{}, {"states": 1}, {"gates_see_state": True}, BANDED], ids=str)
 def test_a_fresh_unit_is_the_identity(changes: dict) -> None:
     u, t = (x.float() for x in clips(2, 5, 3, 5))
     assert torch.equal(ThreeStateTemporalUnit(STUConfig(width=7, **changes), 3)(u, t)[0], u)
@@ -368,7 +382,7 @@ def test_a_fresh_unit_is_the_identity(changes: dict) -> None:
 def test_one_state_with_gates_that_see_it_is_a_gru_cell_without_reset() -> None:
     """torch's GRUCell, whose candidate does not see the state (W_hn = 0), under the same weights."""
     D = 3
-    stu = unit(states=1, bands=False, elapsed_time=False, gates_see_state=True)
+    stu = unit(states=1, elapsed_time=False, gates_see_state=True)
     cell = nn.GRUCell(D, D).double()
     with torch.no_grad():
         for p in cell.parameters():
@@ -402,67 +416,39 @@ def test_forms_and_switches_share_one_state_dict() -> None:
     assert set(unit(gates_see_state=True).state_dict()) - keys["auto"] == {f"U.{k}.weight" for k in range(3)}
 
 
-@pytest.mark.equation("2c.5", "2c.7")
-def test_only_a_memory_of_the_whole_frame_knows_at_one_position_what_was_at_another() -> None:
+@pytest.mark.equation("2c.2", "2c.5")
+def test_only_a_memory_that_hears_the_frame_knows_at_one_position_what_was_at_another() -> None:
     """Something happens at one position, later something else at another: does the other's output there depend on the first?"""
-    for whole, known in ((True, True), (False, False)):
-        stu = unit(whole_frame=whole)
+    for changes, known in (({}, True), (BANDED, True), ({"broadcast": "none"}, False)):
+        stu = unit(**changes)
         u, t = clips(1, 6, 1, 4)
         u.requires_grad_()
         y, _ = stu(u, t)
         (there,) = torch.autograd.grad(y[0, 5, :, 0, 0].sum(), u)
         assert there[0, 1, :, 0, 0].any()  # a position always knows its own past
-        assert bool(there[0, 1, :, 0, 3].any()) is known
+        assert bool(there[0, :5, :, 0, 3].any()) is known
 
 
-# The form whose levels hear the frame: three memories at each position, free gates
-
-
-FREE = {"whole_frame": False, "bands": False, "broadcast": "max"}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("T", [1, 2, 8, 33])
-@pytest.mark.parametrize(
-    "changes",
-    [{}, {"broadcast": "mean"}, {"bands": True}, {"states": 1}, {"states": 2}, {"gates_see_state": True}],
-    ids=str,
-)
-def test_levels_that_hear_the_frame_equal_the_loops(T: int, changes: dict) -> None:
-    changes = FREE | changes
-    hold_to_the_loops(unit(**changes), *clips(2, T, 1, 3), broadcast=changes["broadcast"])
-
-
-@pytest.mark.parametrize("form", FORMS)
-def test_every_form_of_levels_that_hear_the_frame_equals_the_loops(form: str) -> None:
-    hold_to_the_loops(unit(form=form, **FREE), *clips(1, 8, 3, 5), broadcast="max")
-
-
-def test_free_gates_start_at_half_lives_of_1_and_9_and_103_steps() -> None:
-    stu = ThreeStateTemporalUnit(STUConfig(width=2, **FREE), 3)
+@pytest.mark.equation("2c.3", "2c.9")
+@pytest.mark.parametrize("sees", [False, True], ids=["input gates", "state gates"])
+def test_free_gates_start_at_half_lives_of_1_and_9_and_103_steps(sees: bool) -> None:
+    stu = ThreeStateTemporalUnit(STUConfig(width=2, gates_see_state=sees), 3)
+    start = torch.sigmoid(stu.W_f.bias.detach()).reshape(3, 2)  # nothing comes in, and nothing is held
+    assert half_life(start[:, 0]).tolist() == pytest.approx([1, 8.79, 103.2], rel=0.01)
+    if sees:
+        return
     for G in stu.G:  # a still frame that says nothing
         nn.init.zeros_(G.weight)
-    f = stu.forget_gates(torch.zeros(1, 1, 2, 1, 1), torch.ones(1, 1))
-    assert half_life(f[0, 0, :, 0, 0, 0]).tolist() == pytest.approx([1, 8.79, 103.2], rel=0.01)
     with torch.no_grad():
+        still = torch.zeros(1, 1, 2, 1, 1), torch.ones(1, 1)
+        torch.testing.assert_close(stu.forget_gates(*still)[0, 0, :, :, 0, 0], start)
         for gate, value in ((80.0, 1.0), (-80.0, 0.0)):  # free: a state may be held, and overwritten
             stu.W_f.bias.fill_(gate)
-            assert torch.allclose(stu.forget_gates(torch.zeros(1, 1, 2, 1, 1), torch.ones(1, 1)), torch.tensor(value))
-
-
-def test_an_impulse_at_one_position_reaches_the_candidates_of_all() -> None:
-    """By the maximum: one event among many positions; without it, a position never hears of another."""
-    for broadcast, heard in (("max", True), ("none", False)):
-        stu = unit(**FREE | {"broadcast": broadcast})
-        u, t = clips(1, 4, 1, 6)
-        louder = u.clone()
-        louder[0, 1, :, 0, 5] += 5
-        changed = (stu(louder, t)[0] - stu(u, t)[0])[0, 3, :, 0, 0]
-        assert bool(changed.any()) is heard
+            assert torch.allclose(stu.forget_gates(*still), torch.tensor(value))
 
 
 def test_permuting_positions_permutes_what_a_unit_of_positions_gives() -> None:
-    stu, (u, t) = unit(**FREE), clips(2, 5, 2, 3)
+    stu, (u, t) = unit(), clips(2, 5, 2, 3)
     order = torch.tensor([4, 0, 5, 2, 1, 3])
 
     def permuted(x: Tensor) -> Tensor:
@@ -471,15 +457,8 @@ def test_permuting_positions_permutes_what_a_unit_of_positions_gives() -> None:
     torch.testing.assert_close(stu(permuted(u), t)[0], permuted(stu(u, t)[0]))
 
 
-def test_a_still_clip_of_free_gates_sampled_sparsely_reaches_the_same_first_state() -> None:
-    stu = unit(states=1, **FREE)
-    u = clips(1, 1, 2, 2)[0].expand(1, 9, 3, 2, 2)
-    t = torch.arange(9, dtype=torch.float64)[None]
-    torch.testing.assert_close(stu(u[:, ::2], t[:, ::2])[0], stu(u, t)[0][:, ::2])
-
-
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("changes", [{}, FREE], ids=["as built", "hears the frame"])
+@pytest.mark.parametrize("changes", [{}, BANDED], ids=["free", "banded"])
 def test_a_clip_cut_in_pieces_gives_what_the_whole_gives(form: str, changes: dict) -> None:
     """The memory that is handed on holds all that later frames need, and its size stays the same."""
     stu, (u, t) = unit(form=form, **changes), clips(2, 9, 2, 3)
@@ -499,12 +478,12 @@ def test_levels_of_the_whole_frame_have_nothing_to_hear() -> None:
     with pytest.raises(
         ConfigError, match=r"stu\.broadcast: found max; expected none, or model\.stu\.whole_frame: false"
     ):
-        Config.from_mapping({"model": {"stu": {"broadcast": "max"}}})
+        Config.from_mapping({"model": {"stu": {"whole_frame": True}}})
 
 
-@pytest.mark.parametrize("whole_frame", [True, False])
-def test_the_trace_holds_what_the_unit_mixes_and_hands_on(whole_frame: bool) -> None:
-    stu = unit(width=4, whole_frame=whole_frame)
+@pytest.mark.parametrize("changes", [{}, BANDED], ids=["free", "banded"])
+def test_the_trace_holds_what_the_unit_mixes_and_hands_on(changes: dict) -> None:
+    stu = unit(width=4, **changes)
     u = torch.randn(2, 5, 3, 2, 3, dtype=torch.float64)
     t = torch.tensor([[0.0, 1, 1.5, 4, 5], [0, 2, 3, 4, 8]], dtype=torch.float64)
     states = stu.trace(u, t)
@@ -514,12 +493,12 @@ def test_the_trace_holds_what_the_unit_mixes_and_hands_on(whole_frame: bool) -> 
     torch.testing.assert_close(y, u + stu.W_o(read).unflatten(0, (2, 5)))
     for k, last in enumerate(memory.states):
         torch.testing.assert_close(states[:, -1, k], last.permute(0, 3, 1, 2).expand(-1, -1, 2, 3))
-    assert bool((states[:, :, 1].flatten(3).std(-1) < 1e-12).all()) == whole_frame
+    assert bool((states[:, :, 1].flatten(3).std(-1) < 1e-12).all()) == stu.whole_frame
 
 
 def test_the_trace_of_an_impulse_fades_by_the_known_gates() -> None:
-    """Free gates without input: each level holds 1/2, 0.82 and 0.95 a stride of what it had; only the impulse's position remembers."""
-    stu = ThreeStateTemporalUnit(STUConfig(width=1, bands=False, whole_frame=False), 1).double().eval()
+    """Free gates without input: the first level holds 1/2 a stride of what it had; only the impulse's position remembers."""
+    stu = ThreeStateTemporalUnit(STUConfig(width=1), 1).double().eval()
     with torch.no_grad():
         for name, parameter in stu.named_parameters():
             if name.startswith(("W_in", "bn.weight", "V.0.weight")):

@@ -84,27 +84,13 @@ SWITCHES = [
     ("mde", {"reads": ["map"]}, ["mde.trunks.0.difference.K.", "mde.trunks.1.difference.K."], []),
     ("mde", {"shift_radius": 0}, ["mde.trunks.0.match.", "mde.trunks.1.match."], []),
     ("stu", {"enabled": False}, ["stu."], ["stu.W_o."]),
+    ("stu", {"broadcast": "none"}, ["stu.G.", "stu.H."], ["stu.G.", "stu.H."]),
     ("attention", {"sca": False}, ["sca."], []),
     ("attention", {"sca_gates": ["spatial"]}, ["sca.bottleneck."], []),
     ("attention", {"sca_gates": ["channel"]}, ["sca.conv."], []),
     ("attention", {"tsa": False}, ["tsa."], ["tsa.out."]),
     ("attention", {"tsa_position": False}, ["tsa.position."], ["tsa.position."]),
 ]
-NEW_FORM = {"whole_frame": False, "bands": False}
-
-
-def test_a_unit_that_hears_the_frame_is_the_one_that_does_not_with_g_and_h_at_zero() -> None:
-    hears, deaf = awake(config("stu", **NEW_FORM, broadcast="max")), awake(config("stu", **NEW_FORM))
-    own = {name for name in dict(hears.named_parameters()) if name.startswith(("stu.G.", "stu.H."))}
-    assert own == set(dict(hears.named_parameters())) - set(dict(deaf.named_parameters())) and len(own) == 4
-    with torch.no_grad():
-        for name, parameter in hears.named_parameters():
-            if name in own:
-                parameter.zero_()
-    state = deaf.state_dict()
-    deaf.load_state_dict({name: value for name, value in hears.state_dict().items() if name in state})
-    x, t = torch.randn(2, 5, 3, 32, 32, dtype=torch.float64), torch.arange(5, dtype=torch.float64).expand(2, 5)
-    torch.testing.assert_close(deaf(x, t), hears(x, t))
 
 
 def test_relative_times_have_slopes_in_the_place_of_the_position_code() -> None:

@@ -2,16 +2,14 @@
 
 import math
 
-import matplotlib as mpl
 import pytest
 import torch
 
-mpl.use("Agg")
+from hitagu_lib.models.stu import half_life
+from hitagu_lib.viz.modules import probe_unit, read_states
 
-from hitagu_lib.viz.modules import STATES, draw_bands, probe_unit, read_states
-from hitagu_lib.viz.style import new_figure
-
-EDGES = (0.3, 0.7, 0.95)
+HALF_LIVES = (0.5, 2.0, 12.0)
+FORGET = [0.5 ** (1 / n) for n in HALF_LIVES]
 
 
 def by_hand(u: list[float], t: list[float], forget: list[float], elapsed_time: bool) -> torch.Tensor:
@@ -29,58 +27,41 @@ def by_hand(u: list[float], t: list[float], forget: list[float], elapsed_time: b
 
 
 @pytest.mark.parametrize("elapsed_time", [True, False])
-@pytest.mark.parametrize(("gate", "forget"), [(1.0, [0.3, 0.7, 0.95]), (0.5, [0.15, 0.5, 0.825])])
-def test_the_probe_reads_each_state_alone(gate: float, forget: list[float], elapsed_time: bool) -> None:
+def test_the_probe_reads_each_state_alone(elapsed_time: bool) -> None:
     u, t = [1.0, 0, -0.5, 2, 0, 0], [0.0, 1, 1.5, 4, 4, 9]
-    states = read_states(probe_unit(EDGES, gate, elapsed_time), torch.tensor(u), torch.tensor(t))
-    torch.testing.assert_close(states, by_hand(u, t, forget, elapsed_time))
+    states = read_states(probe_unit(HALF_LIVES, elapsed_time), torch.tensor(u), torch.tensor(t))
+    torch.testing.assert_close(states, by_hand(u, t, FORGET, elapsed_time))
 
 
 @torch.no_grad()
-def test_the_probes_longer_states_are_of_the_whole_frame() -> None:
-    """On two positions: each has its own h1; h2 and h3 follow from the mean of both h1 and are equal at both."""
-    unit, forget = probe_unit(EDGES), EDGES
+def test_the_probes_states_are_of_each_position() -> None:
+    """On two positions, of which one sees something: all three states of the other stay at nothing."""
+    unit = probe_unit(HALF_LIVES)
     u = torch.zeros(1, 2, 1, 1, 2, dtype=torch.float64)
     u[0, 0, 0, 0, 0] = 1
     y, _ = unit(u, torch.arange(2.0, dtype=torch.float64)[None])
-    left = (1 - forget[0]) * math.tanh(1)  # h1 at the first position; at the second it is 0
-    mid = (1 - forget[1]) * math.tanh(left / 2)
-    long = (1 - forget[2]) * math.tanh(mid)
-    assert (y - u)[0, 0, 0, 0].tolist() == pytest.approx([(left + mid + long) / 3, (mid + long) / 3])
+    below = 1.0
+    states = []
+    for f in FORGET:
+        below = (1 - f) * math.tanh(below)
+        states.append(below)
+    assert (y - u)[0, 0, 0, 0].tolist() == pytest.approx([sum(states) / 3, 0])
 
 
 def test_reading_leaves_the_unit_as_it_was() -> None:
-    unit = probe_unit(EDGES)
+    unit = probe_unit(HALF_LIVES)
     before = {name: value.clone() for name, value in unit.state_dict().items()}
     read_states(unit, torch.ones(3), torch.arange(3.0))
     for name, value in unit.state_dict().items():
         assert torch.equal(value, before[name]), name
 
 
-def test_the_probe_has_the_edges_of_a_fresh_unit_unless_told_others() -> None:
-    assert probe_unit().band_edges()[:, 0].tolist() == pytest.approx([0, 0.5, 0.84, 0.96])
-    assert probe_unit(EDGES).band_edges()[:, 0].tolist() == pytest.approx([0, *EDGES])
+def test_the_probes_gates_have_the_half_lives_asked_for() -> None:
+    still, step = torch.zeros(1, 1, 1, 1, 1, dtype=torch.float64), torch.ones(1, 1, dtype=torch.float64)
+    assert half_life(probe_unit(HALF_LIVES).forget_gates(still, step)).flatten().tolist() == pytest.approx(HALF_LIVES)
 
 
-@pytest.mark.parametrize("edges", [(0.3, 0.7), (0.7, 0.3, 0.9), (0.3, 0.7, 1.0), (0.0, 0.5, 0.9)])
-def test_edges_that_do_not_rise_are_refused(edges: tuple[float, ...]) -> None:
-    with pytest.raises(ValueError, match=r"edges: found .*expected 3 numbers that rise"):
-        probe_unit(edges)
-
-
-@pytest.mark.parametrize("gate", [0.0, 1.5])
-def test_a_gate_outside_its_band_is_refused(gate: float) -> None:
-    with pytest.raises(ValueError, match="gate: found"):
-        probe_unit(EDGES, gate)
-
-
-def test_bands_are_drawn_from_edge_to_edge_with_their_half_lives() -> None:
-    _, ax = new_figure(2)
-    draw_bands(ax, [0, 0.5, 0.84, 0.96])
-    bars = [(bar.get_x(), bar.get_x() + bar.get_width()) for bar in ax.patches]
-    assert [end for bar in bars for end in bar] == pytest.approx([0, 0.5, 0.5, 0.84, 0.84, 0.96])
-    assert [text.get_text() for text in ax.texts] == ["at most 1.0 steps", "at most 4.0 steps", "at most 17.0 steps"]
-    assert [label.get_text() for label in ax.get_yticklabels()] == list(STATES)
-    (above,) = ax.figure.axes[1:]
-    for tick, label in zip(above.get_xticks(), above.get_xticklabels(), strict=True):
-        assert tick ** float(label.get_text()) == pytest.approx(0.5), "f to the power of its half-life is one half"
+@pytest.mark.parametrize("half_lives", [(1.0, 4.0), (1.0, 0.0, 16.0), (1.0, -4.0, 16.0), (1.0, 4.0, math.inf)])
+def test_half_lives_that_are_none_are_refused(half_lives: tuple[float, ...]) -> None:
+    with pytest.raises(ValueError, match=r"half_lives: found .*expected 3 numbers above 0"):
+        probe_unit(half_lives)
