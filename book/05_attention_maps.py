@@ -254,7 +254,7 @@ print(f"within a clip, over frames: {gate.std(1).mean():.3f}")
 # ## Who remembers what, where, when
 #
 # The 3STU has three states (chapter 2c). `model.states(x, t)` returns each of them after every frame, at every position. Below: their size,
-# $|h|$, over places and frames. A state of the whole frame has one value for all places.
+# $|h|$, over places and frames.
 
 # %% mystnb={"image": {"alt": "Eight frames of a clip, and below them the size of the short, mid and long state at each place after each frame, on one scale."}} tags=["hide-input"]
 i = pushed

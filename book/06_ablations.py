@@ -313,7 +313,7 @@ if live:
 # | trial on a draft of hard | validation top-1 | led to |
 # |---|---|---|
 # | large things: GRU, HiTAGU-Net | 81 %, 84 % | motions that need positions |
-# | memories at every position, or of the whole frame | 76 %, 82 % | mid and long memory of the whole frame |
+# | memories in bands: at every position, or mid and long of the whole frame | 76 %, 82 % | the latter, until [chapter 2c](02c_3stu.ipynb) freed the gates |
 # | batches of 8 in place of 16 | worse after 3.5 epochs | not adopted |
 # | MDE on layer1, or on the stem, after 4 epochs | 59 %, 70 % | the stem |
 # | MDE with the frame's mean kept, or taken away before matching, after 4 epochs | 70 %, 86 % | taken away ([chapter 2b](02b_mde.ipynb)) |

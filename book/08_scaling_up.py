@@ -500,7 +500,7 @@ print(*sorted(events.Tags()["scalars"]), sep="\n")
 # | `val/top1` | follows the training's, some points below | falls while training rises: overfitting, or flips that should have swapped labels |
 # | `mde/gate_abs`, `mde/gate_max` | leaves zero, where it starts (chapter 2b) | zero for good: motion is not used |
 # | `stu/mix_1` to `mix_3` | all in use, not equal | one at 1: the others are ballast for these data; see the ablations of chapter 6 |
-# | `stu/forget_k_q50` | apart, each in its band (chapter 2c) | at a band's edge: the band is in the way |
+# | `stu/forget_k_q50` | begins near 0.5, 0.92 and 0.99, and moves (chapter 2c) | all three near 0: nothing is remembered |
 # | `tsa/entropy` | falls from 1, where all frames weigh the same | at 1 for good: attention is a mean |
 #
 # The recipes take the center loss of embeddings of length 1 (`train.center_normalised`, chapter 2e). Taken by length, it was twice the cross-entropy in the first steps from random weights.

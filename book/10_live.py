@@ -104,12 +104,7 @@ def network(**changes):
     model = {
         "backbone": {"name": "resnet18", "cut": "layer1"},
         "mde": {"taps": ["stem"], "reduced": 8, "width": 16},
-        "stu": {
-            "width": 16,
-            "whole_frame": False,
-            "bands": False,
-            "broadcast": "max",
-        },
+        "stu": {"width": 16},
         "attention": {
             "sca_kernel": 3,
             "tsa_width": 16,

@@ -172,8 +172,8 @@ class STUConfig:
     whole_frame: StrictBool = False
     # Confine the forget gates to disjoint bands; false: free gates, which start at half-lives of 1, 8.8 and 103 steps.
     bands: StrictBool = False
-    # What each level above the first hears of the whole frame, one level down; none with whole_frame: true.
-    broadcast: Literal["none", "mean", "max"] = "max"
+    # What each level above the first hears of the whole frame, one level down. null: max, or none with whole_frame: true.
+    broadcast: Literal["none", "mean", "max"] | None = None
     elapsed_time: StrictBool = True  # raise the forget gates to the elapsed time
     # Let the forget gates also see their own state one step ago, as a GRU's do: sequential, by the loop alone.
     gates_see_state: StrictBool = False
@@ -187,6 +187,8 @@ class STUConfig:
         if self.gates_see_state and self.form not in ("auto", "loop"):
             problem = f"found {self.form}; expected auto or loop, the only forms for model.stu.gates_see_state: true"
             raise _conflict(problem, "form", "gates_see_state")
+        if self.broadcast is None:
+            object.__setattr__(self, "broadcast", "none" if self.whole_frame else "max")  # frozen, but not built yet
         if self.whole_frame and self.broadcast != "none":
             problem = f"found {self.broadcast}; expected none, or model.stu.whole_frame: false"
             raise _conflict(problem, "broadcast", "whole_frame")

@@ -75,7 +75,7 @@ class ThreeStateTemporalUnit(nn.Module):
                 self.W_f.bias.copy_(torch.tensor(_FREE_BIASES[:K]).repeat_interleave(D))
         nn.init.zeros_(self.W_o.weight)  # starts as the identity
         # What a level's gate and candidate hear of the frame, one level down. The first level hears nothing.
-        self.broadcast = {"none": None, "mean": torch.mean, "max": torch.amax}[cfg.broadcast]
+        self.broadcast = {"none": None, "mean": torch.mean, "max": torch.amax}[cfg.broadcast or "max"]
         heard = K - 1 if self.broadcast else 0
         self.G = nn.ModuleList(nn.Conv2d(D, D, 1, bias=False) for _ in range(heard))
         self.H = nn.ModuleList(nn.Conv2d(D, D, 1, bias=False) for _ in range(heard))

@@ -478,7 +478,9 @@ def test_levels_of_the_whole_frame_have_nothing_to_hear() -> None:
     with pytest.raises(
         ConfigError, match=r"stu\.broadcast: found max; expected none, or model\.stu\.whole_frame: false"
     ):
-        Config.from_mapping({"model": {"stu": {"whole_frame": True}}})
+        Config.from_mapping({"model": {"stu": {"whole_frame": True, "broadcast": "max"}}})
+    assert Config.from_mapping({"model": {"stu": {"whole_frame": True}}}).model.stu.broadcast == "none"
+    assert Config.from_mapping({}).model.stu.broadcast == "max"
 
 
 @pytest.mark.parametrize("changes", [{}, BANDED], ids=["free", "banded"])
