@@ -511,7 +511,11 @@ table = pd.DataFrame(medians, index=pd.Index(frames, name="T")).round(0)
 display(Markdown(table.astype(int).to_markdown()))
 
 # %% [markdown]
-# STUCOST
+# On a CPU core the loop is the fastest form at every length measured, so it is the shipped one (`model.stu.form: auto`). It takes 1.67, 1.85 and
+# 1.83 times as long as one `nn.GRU` of its width at 8, 16 and 64 frames. Our own budget, no slower than one GRU, is **missed**: a position costs
+# $9 D^2$ multiply-adds where the GRU's costs $6 D^2$, and gates, mix and steps are hundreds of small operations where the GRU is one kernel. Beside
+# a GRU of three layers, a cascade of three as well, it takes 0.58 to 0.61 of the time. As whole modules, with $W_{in}$ and $W_o$ around both, it
+# takes 1.17 to 1.27 times as long.
 #
 # ## What it costs
 #
