@@ -32,6 +32,8 @@
 #
 # - On both sets, HiTAGU-Net's worst seed is above the best seed of TSM, GRU and TSN.
 # - **The memory does not help on hard.** Without 3STU the mean is 3.0 points higher, and five seeds do not tell the two apart.
+# - These runs have the 3STU's older form. Where only a memory helps, that form is worth no more than none, and today's, of
+#   [chapter 2c](02c_3stu.ipynb), about 25 points: see *Is the memory needed?* below.
 # - Of the 25.7 points over TSM on hard, 19.5 come from two events and a pause; of the 9.2 over GRU, 8.7 from one motion.
 #
 # **You will be able to** set up a fair comparison, read a table of means and standard deviations, find the classes on which a method wins or
@@ -256,8 +258,17 @@ for name in ("hitagu", "tsm", "gru", "tsn"):
 # ## Is the memory needed?
 #
 # Not on hard. On two events and a pause, the kind that a memory is for, each seed scores the same with and without 3STU: TSA sees all frames of
-# the clip at once. On the memory set it is: there a method has to hold what happened where, also through waits that are longer than in
-# training. Few seeds are measured so far; the tables say how many.
+# the clip at once. The runs above have the 3STU's older form. HARDFREE
+
+# %%
+show_published(
+    "hard-free/compare.md",
+    "python -m experiments.compare --params params/hard.yaml --out outputs/published/hard-free",
+)
+
+# %% [markdown]
+# On the memory set it is needed. There a method has to hold what happened where, also through waits that are longer than in training. "3STU as it
+# was" is the older form. Few seeds are measured so far; the tables say how many.
 
 # %%
 show_published(

@@ -28,7 +28,8 @@ def surroundings(device: str) -> dict[str, Any]:
     return {
         "hitagu_lib": __version__,
         "git_commit": _git("rev-parse", "HEAD"),
-        "git_changed": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        # Results are no code: a grid that publishes one run must not mark the next.
+        "git_changed": bool(_git("status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)outputs")),
         "packages": {name: _version(name) for name in PACKAGES},
         "python": platform.python_version(),
         "platform": platform.platform(),

@@ -4,6 +4,8 @@ import json
 import statistics
 from pathlib import Path
 
+from experiments.memory import read_waits
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -33,3 +35,25 @@ def test_what_the_unit_costs_beside_a_gru() -> None:
     text = chapter()
     assert "It takes 1.67, 1.85 and 1.83 times as long as one `nn.GRU` of its width at 8, 16 and 64 frames" in text
     assert "it takes 0.58 to 0.61 of the time" in text and "it takes 1.17 to 1.27 times as long" in text
+
+
+def test_what_the_unit_is_worth_on_the_memory_set() -> None:
+    runs = read_waits(ROOT / "outputs/published/memory")
+
+    def mean(method: str, seeds: int) -> tuple[str, str]:
+        """Top-1 at the training's wait and at four times it."""
+        found = [lists for (one, _), lists in runs.items() if one == method]
+        assert len(found) == seeds, f"{method}: {len(found)} seeds are published; the chapter says {seeds}"
+        at, later = (statistics.mean(lists[name]["all"] for lists in found) for name in ("val", "val_wait4"))
+        return f"{at:.1f}", f"{later:.1f}"
+
+    ours, without, before = mean("HiTAGU-Net", 2), mean("without 3STU", 1), mean("3STU as it was", 1)
+    tsm, gru = mean("TSM", 1), mean("GRU per position", 1)
+    text = chapter()
+    assert f"reaches {ours[0]} % at the training's wait and {ours[1]} % at four times that (two seeds)" in text
+    assert (
+        f"Without 3STU it is {without[0]} and {without[1]} %, with the unit's older form (below) {before[0]} and"
+        in text
+    )
+    assert f"{before[1]} %, with TSM {tsm[0]} and {tsm[1]} % (one seed each)" in text
+    assert f"with {gru[0]} % at the training's wait. It does not hold it: {gru[1]} % at four times (one seed)" in text

@@ -1,0 +1,30 @@
+"""What a run records of the code that made it."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from hitagu_lib.runs import provenance
+
+
+def test_changed_code_is_recorded_and_changed_results_are_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    library, result = (
+        tmp_path / "hitagu_lib" / "runs" / "provenance.py",
+        tmp_path / "outputs" / "published" / "memory.md",
+    )
+    for file in (library, result):
+        file.parent.mkdir(parents=True)
+        file.write_text("as committed")
+    for command in ("init -q", "add .", "-c user.name=a -c user.email=a@b.c commit -qm first"):
+        subprocess.run(["git", *command.split()], cwd=tmp_path, check=True)
+    monkeypatch.setattr(provenance, "__file__", str(library))
+
+    def changed() -> bool:
+        return bool(provenance.surroundings("cpu")["git_changed"])
+
+    assert not changed()
+    result.write_text("another run")
+    assert not changed()
+    library.write_text("edited")
+    assert changed()
