@@ -258,7 +258,8 @@ for name in ("hitagu", "tsm", "gru", "tsn"):
 # ## Is the memory needed?
 #
 # Not on hard. On two events and a pause, the kind that a memory is for, each seed scores the same with and without 3STU: TSA sees all frames of
-# the clip at once. The runs above have the 3STU's older form. HARDFREE
+# the clip at once. The runs above have the 3STU's older form. With today's, in single precision and under one seed,
+# it is still not: 98.8 % with it, 100.0 % without.
 
 # %%
 show_published(
