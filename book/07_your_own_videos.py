@@ -249,8 +249,8 @@ print(f"with their frames shuffled: {summary['val_top1_shuffled']:.0%}")
 print(f"chance: {1 / summary['num_classes']:.0%}")
 
 # %% [markdown]
-# In the stored run all 32 clips are right. With each clip's frames in random order 15 of 32 are right: about half, as it should be if partners
-# differ in order alone. The interval still begins at 89 %, and another machine will not repeat the run to the bit.
+# In the stored run 31 of 32 clips are right. With each clip's frames in random order 15 of 32 are: about half, as it should be if partners differ
+# in order alone. The interval begins at 84 %, and another machine will not repeat the run to the bit.
 #
 # These clips are drawn shapes on drawn backgrounds, and their classes differ in motion alone. Expect less of real videos. Above all, expect the
 # shuffled score to come close to the ordered one: in everyday clips, the place and the things in it often give the class away.
