@@ -339,7 +339,7 @@ for name, bias in zip(STATES, (0.0, 2.5, 5.0), strict=True):
 
 # %% [markdown]
 # From there each gate is free: the names say where a state starts, not where it ends. In the trained network of
-# [chapter 5](05_attention_maps.ipynb) the "short" state holds for as long as the others.
+# [chapter 5](05_attention_maps.ipynb) the "short" state holds longest.
 #
 # To see the memories and nothing else, we take a unit of one channel on one position, every weight 1, the gates at half-lives of 1, 4 and 16
 # steps whatever comes. In goes a 1 in the first frame, and then nothing.
@@ -574,14 +574,19 @@ for method, mark in zip(methods, "osv^DPX", strict=False):
 ax.set(xscale="log", xticks=waits, xticklabels=[f"x {n}" for n in waits])
 ax.set(xlabel="wait, of the training's", ylabel="top-1 (%)", ylim=(30, 102))
 ax.minorticks_off()
-legend = ax.legend(fontsize=7, title="method (seeds)", title_fontsize=7)
+legend = ax.legend(
+    fontsize=7,
+    title="method (seeds)",
+    title_fontsize=7,
+    bbox_to_anchor=(1, 1),
+)
 figure = credit(figure, "outputs/published/memory")
 
 # %% [markdown]
 # A network that knows the third kind alone, and tosses a coin for the other two, gets 67 %. HiTAGU-Net reaches 98.9 % at the training's wait and
 # 91.4 % at four times that (two seeds). Without 3STU it is 74.4 and 70.6 %, with the unit's older form (below) 72.2 and 65.6 %, with TSM 70.6
 # and 68.9 % (one seed each): no better than a coin, or hardly. An `nn.GRU` at each position, in the unit's place, also binds a colour to its place, with
-# 100.0 % at the training's wait. It does not hold it: 76.7 % at four times (one seed).
+# 100.0 % at the training's wait. It does not hold it: 50.0 % at twice and 76.7 % at four times that (one seed).
 #
 # ## The form before
 #

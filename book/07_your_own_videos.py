@@ -359,8 +359,8 @@ legend = ax.legend(fontsize=7)
 #     -p overrides "run=outputs/chapter7-one-way train.both_directions=false"
 # ```
 #
-# Our run got 18 of 32 instead of all 32, and 9 with shuffled frames. It still mixes up the pairs: in as many epochs, it saw only half as many
-# clips.
+# Our run got 18 of 32 instead of all 32, and 9 with shuffled frames (with the 3STU's older form, as in the next two). It still mixes up the pairs:
+# in as many epochs, it saw only half as many clips.
 #
 # </details>
 #

@@ -214,8 +214,10 @@ def _in_window(pool: Executor, jobs: Iterable[tuple[str, _Job]], window: int) ->
                 continue
             yield alive.pop(future), future.result()
     finally:
-        for future in alive:
-            future.cancel()
+        if sum([future.cancel() for future in alive]):
+            # A process pool of Python 3.11.2, Debian's, never shuts down if the last futures that it was given are cancelled.
+            with suppress(RuntimeError):  # shut down already, or broken
+                pool.submit(int)
 
 
 def _extract(video: Path, out: Path, settings: Settings, overwrite: bool, run: str) -> tuple[int, bool]:

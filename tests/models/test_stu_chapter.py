@@ -56,4 +56,5 @@ def test_what_the_unit_is_worth_on_the_memory_set() -> None:
         in text
     )
     assert f"{before[1]} %, with TSM {tsm[0]} and {tsm[1]} % (one seed each)" in text
-    assert f"with {gru[0]} % at the training's wait. It does not hold it: {gru[1]} % at four times (one seed)" in text
+    twice = runs["GRU per position", 0]["val_wait2"]["all"]
+    assert f"with {gru[0]} % at the training's wait. It does not hold it: {twice:.1f} % at twice and {gru[1]} %" in text

@@ -429,6 +429,29 @@ def test_few_futures_are_alive_at_once(tmp_path: Path) -> None:
     assert 2 <= counting.most <= 4
 
 
+class Idle(Executor):
+    """Begins nothing but the first task, which fails."""
+
+    def __init__(self) -> None:
+        self.given: list[Future[Any]] = []
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        self.given.append(Future())
+        if len(self.given) == 1:
+            self.given[0].set_exception(ExtractError("the first one"))
+        return self.given[-1]
+
+
+def test_the_last_task_of_an_extraction_that_fails_is_not_a_cancelled_one(tmp_path: Path) -> None:
+    """A process pool of Python 3.11.2, Debian's, would never shut down."""
+    root = tree(tmp_path / "videos")
+    idle = Idle()
+    with pytest.raises(ExtractError, match="the first one"):
+        extract_tree(root, tmp_path / "frames", executor=idle, progress=False)
+    _, *cancelled, last = idle.given
+    assert cancelled and all(future.cancelled() for future in cancelled) and not last.cancelled()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["threads", "processes"])
 def test_any_executor_will_do(tmp_path: Path, kind: str) -> None:

@@ -219,7 +219,8 @@ def test_the_schedule_warms_up_and_ends_near_zero() -> None:
 def test_weight_decay_spares_biases_norms_and_band_edges(tiny_cfg: Config) -> None:
     from hitagu_lib import build_model
 
-    model = build_model(tiny_cfg.model, 4)
+    banded = dataclasses.replace(tiny_cfg.model.stu, bands=True)
+    model = build_model(dataclasses.replace(tiny_cfg.model, stu=banded), 4)
     decayed, free = optimisation.make_optimizer(model, tiny_cfg.train, rate=0.01).param_groups
     names = {id(p): name for name, p in model.named_parameters()}
     assert free["weight_decay"] == 0 and decayed["weight_decay"] == tiny_cfg.train.weight_decay
