@@ -333,9 +333,13 @@ assert torch.equal(untrained(u, t)[0], u)
 # Nothing above makes the three levels different. Their start does: the biases $b_k$ begin at 0, 2.5 and 5.
 
 # %%
-for name, bias in zip(STATES, (0.0, 2.5, 5.0), strict=True):
-    f = torch.sigmoid(torch.tensor(bias))
-    print(f"{name:>5}: f = {f:.3f}, half-life {float(half_life(f)):5.1f}")
+starts = untrained.W_f.bias.detach().reshape(K, D)[:, 0]  # b_k
+for name, bias in zip(STATES, starts, strict=True):
+    f = torch.sigmoid(bias)
+    print(
+        f"{name:>5}: b = {bias:.1f}, f = {f:.3f},"
+        f" half-life {float(half_life(f)):5.1f}"
+    )
 
 # %% [markdown]
 # From there each gate is free: the names say where a state starts, not where it ends. In the trained network of
@@ -585,7 +589,7 @@ figure = credit(figure, "outputs/published/memory")
 # %% [markdown]
 # A network that knows the third kind alone, and tosses a coin for the other two, gets 67 %. HiTAGU-Net reaches 98.9 % at the training's wait and
 # 91.4 % at four times that (two seeds). Without 3STU it is 74.4 and 70.6 %, with the unit's older form (below) 72.2 and 65.6 %, with TSM 70.6
-# and 68.9 % (one seed each): no better than a coin, or hardly. An `nn.GRU` at each position, in the unit's place, also binds a colour to its place, with
+# and 68.9 % (one seed each), which is near that 67 %. An `nn.GRU` at each position, in the unit's place, also binds a colour to its place, with
 # 100.0 % at the training's wait. It does not hold it: 50.0 % at twice and 76.7 % at four times that (one seed).
 #
 # ## The form before

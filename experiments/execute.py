@@ -60,14 +60,18 @@ def timings_table(chapters: list[Path], record: dict[str, dict[str, Any]]) -> st
     return pd.DataFrame(rows, columns=columns).to_markdown(index=False, disable_numparse=True) + "\n"
 
 
+def read_record() -> dict[str, dict[str, Any]]:
+    """Return chapter -> what it took. Read it after a run, not before: another call may have run other chapters meanwhile."""
+    return json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.exists() else {}
+
+
 def main(argv: list[str]) -> int:
     os.chdir(project_root())
-    record = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.exists() else {}
     for notebook in map(Path, argv):
         print(f"running {notebook}", flush=True)
-        record[notebook.stem] = execute(notebook)
-        write_json(RECORD, dict(sorted(record.items())))
-    write_atomic(TABLE, [timings_table(sorted(Path("book").glob("*.ipynb")), record)])
+        took = execute(notebook)
+        write_json(RECORD, dict(sorted((read_record() | {notebook.stem: took}).items())))
+    write_atomic(TABLE, [timings_table(sorted(Path("book").glob("*.ipynb")), read_record())])
     return 0
 
 

@@ -156,8 +156,9 @@ def test_every_form_inside_the_unit_equals_the_loops_on_a_map_of_odd_sides(form:
     hold_to_the_loops(unit(form=form, **changes), *clips(1, 8, 3, 5))  # and a batch of 1
 
 
-def test_channels_last_features_give_the_same() -> None:
-    stu, (u, t) = unit(), clips(2, 4, 3, 5)
+@pytest.mark.parametrize("changes", [{}, BANDED], ids=["free", "banded"])
+def test_channels_last_features_give_the_same(changes: dict) -> None:
+    stu, (u, t) = unit(**changes), clips(2, 4, 3, 5)
     last = u.flatten(0, 1).to(memory_format=torch.channels_last).unflatten(0, (2, 4))
     assert last.stride() != u.stride()
     variables = list(stu.parameters())
@@ -300,17 +301,19 @@ def test_gates_in_bands_under_autocast_are_float32_and_strictly_ordered() -> Non
 
 
 @pytest.mark.equation("2c.4")
-def test_steps_of_one_are_the_form_without_elapsed_time() -> None:
-    aware, plain = unit(), unit(elapsed_time=False)
+@pytest.mark.parametrize("changes", [{}, BANDED], ids=["free", "banded"])
+def test_steps_of_one_are_the_form_without_elapsed_time(changes: dict) -> None:
+    aware, plain = unit(**changes), unit(**changes | {"elapsed_time": False})
     u, _ = clips(2, 6, 2, 2)
     t = torch.arange(6, dtype=torch.float64).expand(2, 6)
     torch.testing.assert_close(aware(u, t)[0], plain(u, t)[0])
 
 
 @pytest.mark.equation("2c.4", "2c.6")
-def test_a_clip_sampled_half_as_densely_decays_as_the_dense_one() -> None:
+@pytest.mark.parametrize("changes", [{"broadcast": "none"}, BANDED], ids=["free", "banded"])
+def test_a_clip_sampled_half_as_densely_decays_as_the_dense_one(changes: dict) -> None:
     """With constant gates, two steps of length 2 leave as much of the first frame as four steps of length 1."""
-    stu = unit(broadcast="none")
+    stu = unit(**changes)
     with torch.no_grad():
         stu.W_f.weight.zero_()
     z = torch.randn(1, 5, 3, 1, 1, dtype=torch.float64)
@@ -324,21 +327,23 @@ def test_a_clip_sampled_half_as_densely_decays_as_the_dense_one() -> None:
 
 
 @pytest.mark.equation("2c.4", "2c.6")
-def test_a_still_clip_sampled_twice_as_sparsely_reaches_the_same_first_state() -> None:
+@pytest.mark.parametrize("changes", [{}, BANDED], ids=["free", "banded"])
+def test_a_still_clip_sampled_twice_as_sparsely_reaches_the_same_first_state(changes: dict) -> None:
     """Nothing changes in the clip, so leaving frames out changes nothing at the frames that stay: exact for one level."""
-    stu = unit(states=1)
+    stu = unit(**changes | {"states": 1})
     u = clips(1, 1, 2, 2)[0].expand(1, 9, 3, 2, 2)
     t = torch.arange(9, dtype=torch.float64)[None]
     torch.testing.assert_close(stu(u[:, ::2], t[:, ::2])[0], stu(u, t)[0][:, ::2])
-    blind = unit(states=1, elapsed_time=False)
+    blind = unit(**changes | {"states": 1, "elapsed_time": False})
     assert not torch.allclose(blind(u[:, ::2], t[:, ::2])[0], blind(u, t)[0][:, ::2])
 
 
 @pytest.mark.equation("2c.4")
 @pytest.mark.parametrize("sees", [False, True], ids=["input gates", "state gates"])
-def test_if_no_time_passes_nothing_is_forgotten_and_nothing_stored(sees: bool) -> None:
+@pytest.mark.parametrize("changes", [{}, BANDED], ids=["free", "banded"])
+def test_if_no_time_passes_nothing_is_forgotten_and_nothing_stored(changes: dict, sees: bool) -> None:
     """A repeated frame (t does not advance) leaves every state unchanged, so y repeats."""
-    stu = unit(gates_see_state=sees)
+    stu = unit(**changes | {"gates_see_state": sees})
     u, _ = clips(1, 3, 1, 1)
     u = torch.cat([u, u[:, -1:]], dim=1)
     y, _ = stu(u, torch.tensor([[0.0, 1, 2, 2]], dtype=torch.float64))
@@ -359,9 +364,10 @@ def test_gates_near_0_and_1_stay_finite(form: str, bias: float, changes: dict) -
 
 
 @pytest.mark.equation("2c.7")
-def test_the_state_mix_sums_to_one() -> None:
+@pytest.mark.parametrize("changes", [{}, BANDED], ids=["free", "banded"])
+def test_the_state_mix_sums_to_one(changes: dict) -> None:
     u, t = clips(2, 4, 2, 2)
-    _, mix = unit()(u, t)
+    _, mix = unit(**changes)(u, t)
     assert mix.shape == (2, 4, 3, 3, 2, 2) and mix.min() > 0
     torch.testing.assert_close(mix.sum(2), torch.ones_like(mix[:, :, 0]))
 
@@ -409,24 +415,37 @@ def test_gates_that_see_the_state_are_refused_with_a_parallel_form(form: str) ->
         Config.from_mapping({"model": {"stu": {"form": "scann"}}})
 
 
-def test_forms_and_switches_share_one_state_dict() -> None:
+@pytest.mark.parametrize("changes", [{}, BANDED], ids=["free", "banded"])
+def test_forms_and_switches_share_one_state_dict(changes: dict) -> None:
     """A checkpoint trained with one form loads into another; only gates that see the state have extra weights."""
-    keys = {form: set(unit(form=form).state_dict()) for form in ("auto", *FORMS)}
+    keys = {form: set(unit(form=form, **changes).state_dict()) for form in ("auto", *FORMS)}
     assert len({frozenset(names) for names in keys.values()}) == 1
-    assert set(unit(gates_see_state=True).state_dict()) - keys["auto"] == {f"U.{k}.weight" for k in range(3)}
+    assert set(unit(gates_see_state=True, **changes).state_dict()) - keys["auto"] == {f"U.{k}.weight" for k in range(3)}
 
 
 @pytest.mark.equation("2c.2", "2c.5")
 def test_only_a_memory_that_hears_the_frame_knows_at_one_position_what_was_at_another() -> None:
     """Something happens at one position, later something else at another: does the other's output there depend on the first?"""
-    for changes, known in (({}, True), (BANDED, True), ({"broadcast": "none"}, False)):
+    for changes, known in ((BANDED, True), (BANDED | {"whole_frame": False}, False), ({"broadcast": "none"}, False)):
         stu = unit(**changes)
         u, t = clips(1, 6, 1, 4)
         u.requires_grad_()
         y, _ = stu(u, t)
         (there,) = torch.autograd.grad(y[0, 5, :, 0, 0].sum(), u)
         assert there[0, 1, :, 0, 0].any()  # a position always knows its own past
-        assert bool(there[0, :5, :, 0, 3].any()) is known
+        assert bool(there[0, 1, :, 0, 3].any()) is known
+
+
+@pytest.mark.equation("2c.2")
+def test_an_impulse_at_one_position_reaches_the_candidates_of_all() -> None:
+    """By the maximum: one event among many positions; without it, a position never hears of another."""
+    for broadcast, heard in (("max", True), ("none", False)):
+        stu = unit(broadcast=broadcast)
+        u, t = clips(1, 4, 1, 6)
+        louder = u.clone()
+        louder[0, 1, :, 0, 5] += 5
+        changed = (stu(louder, t)[0] - stu(u, t)[0])[0, 3, :, 0, 0]
+        assert bool(changed.any()) is heard
 
 
 @pytest.mark.equation("2c.3", "2c.9")
