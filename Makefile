@@ -85,11 +85,9 @@ train: $(READY)  ## make the mini data, train HiTAGU-Net on it, say what was rea
 quick: $(READY)  ## lint, types, and every test that is neither slow nor a system test
 	@$(MAKE) --no-print-directory -j 2 --output-sync=target lint types fast
 
-# Chapter 3 trains on all cores, before the rest shares them: chapters 4 and 5 wait for it.
 test: $(READY)  ## lint, types, unit, notebooks and book, as CI runs it
 	@$(MAKE) --no-print-directory -j 2 --output-sync=target lint types book
-	$(BIN)/pytest $(NBVAL) book/03_train.ipynb
-	$(PYTEST) $(NBVAL) book tests --ignore book/03_train.ipynb --ignore tests/system/test_browser.py
+	$(PYTEST) $(NBVAL) book tests --ignore tests/system/test_browser.py
 
 lint: $(READY)  ## ruff: lint and format, over the library, the tests and the notebooks' text
 	$(BIN)/ruff check .
@@ -108,8 +106,7 @@ fast: $(READY)  ## pytest: the tests that are neither slow nor system tests
 	$(PYTEST) -q -m "not slow and not system"
 
 notebooks: $(READY)  ## run the chapters; their outputs must equal the stored ones (trains the mini data if outputs/mini is absent)
-	$(BIN)/pytest $(NBVAL) book/03_train.ipynb
-	$(PYTEST) $(NBVAL) book --ignore book/03_train.ipynb
+	$(PYTEST) $(NBVAL) book
 
 book: $(READY)  ## build the HTML book; any warning is an error
 	$(BIN)/jupyter-book build . --all -n -W --keep-going
