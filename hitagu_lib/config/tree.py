@@ -269,6 +269,7 @@ class TrainConfig:
     lr: Float = Field(default=0.01, ge=0.0)  # peak learning rate
     # Clips per step that lr is meant for; lr is scaled in proportion to the actual number. null: lr as it is.
     lr_batch: StrictInt | None = Field(default=None, ge=1)
+    backbone_lr_mult: Float = Field(default=1.0, ge=0.0)  # the backbone's learning rate, as a multiple of lr
     optimizer: Literal["sgd", "adamw"] = "sgd"
     momentum: Float = Field(default=0.9, ge=0.0, le=0.999)  # SGD's
     weight_decay: Float = Field(default=5e-4, ge=0.0)

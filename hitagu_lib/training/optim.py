@@ -36,16 +36,24 @@ def step_in_words(cfg: TrainConfig, processes: int) -> str:
 
 
 def make_optimizer(model: nn.Module, cfg: TrainConfig, rate: float) -> torch.optim.Optimizer:
-    """Return SGD or AdamW, with weight decay on weights only: not on biases, norms and the 3STU's band edges."""
-    decayed: list[nn.Parameter] = []
-    free: list[nn.Parameter] = []
+    """Return SGD or AdamW, with weight decay on weights only: not on biases, norms and the 3STU's band edges.
+
+    Two groups of parameters, decayed and free; with `cfg.backbone_lr_mult` other than 1 also the backbone's two, after them.
+    """
+    apart = cfg.backbone_lr_mult != 1
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {(False, True): [], (False, False): []}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            (decayed if name.endswith("weight") and parameter.ndim > 1 else free).append(parameter)
-    groups = [{"params": decayed, "weight_decay": cfg.weight_decay}, {"params": free, "weight_decay": 0.0}]
+            decays = name.endswith("weight") and parameter.ndim > 1
+            groups.setdefault((apart and name.startswith("backbone."), decays), []).append(parameter)
+    settings = [
+        {"params": parameters, "weight_decay": cfg.weight_decay * decays}
+        | ({"lr": rate * cfg.backbone_lr_mult} if backbone else {})
+        for (backbone, decays), parameters in groups.items()
+    ]
     if cfg.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=rate)
-    return torch.optim.SGD(groups, lr=rate, momentum=cfg.momentum, nesterov=cfg.momentum > 0)
+        return torch.optim.AdamW(settings, lr=rate)
+    return torch.optim.SGD(settings, lr=rate, momentum=cfg.momentum, nesterov=cfg.momentum > 0)
 
 
 def make_schedule(optimizer: torch.optim.Optimizer, cfg: TrainConfig, steps_per_epoch: int) -> LambdaLR:

@@ -230,6 +230,23 @@ def test_weight_decay_spares_biases_norms_and_band_edges(tiny_cfg: Config) -> No
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_the_backbone_can_have_a_learning_rate_of_its_own(optimizer: str, tiny_cfg: Config) -> None:
+    from hitagu_lib import build_model
+
+    model = build_model(tiny_cfg.model, 4)
+    train = dataclasses.replace(tiny_cfg.train, optimizer=optimizer, backbone_lr_mult=0.1)
+    groups = optimisation.make_optimizer(model, train, rate=0.02).param_groups
+    names = {id(p): name for name, p in model.named_parameters()}
+    rates = {names[id(p)]: group["lr"] for group in groups for p in group["params"]}
+    assert rates == {name: pytest.approx(0.002 if name.startswith("backbone.") else 0.02) for name in names.values()}
+    assert groups[0]["lr"] == 0.02, "the rate that is reported"
+    decays = {names[id(p)]: group["weight_decay"] for group in groups for p in group["params"]}
+    plain = optimisation.make_optimizer(model, dataclasses.replace(train, backbone_lr_mult=1.0), rate=0.02).param_groups
+    assert decays == {names[id(p)]: group["weight_decay"] for group in plain for p in group["params"]}
+
+
+@pytest.mark.slow
 def test_two_processes_train_and_evaluate_together(tiny_cfg: Config, tmp_path: Path) -> None:
     """torchrun on the CPU: the same global batches, every validation clip scored once, one set of centres.
 
