@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,9 +57,10 @@ def model_cost(model: ClipModel, num_frames: int, image_size: int) -> dict[str, 
 def _products_by_child(model: nn.Module, counter: FlopCounterMode) -> Iterator[Counter[str]]:
     """Yield a counter that collects multiply-adds by the name of the child module, in whichever of its parts they happen.
 
-    MDE's reducers are called on their own, in the per-frame half; the flop counter's own names would not attribute them to MDE.
+    MDE's reducers are called on their own, in the per-frame half; the flop counter's own names would not attribute them to MDE. A causal
+    network calls its modules' `resume`.
     """
-    products, inside, before, handles = Counter[str](), Counter[str](), {}, []
+    products, inside, before = Counter[str](), Counter[str](), {}
 
     def enter(child: str) -> None:
         if not inside[child]:
@@ -71,15 +72,24 @@ def _products_by_child(model: nn.Module, counter: FlopCounterMode) -> Iterator[C
         if not inside[child]:
             products[child] += (counter.get_total_flops() - before[child]) // 2  # a multiply-add counts as two
 
-    for name, child in model.named_children():
-        for part in child.modules():
-            handles.append(part.register_forward_pre_hook(lambda *_, name=name: enter(name)))
-            handles.append(part.register_forward_hook(lambda *_, name=name: leave(name)))
-    try:
+    def counted(child: str, resume: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any) -> Any:
+            enter(child)
+            result = resume(*args)
+            leave(child)
+            return result
+
+        return call
+
+    with ExitStack() as undo:
+        for name, child in model.named_children():
+            for part in child.modules():
+                undo.callback(part.register_forward_pre_hook(lambda *_, name=name: enter(name)).remove)
+                undo.callback(part.register_forward_hook(lambda *_, name=name: leave(name)).remove)
+            if resume := getattr(child, "resume", None):
+                vars(child)["resume"] = counted(name, resume)  # hides the class's method
+                undo.callback(vars(child).pop, "resume")
         yield products
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _millions(module: nn.Module) -> float:

@@ -54,11 +54,7 @@ class TotalLoss(nn.Module):
         self.center = CenterLoss(num_classes, width, cfg.center_normalised) if cfg.center_loss else None
 
     def forward(self, logits: Tensor, maps: ClipMaps, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        if self.weights is None:
-            terms = {"cross_entropy": F.cross_entropy(logits, labels, label_smoothing=self.cfg.label_smoothing)}
-        else:
-            each = F.cross_entropy(logits, labels, label_smoothing=self.cfg.label_smoothing, reduction="none")
-            terms = {"cross_entropy": (each * self.weights.to(labels.device)[labels]).mean()}
+        terms = {"cross_entropy": self._cross_entropy(logits, labels)}
         total = terms["cross_entropy"]
         if self.center is not None:
             terms["center"] = self.center(maps.clip_embedding, labels)
@@ -70,9 +66,16 @@ class TotalLoss(nn.Module):
             assert maps.prefix_logits is not None
             every = maps.prefix_logits.transpose(1, 2)  # (B, num_classes, T)
             of_each = labels[:, None].expand(-1, every.shape[2])
-            terms["prefix"] = F.cross_entropy(every, of_each, label_smoothing=self.cfg.label_smoothing)
+            terms["prefix"] = self._cross_entropy(every, of_each)
             total = total + self.cfg.prefix_loss * terms["prefix"]
         return total, terms
+
+    def _cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Logits (B, num_classes, ...), labels (B, ...) -> their mean."""
+        if self.weights is None:
+            return F.cross_entropy(logits, labels, label_smoothing=self.cfg.label_smoothing)
+        each = F.cross_entropy(logits, labels, label_smoothing=self.cfg.label_smoothing, reduction="none")
+        return (each * self.weights.to(labels.device)[labels]).mean()
 
 
 def balanced_weights(labels: Tensor, num_classes: int) -> Tensor:

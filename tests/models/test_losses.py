@@ -152,3 +152,12 @@ def test_a_clip_counts_by_its_weight_even_in_a_batch_of_one_class() -> None:
         total, terms = weighted(logits, maps, torch.tensor(labels))
         assert float(total.detach()) == pytest.approx(expected) == float(terms["cross_entropy"].detach())
     assert not weighted.state_dict()  # a checkpoint holds no weights: they are counted from the list
+
+
+def test_class_weights_count_in_the_loss_over_prefixes_too() -> None:
+    weights = torch.tensor([0.5, 2.0, 1.0, 1.0], dtype=torch.float64)
+    every, labels = random(3, 5, 4), torch.tensor([0, 1, 1])
+    maps = ClipMaps(frame_embeddings=random(3, 5, 6), clip_embedding=random(3, 6), prefix_logits=every)
+    _, terms = TotalLoss(TrainConfig(prefix_loss=0.5, label_smoothing=0.2), 4, 6, weights)(every[:, -1], maps, labels)
+    expected = sum(weights[labels[i]] * cross_entropy(every[i], labels[i].expand(5), 0.2) for i in range(3)) / 3
+    assert_same([terms["prefix"]], [expected], [every])
