@@ -23,7 +23,12 @@ axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-p
 ROOT = Path(__file__).resolve().parents[2]
 BUILT = ROOT / "_build" / "html"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-PAGES = sorted(file.relative_to(BUILT).as_posix() for file in BUILT.rglob("*.html") if "_static" not in file.parts)
+FRONT = BUILT / "index.html"  # sends the reader on to book/index.html
+PAGES = sorted(
+    file.relative_to(BUILT).as_posix()
+    for file in BUILT.rglob("*.html")
+    if "_static" not in file.parts and file != FRONT
+)
 
 pytestmark = [
     pytest.mark.system,
@@ -55,6 +60,12 @@ FAULTS = r"""() => {
 }"""
 
 
+STILL = """addEventListener("DOMContentLoaded", () => {
+  document.head.appendChild(document.createElement("style")).textContent = "* { transition: none !important }";
+});"""
+"""Else a colour is measured on its way from light to dark."""
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[playwright.Browser]:
     with playwright.sync_playwright() as started:
@@ -64,6 +75,7 @@ def browser() -> Iterator[playwright.Browser]:
 def open_page(browser: playwright.Browser, address: str, faults: list[str]) -> playwright.Page:
     """Open an address of the book; console errors, failed requests and requests to the network become faults."""
     page = browser.new_context(viewport={"width": 1280, "height": 900}, offline=True).new_page()
+    page.add_init_script(STILL)
     page.on("console", lambda said: faults.append(f"console: {said.text}") if said.type == "error" else None)
     page.on("pageerror", lambda error: faults.append(f"script: {error}"))
     page.on("requestfailed", lambda asked: faults.append(f"request failed: {asked.url[:120]}"))
@@ -108,6 +120,14 @@ def test_a_page_has_no_fault(browser: playwright.Browser, name: str) -> None:
     faults += move_players(page)
     page.context.close()
     assert not faults, "\n".join(dict.fromkeys(faults))
+
+
+@built
+def test_the_front_page_leads_into_the_book(browser: playwright.Browser) -> None:
+    page = browser.new_context(offline=True).new_page()
+    page.goto(FRONT.as_uri())
+    page.wait_for_url((BUILT / "book" / "index.html").as_uri())
+    page.context.close()
 
 
 @built
@@ -217,6 +237,8 @@ def test_an_explorer_s_slider_redraws_in_jupyterlab(browser: playwright.Browser,
     page.goto(f"{jupyter_lab}lab/tree/book/02d_attention.ipynb")
     page.wait_for_function("window.jupyterapp && document.querySelector('.jp-Notebook .jp-Cell')")
     page.evaluate("() => jupyterapp.restored")
+    # Before it has a kernel, "run all cells" asks for one.
+    page.wait_for_function("jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'")
     page.evaluate("() => { jupyterapp.commands.execute('notebook:run-all-cells'); }")
     handle = page.locator(".jp-OutputArea .noUi-handle").first
     handle.wait_for(timeout=300_000)
