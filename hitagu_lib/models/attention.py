@@ -30,8 +30,12 @@ class Cache(NamedTuple):
 class SpatialChannelAttention(nn.Module):
     """CBAM: which channels, then where. (N, C, h, w) -> the same, channel gate (N, C), spatial gate (N, h, w).
 
-    A gate that `sca_gates` does not list is left out; None is returned for it. A gate is a sigmoid, which starts near a half, so that a
-    fresh SCA passes about a quarter of the map. With `sca_identity` a gate is twice that: it starts near 1, and can close and amplify.
+    A gate that `sca_gates` does not list is left out; None is returned for it. A gate is a sigmoid; with `sca_identity` twice a sigmoid,
+    which can close and amplify.
+
+    A fresh gate depends on the map: the maxima of its channels are up to 9, so random weights open some channels and close others,
+    differently in each frame. With `sca_zero_start` it is half open everywhere: a fresh SCA passes a quarter of the map, with
+    `sca_identity` all of it.
     """
 
     def __init__(self, cfg: AttentionConfig, channels: int) -> None:
@@ -40,9 +44,15 @@ class SpatialChannelAttention(nn.Module):
         self.bottleneck = self.conv = None
         if "channel" in cfg.sca_gates:
             hidden = max(4, channels // cfg.sca_reduction)
-            self.bottleneck = nn.Sequential(nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, channels))
+            first, last = nn.Linear(channels, hidden), nn.Linear(hidden, channels)
+            self.bottleneck = nn.Sequential(first, nn.ReLU(), last)
+            if cfg.sca_zero_start:
+                nn.init.zeros_(last.weight)
+                nn.init.zeros_(last.bias)
         if "spatial" in cfg.sca_gates:
             self.conv = nn.Conv2d(2, 1, cfg.sca_kernel, padding=cfg.sca_kernel // 2, bias=False)
+            if cfg.sca_zero_start:
+                nn.init.zeros_(self.conv.weight)
 
     def forward(self, y: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
         channel = spatial = None
