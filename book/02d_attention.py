@@ -121,8 +121,7 @@ _ = ax.legend(fontsize=7, loc="lower left")
 #
 # $$y'_{cij} = s_{ij}\, g_c\, y_{cij} \tag{2d.3}$$
 #
-# At the start, the weights are small, so both arguments of $\sigma$ are near 0 and both gates near one half: a fresh SCA passes about a quarter of the
-# map. In code, step by step, and compared with the shipped module:
+# In code, step by step, and compared with the shipped module:
 
 
 # %%
@@ -144,6 +143,38 @@ with torch.no_grad():
     for mine, shipped in zip(sca_by_hand(sca, y), sca(y)):
         torch.testing.assert_close(mine, shipped)
 print("by hand and shipped agree")
+
+# %% [markdown]
+# ### How open is a fresh gate?
+#
+# One may expect one half, as $\sigma(0)$: small weights, small arguments. But behind a fresh 3STU some channels have maxima of 8 and more, and then
+# random weights give random gates. Here is hard's network before training, on noise. `attention.sca_zero_start` starts $W_2$, $b_2$ and $K$ at
+# zero instead:
+
+
+# %%
+def fresh_gates(overrides):
+    """The fresh gates of hard's network on two clips of noise: (gates,) each."""
+    hard = load_config("params/hard.yaml", overrides)
+    torch.manual_seed(0)
+    network = build_model(hard.model, num_classes=14)
+    size = hard.data.image_size
+    noise = torch.randn(2, hard.data.num_frames, 3, size, size)
+    with torch.no_grad():
+        _, maps = network(noise, return_maps=True)
+    return maps.channel_gate.flatten(), maps.spatial_map.flatten()
+
+
+ends = torch.tensor([0.01, 0.99])
+for start in ("false", "true"):
+    gates = fresh_gates(f"model.attention.sca_zero_start={start}")
+    for name, gate in zip(("channel", "spatial"), gates):
+        low, high = gate.quantile(ends).tolist()
+        print(f"zero start {start:5}  {name} gate: {low:.1f} to {high:.1f}")
+
+# %% [markdown]
+# So a fresh SCA masks channels at random, and differently in each frame: noise that the network must first learn to remove. The ablations of
+# [chapter 6](06_ablations.ipynb) measure what that costs. The random start is still this book's default, as most of its runs were made with it.
 
 # %% [markdown]
 # ### A bright spot, with weights set by hand
@@ -685,8 +716,8 @@ explore(
 # - SCA multiplies each frame's map by a channel gate, then by a spatial gate. Gates lie between 0 and 1 and do not sum to 1.
 # - TSA lets each frame read from the others; its rows sum to 1. Without the position code it is blind to order; with it, $T$ and the times are free.
 # - On clips whose event is known, the trained weights are on the event's frame. Weights and gates are evidence to be tested, not explanations.
-# - TSA starts as the identity. SCA does not: both of its gates start near one half, so a fresh SCA passes about a quarter of the map. (With
-#   `attention.sca_identity` its gates start near 1.) Together they cost under a thousandth of the backbone's multiply-adds.
+# - TSA starts as the identity. SCA does not: its gates start at random, about one half in the mean. With `attention.sca_zero_start` and
+#   `sca_identity` it does. Together they cost under a thousandth of the backbone's multiply-adds.
 #
 # ## Exercises
 #
