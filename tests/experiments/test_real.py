@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -75,3 +76,22 @@ def test_a_run_is_published_once_and_whole(tmp_path: Path, monkeypatch: pytest.M
     assert called == ["train", "evaluate"]
     published = tmp_path / "out" / "ut_interaction" / "fold0-tsm-seed1"
     assert {file.name for file in published.iterdir()} == {*PUBLISHED, "predictions.csv", "report.json"}
+
+
+def test_readme_and_chapter_6_say_what_the_published_runs_reached() -> None:
+    """Each method's distance to HiTAGU-Net, with its interval, as the table has it."""
+    root = Path(real.__file__).parents[1]
+    table = (root / real.OUT / "real.md").read_text(encoding="utf-8").split("## lips_words")[1].split("## ")[0]
+    cells = {
+        row.split("|")[1].strip(): [cell.strip() for cell in row.split("|")] for row in table.splitlines() if "|" in row
+    }
+    ours = cells[real.OURS]
+    runs, folds = re.findall(r"\d+", ours[2])
+    texts = {name: (root / name).read_text(encoding="utf-8") for name in ("README.md", "book/06_ablations.py")}
+    for name, text in texts.items():
+        text = " ".join(text.replace("\n# ", " ").split())
+        assert f"{ours[4].split()[0]} % of the words of {ours[3]} speakers" in text, name
+        for method in ("without 3STU", "without MDE", "TSM", "GRU", "TSN"):
+            points, low, high = re.findall(r"[+-]\d+\.\d", cells[method][6])
+            assert f"{method} {points} ({low} to {high})" in text, (name, method, cells[method][6])
+    assert int(runs) == int(folds), "one seed a fold: both texts say so"
