@@ -173,8 +173,8 @@ for start in ("false", "true"):
         print(f"zero start {start:5}  {name} gate: {low:.1f} to {high:.1f}")
 
 # %% [markdown]
-# So a fresh SCA masks channels at random, and differently in each frame: noise that the network must first learn to remove. The ablations of
-# [chapter 6](06_ablations.ipynb) measure what that costs. The random start is still this book's default, as most of its runs were made with it.
+# So a fresh SCA masks channels at random, and differently in each frame: noise that the network must first learn to remove. What that costs,
+# the ablations of [chapter 6](06_ablations.ipynb) ask. The random start is this book's default, as most of its runs were made with it.
 
 # %% [markdown]
 # ### A bright spot, with weights set by hand

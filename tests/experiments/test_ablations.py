@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -62,3 +63,15 @@ def test_every_file_asks_a_question_of_the_hard_recipe() -> None:
         assert "base: params/hard.yaml" in file.read_text(encoding="utf-8")
         assert folder_name(name, 0) == f"{name}-seed0"
     assert len(ablations.FILES) == len(list((project_root() / "params/ablations").iterdir()))
+
+
+def test_chapter_6_says_what_the_published_runs_show() -> None:
+    root = Path(ablations.__file__).parents[1]
+    runs = pd.read_csv(root / "outputs/published/ablations.csv")
+    text = " ".join((root / "book/06_ablations.py").read_text(encoding="utf-8").replace("\n# ", " ").split())
+    as_it_is = runs[runs["ablation"] == "as it is"]["top1"]
+    assert f"two seeds of the network as it is lie {np.ptp(as_it_is):.0f} points apart" in text
+    assert set(runs.groupby("ablation")["seed"].count()) == {1, 2}, "the text says so"
+    without = runs[runs["ablation"] == "no_sca"].set_index("seed")["points"]
+    assert f"gained {without[0]:.0f} points under one seed and lost {-without[1]:.0f} under the other" in text
+    assert (runs[runs["ablation"] == "sca_starts_as_identity"]["points"] > 0).all()
