@@ -32,7 +32,7 @@
 #
 # ## Which runs
 #
-# The table is made from run folders. These pages show the runs that the repository stores. For yours, run the chapter on your folders:
+# The table is made from run folders. These pages show the stored runs that follow a recipe to its end. For yours, run the chapter on your folders:
 #
 # ```bash
 # papermill book/09_reproduction.ipynb outputs/reproduction.ipynb -p runs outputs
@@ -40,7 +40,8 @@
 # ```
 
 # %% tags=["parameters"]
-runs = "outputs/published"  # a folder: every run in it counts
+# Folders, with commas between them: every run in them counts.
+runs = "outputs/published/hard-free,outputs/published/mini"
 
 # %% tags=["hide-input"]
 import os
@@ -59,7 +60,7 @@ from hitagu_lib.models.cost import recipe_cost
 
 check_parameters(globals(), "runs")
 os.chdir(project_root())
-found = reproduction([runs])
+found = reproduction(runs.split(","))
 for result in found.results:
     print(f"{result.data}, {result.method}: {result.verdict}")
 
