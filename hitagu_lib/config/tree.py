@@ -203,9 +203,7 @@ class AttentionConfig:
     sca_reduction: StrictInt = Field(default=32, ge=1)  # the channel gate's bottleneck has C / sca_reduction channels
     sca_kernel: Annotated[Literal[3, 5, 7], IntChoice] = 7  # the spatial gate's convolution
     sca_identity: StrictBool = False  # gates of 2 sigmoid, from 0 to 2, not of sigmoid, from 0 to 1
-    sca_zero_start: StrictBool = (
-        False  # a fresh gate is half open everywhere, not at random: its last layer starts at 0
-    )
+    sca_zero_start: StrictBool = False  # the last layer of a gate starts at 0: a fresh gate is half open everywhere
     tsa_width: StrictInt = Field(default=128, ge=2)  # channels of queries, keys and values, over all heads
     tsa_heads: StrictInt = Field(default=4, ge=1)
     tsa_position: StrictBool = True  # tell TSA the frames' times

@@ -1,5 +1,7 @@
 """The network, one file per module of the pipeline, and its baselines."""
 
+from collections.abc import Callable
+
 from hitagu_lib.config import ModelConfig
 from hitagu_lib.models.baselines import GRU, TSM, TSN
 from hitagu_lib.models.clip_model import ClipMaps, ClipModel, FrameFeatures
@@ -15,7 +17,12 @@ def build_model(cfg: ModelConfig, num_classes: int, *, pretrained: bool = True) 
     pretrained: load the weights that `cfg.backbone.weights` names; False: leave them random, for a model that a checkpoint fills.
     Raises WeightsError if those weights are missing, unreadable or do not fit.
     """
-    models = {"hitagu": HiTAGUNet, "tsn": TSN, "tsm": TSM, "gru": GRU}
+    models: dict[str, Callable[[ModelConfig, int], ClipModel]] = {
+        "hitagu": HiTAGUNet,
+        "tsn": TSN,
+        "tsm": TSM,
+        "gru": GRU,
+    }
     model = models[cfg.temporal](cfg, num_classes)
     if pretrained:
         load_pretrained(model.backbone, cfg.backbone)

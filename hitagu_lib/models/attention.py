@@ -33,7 +33,7 @@ class SpatialChannelAttention(nn.Module):
     A gate that `sca_gates` does not list is left out; None is returned for it. A gate is a sigmoid; with `sca_identity` twice a sigmoid,
     which can close and amplify.
 
-    A fresh gate depends on the map: the maxima of its channels are up to 9, so random weights open some channels and close others,
+    A fresh gate depends on the map: behind a fresh 3STU its values are large, so random weights open some channels and close others, and
     differently in each frame. With `sca_zero_start` it is half open everywhere: a fresh SCA passes a quarter of the map, with
     `sca_identity` all of it.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -57,7 +58,7 @@ class ClipMaps:
     )
 
 
-class ClipModel(nn.Module):
+class ClipModel(nn.Module, ABC):
     """Two halves: `encode_frames` sees one frame alone, `temporal_head` sees several.
 
     Clips x: (B, T, 3, H, W), float, normalised. Times t: (B, T), positions in the video in reference strides.
@@ -74,9 +75,9 @@ class ClipModel(nn.Module):
         """Channels of the clip embedding: D, or 2 D where `model.readout` is both or memory."""
         return self.head.linear.in_features
 
+    @abstractmethod
     def encode_frames(self, frames: Tensor) -> FrameFeatures:
         """frames (N, 3, H, W) -> their features; those of one frame do not depend on any other frame."""
-        raise NotImplementedError
 
     def temporal_head(self, features: FrameFeatures, t: Tensor, return_maps: bool = False) -> tuple[Tensor, ClipMaps]:
         """Features of N = B T frames in (B, T) order, t (B, T) -> logits (B, num_classes), maps.
@@ -85,6 +86,7 @@ class ClipModel(nn.Module):
         """
         return self.resume_head(features, t, None, return_maps)[:2]
 
+    @abstractmethod
     def resume_head(
         self, features: FrameFeatures, t: Tensor, before: State | None, return_maps: bool = False
     ) -> tuple[Tensor, ClipMaps, State]:
@@ -92,7 +94,6 @@ class ClipModel(nn.Module):
 
         before: the state after those others, with t (B, T) since the last of them (1 is its first time where none came); None: none came.
         """
-        raise NotImplementedError
 
     def step(self, frame: Tensor, elapsed: Tensor, before: State | None) -> tuple[Tensor, State]:
         """Show a causal network one more frame of each stream: frame (B, 3, H, W), normalised -> logits (B, num_classes), state.

@@ -40,16 +40,14 @@ def make_optimizer(model: nn.Module, cfg: TrainConfig, rate: float) -> torch.opt
 
     Two groups of parameters, decayed and free; with `cfg.backbone_lr_mult` other than 1 also the backbone's two, after them.
     """
-    apart = cfg.backbone_lr_mult != 1
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {(False, True): [], (False, False): []}
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {(1.0, True): [], (1.0, False): []}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            decays = name.endswith("weight") and parameter.ndim > 1
-            groups.setdefault((apart and name.startswith("backbone."), decays), []).append(parameter)
+            mult = cfg.backbone_lr_mult if name.startswith("backbone.") else 1.0
+            groups.setdefault((mult, name.endswith("weight") and parameter.ndim > 1), []).append(parameter)
     settings = [
-        {"params": parameters, "weight_decay": cfg.weight_decay * decays}
-        | ({"lr": rate * cfg.backbone_lr_mult} if backbone else {})
-        for (backbone, decays), parameters in groups.items()
+        {"params": parameters, "lr": rate * mult, "weight_decay": cfg.weight_decay * decays}
+        for (mult, decays), parameters in groups.items()
     ]
     if cfg.optimizer == "adamw":
         return torch.optim.AdamW(settings, lr=rate)

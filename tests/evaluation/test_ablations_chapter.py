@@ -2,11 +2,11 @@
 
 import json
 import math
-import re
 import statistics
 from pathlib import Path
 
 import pytest
+from prose import prose
 
 from experiments.ablations import EPOCHS
 from hitagu_lib.evaluation.seeds import (
@@ -23,7 +23,7 @@ from hitagu_lib.prepare.synthetic.make import SETTINGS
 from hitagu_lib.runs.run_dir import read_metrics
 
 ROOT = Path(__file__).resolve().parents[2]
-TEXT = re.sub(r"\s+(# )?", " ", (ROOT / "book/06_ablations.py").read_text(encoding="utf-8"))
+TEXT = prose("book/06_ablations.py")
 MINI, HARD = (read_runs(ROOT / "outputs/published" / name) for name in ("mini-compare", "hard"))
 OURS, WITHOUT, *PEERS = METHODS
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from prose import prose
 
 from experiments import ablations, compare
 from hitagu_lib.config import Config, load_config
@@ -66,9 +67,8 @@ def test_every_file_asks_a_question_of_the_hard_recipe() -> None:
 
 
 def test_chapter_6_says_what_the_published_runs_show() -> None:
-    root = Path(ablations.__file__).parents[1]
-    runs = pd.read_csv(root / "outputs/published/ablations.csv")
-    text = " ".join((root / "book/06_ablations.py").read_text(encoding="utf-8").replace("\n# ", " ").split())
+    runs = pd.read_csv(project_root() / "outputs/published/ablations.csv")
+    text = prose("book/06_ablations.py")
     as_it_is = runs[runs["ablation"] == "as it is"]["top1"]
     assert f"two seeds of the network as it is lie {np.ptp(as_it_is):.0f} points apart" in text
     assert set(runs.groupby("ablation")["seed"].count()) == {1, 2}, "the text says so"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import pytest
+from prose import prose
 
 from experiments.claims import Claim, claims_table, main, read_claims
 
@@ -17,8 +17,7 @@ CLAIMS = read_claims()
 def test_a_claim_stands_in_the_text_and_its_file_exists(claim: Claim) -> None:
     assert claim.file == "outputs/mini/summary.json" or (ROOT / claim.file).exists()
     for file, words in claim.said.items():
-        text = re.sub(r"\s+(# )?", " ", (ROOT / file).read_text(encoding="utf-8"))  # a chapter's text breaks its lines
-        assert words in text, f"{file} no longer says {words!r}"
+        assert words in prose(file), f"{file} no longer says {words!r}"
     if claim.value is not None and claim.tolerance is not None and claim.tolerance < 1:
         assert any(f"{claim.value:g}" in words for words in claim.said.values()), "the sentence has the number"
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from prose import prose
 from torch import Tensor, nn
 
 from experiments import lamp_probe
@@ -117,7 +118,7 @@ def test_chapter_5_says_what_the_probe_found() -> None:
     assert (round(min(r["input"] for r in reads.values())), round(max(r["input"] for r in reads.values()))) == (49, 52)
     assert {round(one["all levels, mean over positions"]) for one in reads.values()} == {50}
     assert (round(reads[96]["short"]), round(reads[96]["mid"])) == (100, 73)
-    text = " ".join((ROOT / "book/05_attention_maps.py").read_text(encoding="utf-8").replace("\n# ", " ").split())
+    text = prose("book/05_attention_maps.py")
     assert "reads the colours of 100 % of the lamps after waits of 12, 24 and 48 frames, and of 89 % after 96" in text
     assert "After 96 frames the short state alone still gives 100 %, and the mid one 73 %." in text
     assert "it is right in 49 to 52 %" in text and "the probe is right in 50 %" in text

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prose import prose
 
 from experiments import compare, real
 from hitagu_lib.config import load_config
@@ -87,9 +88,8 @@ def test_readme_and_chapter_6_say_what_the_published_runs_reached() -> None:
     }
     ours = cells[real.OURS]
     runs, folds = re.findall(r"\d+", ours[2])
-    texts = {name: (root / name).read_text(encoding="utf-8") for name in ("README.md", "book/06_ablations.py")}
-    for name, text in texts.items():
-        text = " ".join(text.replace("\n# ", " ").split())
+    for name in ("README.md", "book/06_ablations.py"):
+        text = prose(name)
         assert f"{ours[4].split()[0]} % of the words of {ours[3]} speakers" in text, name
         for method in ("without 3STU", "without MDE", "TSM", "GRU", "TSN"):
             points, low, high = re.findall(r"[+-]\d+\.\d", cells[method][6])

@@ -65,12 +65,20 @@ def test_gates_that_start_near_1_equal_the_loops() -> None:
     assert_same(sca(y), gated(sca, y), [y, *sca.parameters()])
 
 
+def test_a_fresh_sca_passes_about_a_quarter_of_a_map_of_small_values_or_with_sca_identity_all_of_it() -> None:
+    for identity, passed in ((False, 0.25), (True, 1.0)):
+        torch.manual_seed(0)
+        sca, y = SpatialChannelAttention(AttentionConfig(sca_identity=identity), 64), torch.rand(8, 64, 7, 7)
+        share = (sca(y)[0].norm() / y.norm()).item()
+        assert passed * 0.75 < share < passed * 1.25, share
+
+
 @pytest.mark.parametrize(("identity", "passed"), [(False, 0.25), (True, 1.0)])
 def test_a_fresh_sca_with_zero_start_passes_every_map_alike_and_learns(identity: bool, passed: float) -> None:
     torch.manual_seed(0)
-    y = 3 * torch.randn(8, 64, 7, 7).relu()  # its maxima are about 9, as behind a fresh 3STU
+    y = 3 * torch.randn(8, 64, 7, 7).relu()  # as large as behind a fresh 3STU
     sca = SpatialChannelAttention(AttentionConfig(sca_identity=identity, sca_zero_start=True), 64)
-    out, channel, spatial = sca(y)
+    out, _, _ = sca(y)
     assert torch.equal(out, passed * y)
     out.square().sum().backward()
     assert sca.conv.weight.grad.any() and sca.bottleneck[2].weight.grad.any(), "both gates learn from the first step on"

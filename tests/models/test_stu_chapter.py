@@ -4,13 +4,11 @@ import json
 import statistics
 from pathlib import Path
 
+from prose import prose
+
 from experiments.memory import read_waits
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def chapter() -> str:
-    return " ".join((ROOT / "book/02c_3stu.py").read_text(encoding="utf-8").replace("\n# ", " ").split())
 
 
 def test_what_the_unit_costs_beside_a_gru() -> None:
@@ -32,7 +30,7 @@ def test_what_the_unit_costs_beside_a_gru() -> None:
             statistics.median(by_name[f"3STU memory, {form}"]["CPU"]) for form in ("loop", "scan", "closed")
         )
         assert loop < min(others)
-    text = chapter()
+    text = prose("book/02c_3stu.py")
     assert "It takes 1.67, 1.85 and 1.83 times as long as one `nn.GRU` of its width at 8, 16 and 64 frames" in text
     assert "it takes 0.58 to 0.61 of the time" in text and "it takes 1.17 to 1.27 times as long" in text
 
@@ -49,7 +47,7 @@ def test_what_the_unit_is_worth_on_the_memory_set() -> None:
 
     ours, without, before = mean("HiTAGU-Net", 2), mean("without 3STU", 1), mean("3STU as it was", 1)
     tsm, gru = mean("TSM", 1), mean("GRU per position", 1)
-    text = chapter()
+    text = prose("book/02c_3stu.py")
     assert f"reaches {ours[0]} % at the training's wait and {ours[1]} % at four times that (two seeds)" in text
     assert (
         f"Without 3STU it is {without[0]} and {without[1]} %, with the unit's older form (below) {before[0]} and"

@@ -1,0 +1,11 @@
+"""What a chapter or page says, as tests look for it."""
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def prose(file: str) -> str:
+    """The text of a file of the repository, such as "book/06_ablations.py", in one line: without line ends and comment signs."""
+    return re.sub(r"\s+(# )?", " ", (ROOT / file).read_text(encoding="utf-8"))
