@@ -147,9 +147,8 @@ print("by hand and shipped agree")
 # %% [markdown]
 # ### How open is a fresh gate?
 #
-# One may expect one half, as $\sigma(0)$: small weights, small arguments. But behind a fresh 3STU some channels have maxima of 8 and more, and then
-# random weights give random gates. Here is hard's network before training, on noise. `attention.sca_zero_start` starts $W_2$, $b_2$ and $K$ at
-# zero instead:
+# One may expect one half, which is $\sigma(0)$: small weights, small arguments. But behind a fresh 3STU the values are large, and so random weights
+# give random gates. Here is hard's network before training, on noise. With `attention.sca_zero_start`, $W_2$, $b_2$ and $K$ start at zero instead:
 
 
 # %%
@@ -173,8 +172,8 @@ for start in ("false", "true"):
         print(f"zero start {start:5}  {name} gate: {low:.1f} to {high:.1f}")
 
 # %% [markdown]
-# So a fresh SCA masks channels at random, and differently in each frame: noise that the network must first learn to remove. What that costs,
-# the ablations of [chapter 6](06_ablations.ipynb) ask. The random start is this book's default, as most of its runs were made with it.
+# So a fresh SCA masks channels at random, and differently in each frame: noise that the network must first learn to remove. The ablations of
+# [chapter 6](06_ablations.ipynb) ask what that costs. The random start is this book's default, because most of its runs were made with it.
 
 # %% [markdown]
 # ### A bright spot, with weights set by hand

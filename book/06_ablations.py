@@ -282,14 +282,14 @@ show_published(
 # ## And on real video?
 #
 # Ten spoken words: 1,500 clips of the mouths of 15 speakers, 4 to 27 frames each. All methods start from ResNet-18's first stages, trained
-# on ImageNet, see 48 pixels and train for the same time, by `params/own.yaml`. A fold holds out three speakers. One fold served to choose
-# the learning rates, TSM's apart from the others', and is not in the table.
+# on ImageNet, see 48 pixels and train for the same time, by `params/own.yaml`. A fold holds out three speakers. On one fold we chose the
+# learning rates, separately for TSM; that fold is not in the table.
 #
 # HiTAGU-Net is right on 70.0 % of the words of 6 speakers whom it had not seen, one seed a fold. It is ahead of each other method, in
 # points with the 95 % interval over speakers: without 3STU +5.5 (+2.2 to +8.8), without MDE +3.0 (-1.7 to +6.3), TSM +5.0 (-0.5 to +10.0),
-# GRU +1.3 (-4.2 to +6.2), TSN +24.2 (+16.3 to +31.3). So the 3STU is worth its time here. Whether MDE is, and whether TSM and GRU are
-# worse, two folds do not tell, and an interval from six speakers is a hint, not a proof. Order counts for every method but TSN: with
-# reversed frames they lose about half of their words.
+# GRU +1.3 (-4.2 to +6.2), TSN +24.2 (+16.3 to +31.3). So the 3STU is worth its time here. For MDE, TSM and GRU, two folds are too few to
+# tell, and an interval from six speakers is a hint, not a proof. Order counts for every method but TSN: with reversed frames, they lose
+# about half of their words.
 
 # %%
 show_published(

@@ -188,9 +188,9 @@ assert not {v.source for v in report.train} & {v.source for v in report.val}
 # instead, such as chapter 3's.
 #
 # The pretrained stage that still learns has a tenth of the new modules' learning rate (`train.backbone_lr_mult: 0.1`). This is the setting that
-# counts. We tuned it on real clips of ten spoken words: after four epochs the network named 52 % of the words of speakers that it had not seen;
-# with one rate of 2e-4 for all parameters 29 %, and with 1e-3 for all 11 %, which is guessing. That data set does not come with this book;
-# [chapter 6](06_ablations.ipynb) has the results.
+# counts. We tuned it on real clips of ten spoken words. In four epochs, the network learned to name 52 % of the words of three speakers whom it
+# had not seen. With 2e-4 for all parameters it named 29 %, and with 1e-3 for all 9 %, which is guessing. That data set does not come with this
+# book; [chapter 6](06_ablations.ipynb) has the results.
 #
 # The made videos are 72 pixels high, so the network of `params/mini.yaml` learns them from random weights. You must tell the recipe what
 # mirroring and reversing do to *your* labels. Nobody can guess that for you:

@@ -95,3 +95,25 @@ def test_readme_and_chapter_6_say_what_the_published_runs_reached() -> None:
             points, low, high = re.findall(r"[+-]\d+\.\d", cells[method][6])
             assert f"{method} {points} ({low} to {high})" in text, (name, method, cells[method][6])
     assert int(runs) == int(folds), "one seed a fold: both texts say so"
+
+
+def test_the_recipe_says_what_its_tuning_reached() -> None:
+    tuning = Path(real.__file__).parents[1] / real.OUT / "tuning"
+    top1 = {file.parent.name: 100 * json.loads(file.read_text())["val_top1"] for file in tuning.glob("*/summary.json")}
+    table = (tuning / "README.md").read_text(encoding="utf-8").splitlines()
+    assert [row for row in table if row.startswith(("| lr", "| tsm"))] == [
+        f"| {run} | {top1[run]:.1f} |" for run in sorted(top1)
+    ]
+    taken, slow, fast = (f"{top1[run]:.0f}" for run in ("lr1e-3-backbone1e-4", "lr2e-4", "lr1e-3"))
+    recipe, chapter = prose("params/own.yaml"), prose("book/07_your_own_videos.py")
+    assert (
+        f"{taken} % of the held-out words were right; with 2e-4 for all parameters {slow} %, with 1e-3 for all {fast} %"
+        in recipe
+    )
+    assert f"name {taken} % of the words" in chapter
+    assert f"With 2e-4 for all parameters it named {slow} %, and with 1e-3 for all {fast} %" in chapter
+    assert f"from {fast} to {taken} % of the held-out clips" in prose("book/appendix/faq.md")
+    cfg = load_config(tuning / "tsm-lr5e-4" / "params.yaml").train
+    assert top1["tsm-lr5e-4"] == max(value for run, value in top1.items() if run.startswith("tsm"))
+    chosen = load_config(real.PARAMS, real.REAL_METHODS["TSM"]).train
+    assert (chosen.lr, chosen.backbone_lr_mult) == (cfg.lr, cfg.backbone_lr_mult)
