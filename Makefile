@@ -134,7 +134,7 @@ claims: $(READY)  ## check the book's claims that take less than five minutes to
 	$(BIN)/python -m experiments.claims
 
 ablations: $(READY)  ## train each file of params/ablations under five seeds, for hours; give it again to go on
-	$(BIN)/python -m experiments.ablations --params params/hard.yaml --out outputs/published/ablations
+	$(BIN)/python -m experiments.ablations --params params/mini.yaml --out outputs/published/ablations
 
 figures: $(READY)  ## draw the pictures of the network, from the shapes of the code
 	$(BIN)/python -m hitagu_lib.viz.network

@@ -384,7 +384,7 @@ show_published("ablations/ablations.md", "make ablations")
 # <details><summary>Solution</summary>
 #
 # ```bash
-# python -m experiments.ablations --params params/hard.yaml --out outputs/mine \
+# python -m experiments.ablations --params params/mini.yaml --out outputs/mine \
 #     --methods "as it is" no_stu no_tsa --seeds 0 1
 # ```
 # Then read the kind from the runs:

@@ -1,10 +1,10 @@
-"""Each choice that params/ablations/ changes, beside the network as it is: the hard set, equal epochs, several seeds.
+"""Each choice that params/ablations/ changes, beside the network as it is: the mini set, equal epochs, several seeds.
 
-    python -m experiments.ablations --params params/hard.yaml --out outputs/published/ablations
+    python -m experiments.ablations --params params/mini.yaml --out outputs/published/ablations
 
 Every run has the recipe's data and schedule, shortened to EPOCHS: the question is who learns sooner from the same clips, not who ends
-highest. The grid runs seed by seed, keeps what is published and resumes what was stopped, so the same command can be repeated at any
-time. It takes hours.
+highest. Mini and not hard: after three epochs of hard, two seeds of the same network lay up to 26 points apart. The grid runs seed by
+seed, keeps what is published and resumes what was stopped, so the same command can be repeated at any time. It takes hours.
 
 Writes <out>/<ablation>-seed<seed>/, <out>/ablations.md (a row for each ablation, with the paired difference to the network as it is)
 and <out>.csv (a row for each run).
@@ -26,7 +26,7 @@ from hitagu_lib.files import project_root, write_atomic
 from hitagu_lib.models.cost import recipe_cost
 from hitagu_lib.prepare.synthetic.make import prepare_data
 
-EPOCHS = 3
+EPOCHS = 2
 BASE = "as it is"
 FILES = {file.stem: file for file in sorted((project_root() / "params/ablations").glob("*.yaml"))}
 """Ablation -> its parameter file, whose first line is the question."""
@@ -63,7 +63,9 @@ def write_tables(out: Path) -> None:
                 "question": question(ablation),
                 "seeds": str(len(top1)),
                 "top-1 (%), mean ± sd": spread(top1),
-                "points to the network as it is (95 %)": interval(list(points.values())) if points else "",
+                "points to the network as it is (95 %)": interval(list(points.values()))
+                if points and ablation != BASE
+                else "",
                 "processor seconds": spread([run.summary["train_cpu_seconds"] for run in mine]),
                 "GFLOPs": f"{gflops:.3f}",
             }

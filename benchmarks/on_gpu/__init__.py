@@ -9,7 +9,7 @@
     batches      batch size against memory and clips per second
     loader       clips per second of the loader, by the number of its processes
     train-hard   hard, mini and memory trained under five seeds; so do train-mini and train-memory
-    ablations    the first ablations of hard at 112 pixels, five seeds
+    ablations    the first ablations of mini at 112 pixels, five seeds
 
 A job that no longer fits into --minutes is left for the next call with the same --out, which keeps what is there: jobs run in processes
 of their own, and each writes its result to <out>/<piece>.json and <piece>.md as soon as it has one. A job that fails is tried again.

@@ -17,7 +17,7 @@ METHODS = {
 }
 """What is trained -> its overrides of a recipe."""
 ABLATIONS = ("base", "no_stu", "stu_as_it_was", "no_mde", "no_attention", "tsm")
-"""Files in params/ablations, all of them changes of the base, params/hard.yaml."""
+"""Files in params/ablations, all of them changes of the base, params/mini.yaml."""
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ def recipe(job: str, size: Size) -> Config:
     data_set, method = job.split(": ")
     run = f"{size.scratch}/runs/{job.replace(': ', '-').replace(', ', '-').replace(' ', '-')}"
     if data_set == "ablations":
-        params = "params/hard.yaml" if method == "base" else f"params/ablations/{method}.yaml"
+        params = "params/mini.yaml" if method == "base" else f"params/ablations/{method}.yaml"
         changes = AT_112[1]
     else:
         params, changes = f"params/{data_set}.yaml", METHODS[method]

@@ -9,6 +9,7 @@ Any subset of methods and seeds will do, so a grid can be inspected while it run
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import math
 import statistics
@@ -91,12 +92,15 @@ def read_runs(out: str | Path, methods: Iterable[str] = METHODS) -> list[Publish
 def is_published(folder: Path, cfg: Config) -> bool:
     """Return whether `folder` holds the finished run that `cfg` describes; keys newer than the run count as their defaults.
 
-    Raises ConfigError if it holds a run with other parameters.
+    A baseline has none of HiTAGU-Net's modules, so their parameters may differ. Raises ConfigError if any other does.
     """
     if not all((folder / name).exists() for name in PUBLISHED):
         return False
-    there = load_config(folder / "params.yaml").to_yaml()
-    if changed := changed_params(there, cfg.to_yaml(), "published"):
+    there = load_config(folder / "params.yaml")
+    if there.model.temporal == cfg.model.temporal != "hitagu":
+        modules = {name: getattr(cfg.model, name) for name in ("mde", "stu", "attention")}
+        there = dataclasses.replace(there, model=dataclasses.replace(there.model, **modules))
+    if changed := changed_params(there.to_yaml(), cfg.to_yaml(), "published"):
         raise ConfigError(
             f"{folder}: this run was made with other parameters:\n"
             + "\n".join(changed)
@@ -173,9 +177,12 @@ def spread(values: Sequence[float]) -> str:
 
 
 def interval(differences: Sequence[float]) -> str:
-    """Format the mean of up to ten paired differences with its 95 % confidence interval by Student's t; a single one alone."""
+    """Format the mean of up to ten paired differences, from three on with its 95 % confidence interval by Student's t.
+
+    Two differences determine no useful interval: Student's factor for them is 12.7.
+    """
     mean = statistics.mean(differences)
-    if len(differences) < 2:
+    if len(differences) < 3:
         return f"{mean:+.1f}"
     half = T_95[len(differences) - 2] * statistics.stdev(differences) / math.sqrt(len(differences))
     return f"{mean:+.1f} ({mean - half:+.1f} to {mean + half:+.1f})"

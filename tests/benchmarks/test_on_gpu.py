@@ -119,7 +119,7 @@ def test_the_trainings_are_the_recipes_and_their_ablations() -> None:
     for name in ("train-hard", "train-memory", "train-mini", "ablations"):
         for job in PIECES[name].minutes:
             cfg, data_set = recipe(job, FULL), job.split(": ")[0]
-            base = load_config("params/hard.yaml" if data_set == "ablations" else f"params/{data_set}.yaml")
+            base = load_config("params/mini.yaml" if data_set == "ablations" else f"params/{data_set}.yaml")
             assert (cfg.train.epochs, cfg.train.lr, cfg.data.num_frames) == (
                 base.train.epochs,
                 base.train.lr,
@@ -129,7 +129,7 @@ def test_the_trainings_are_the_recipes_and_their_ablations() -> None:
             same_model = cfg.model == base.model
             assert same_model == (job.split(": ")[1] in ("HiTAGU-Net", "base"))
     assert list(PIECES["ablations"].minutes) == [f"ablations: {file}" for file in ABLATIONS]
-    banded = recipe("hard: HiTAGU-Net, banded 3STU", FULL).model
+    banded = recipe("mini: HiTAGU-Net, banded 3STU", FULL).model
     assert banded == load_config("params/ablations/stu_as_it_was.yaml").model
 
 

@@ -89,6 +89,8 @@ def test_a_published_run_is_not_made_again_and_other_parameters_are_refused(out:
     other = load_config(ROOT / "params/mini.yaml", "model.temporal=tsm train.epochs=9")
     with pytest.raises(ConfigError, match=r"(?s)tsm-seed0: .*other parameters:.*-  epochs: 4\n\+  epochs: 9"):
         is_published(folder, other)
+    without = load_config(ROOT / "params/mini.yaml", "model.temporal=tsm model.attention.sca=false model.stu.width=8")
+    assert is_published(folder, without), "TSM has neither"
 
 
 def test_a_folder_that_is_not_there_has_no_runs(tmp_path: Path) -> None:
@@ -146,8 +148,8 @@ def test_tables(out: Path) -> None:
         "| two events and a pause |  100.0 ± 0.0 |  50.0 ± 0.0 |",
     ]
     # by hand: 25 and 30 points, whose sd is 3.536; 12.706 x 3.536 / sqrt 2 = 31.8. Means 30 apart, sds 5 and 7.1.
-    assert cells(differences_table(runs, "HiTAGU-Net"))[2:] == [["TSM", "+27.5 (-4.3 to +59.3)", "+25.0, +30.0", "yes"]]
-    assert cells(differences_table(runs, "TSM"))[2:] == [["HiTAGU-Net", "-27.5 (-59.3 to +4.3)", "-25.0, -30.0", "no"]]
+    assert cells(differences_table(runs, "HiTAGU-Net"))[2:] == [["TSM", "+27.5", "+25.0, +30.0", "yes"]]
+    assert cells(differences_table(runs, "TSM"))[2:] == [["HiTAGU-Net", "-27.5", "-25.0, -30.0", "no"]]
     assert cells(differences_table(runs[2:4], "TSM")) == [], "seeds 10 and 0 are no pair"
 
 
@@ -265,5 +267,6 @@ def test_classes_of_a_published_run_add_up_to_its_top1(folder: Path) -> None:
         assert clips == run.summary["val_clips"] and 100 * correct / clips == pytest.approx(run.top1())
 
 
-def test_an_interval_needs_two_differences() -> None:
-    assert interval([2.0]) == "+2.0" and interval([2.0, 2.0]) == "+2.0 (+2.0 to +2.0)"
+def test_an_interval_needs_three_differences() -> None:
+    assert interval([2.0]) == "+2.0" and interval([1.0, 3.0]) == "+2.0"
+    assert interval([1.0, 2.0, 3.0]) == "+2.0 (-0.5 to +4.5)"  # by hand: 4.303 / sqrt 3 = 2.48
