@@ -147,8 +147,10 @@ print("by hand and shipped agree")
 # %% [markdown]
 # ### How open is a fresh gate?
 #
-# One may expect one half, which is $\sigma(0)$: small weights, small arguments. But behind a fresh 3STU the values are large, and so random weights
-# give random gates. Here is hard's network before training, on noise. With `attention.sca_zero_start`, $W_2$, $b_2$ and $K$ start at zero instead:
+# In CBAM, whose form this is, all weights start at random. One may expect gates of one half, which is $\sigma(0)$. But behind a fresh 3STU the
+# values are large, and so random weights give random gates. Our recipes change two things. A gate is $2\sigma$, from 0 to 2
+# (`attention.sca_identity`), and $W_2$, $b_2$ and $K$ start at zero (`attention.sca_zero_start`). Then both gates start at 1, and a fresh SCA passes
+# the map unchanged. Here is hard's network before training, on noise:
 
 
 # %%
@@ -165,15 +167,16 @@ def fresh_gates(overrides):
 
 
 ends = torch.tensor([0.01, 0.99])
-for start in ("false", "true"):
-    gates = fresh_gates(f"model.attention.sca_zero_start={start}")
+cbam = "model.attention.sca_identity=false model.attention.sca_zero_start=false"
+for start, overrides in {"CBAM": cbam, "the recipes": ""}.items():
+    gates = fresh_gates(overrides)
     for name, gate in zip(("channel", "spatial"), gates):
         low, high = gate.quantile(ends).tolist()
-        print(f"zero start {start:5}  {name} gate: {low:.1f} to {high:.1f}")
+        print(f"{start:11}  {name} gate: {low:.1f} to {high:.1f}")
 
 # %% [markdown]
-# So a fresh SCA masks channels at random, and differently in each frame: noise that the network must first learn to remove. The ablations of
-# [chapter 6](06_ablations.ipynb) ask what that costs. The random start is this book's default, because most of its runs were made with it.
+# CBAM's start masks channels at random, and differently in each frame: noise that the network must first learn to remove. What our start is worth, the
+# ablation `sca_as_in_cbam` in [chapter 6](06_ablations.ipynb) measures. The examples of this chapter have CBAM's gates.
 
 # %% [markdown]
 # ### A bright spot, with weights set by hand
@@ -712,11 +715,11 @@ explore(
 # ## Summary
 #
 # - A mean keeps $1/n$ of what one place in one frame knows. Attention is a weighted mean whose weights are computed from the clip.
-# - SCA multiplies each frame's map by a channel gate, then by a spatial gate. Gates lie between 0 and 1 and do not sum to 1.
+# - SCA multiplies each frame's map by a channel gate, then by a spatial gate. Gates do not sum to 1. They lie between 0 and 1, in our recipes
+#   between 0 and 2.
 # - TSA lets each frame read from the others; its rows sum to 1. Without the position code it is blind to order; with it, $T$ and the times are free.
 # - On clips whose event is known, the trained weights are on the event's frame. Weights and gates are evidence to be tested, not explanations.
-# - TSA starts as the identity. SCA does not: its gates start at random, about one half in the mean. With `attention.sca_zero_start` and
-#   `sca_identity` it does. Together they cost under a thousandth of the backbone's multiply-adds.
+# - TSA starts as the identity, and in our recipes SCA does too. Together they cost under a thousandth of the backbone's multiply-adds.
 #
 # ## Exercises
 #
