@@ -120,10 +120,8 @@ with torch.inference_mode():
         print(f"{name:>6}: a clip and its reverse get {same} logits")
 
 # %% [markdown]
-# TSN cannot tell them apart. Nor can HiTAGU-Net, yet. Its modules between frames (MDE, 3STU, TSA) start as the identity: their last weights are
-# zero. SCA is no identity, for its two gates start at random ([chapter 2d](02d_attention.ipynb)); but it sees one frame at a time, so it cannot
-# tell orders apart either. Training changes this. We train both networks for sixteen steps on sixteen such clips, each shown forwards as "down"
-# and backwards as "up".
+# TSN cannot tell them apart. Nor can HiTAGU-Net, yet: its four modules start as the identity, with zeros as their last weights, so it begins as a
+# TSN. Training changes this. We train both networks for sixteen steps on sixteen such clips, each shown forwards as "down" and backwards as "up".
 
 # %%
 LENGTH, SIDE, STEPS = 16, 32, 16

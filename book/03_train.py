@@ -17,7 +17,7 @@
 # %% [markdown]
 # # 3 Training
 #
-# **Result.** After four epochs on the mini data, HiTAGU-Net names 98.1 % of the validation clips (one seed, stored below; five seeds with the 3STU's
+# **Result.** After four epochs on the mini data, HiTAGU-Net names 99.8 % of the validation clips (one seed, stored below; five seeds with the 3STU's
 # older form reached 98.9 ± 0.8 %, [chapter 6](06_ablations.ipynb)). It uses the order of the frames: with frames shuffled, it falls below one
 # half. TSN, which cannot see order, reaches 44.1 ± 1.6 % in ten epochs.
 #
@@ -34,7 +34,7 @@
 # **You will be able to** write a training loop and say what `fit()` adds to it; train from a params file and change single values; read a
 # run's folder; resume after an interruption; and measure how much of a model's accuracy depends on the *order* of the frames.
 #
-# **Prerequisites**: basic PyTorch. **Time** with the mini data on two CPU cores: about nine minutes, three of them for the baseline; not
+# **Prerequisites**: basic PyTorch. **Time** with the mini data on two CPU cores: three to nine minutes, a third of them for the baseline; not
 # measured on a GPU yet. **Memory**: 2 GiB.
 
 # %% [markdown]

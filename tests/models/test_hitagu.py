@@ -8,8 +8,9 @@ from networks import woken
 from reference_ops import bf16_errors
 
 from hitagu_lib import build_model
-from hitagu_lib.config import ModelConfig, resolve
+from hitagu_lib.config import ModelConfig, load_config, resolve
 from hitagu_lib.errors import ConfigError
+from hitagu_lib.files import project_root
 from hitagu_lib.models import FrameFeatures
 
 SMALL = {
@@ -108,14 +109,16 @@ def test_times_matter_where_elapsed_time_is_on() -> None:
     assert torch.equal(unaware(x, t), unaware(x, 3 * t))
 
 
-def test_the_new_modules_start_as_the_identity() -> None:
-    """MDE, 3STU and TSA add nothing at first, so pretrained features reach the head unchanged."""
+@pytest.mark.parametrize("recipe", ["mini", "hard", "own", "k700", "ssv2"])
+def test_a_recipes_network_begins_as_a_tsn(recipe: str) -> None:
+    """MDE, 3STU, SCA and TSA change nothing at first, so pretrained features reach the head unharmed."""
     torch.manual_seed(0)
-    model, x = build_model(small(attention=SMALL["attention"] | {"sca": False}), 5).eval(), clips()
-    _, maps = model(x, return_maps=True)
-    torch.testing.assert_close(
-        maps.frame_embeddings, model.encode_frames(x.flatten(0, 1)).top.mean((2, 3)).reshape(2, 5, -1)
-    )
+    cfg = load_config(
+        project_root() / f"params/{recipe}.yaml", "model.backbone.name=resnet18 model.backbone.weights=null"
+    ).model
+    model, tsn = build_model(cfg, 5).eval(), build_model(dataclasses.replace(cfg, temporal="tsn"), 5).eval()
+    tsn.load_state_dict({name: value for name, value in model.state_dict().items() if name in tsn.state_dict()})
+    torch.testing.assert_close(model(clips()), tsn(clips()))
 
 
 def test_the_same_seed_gives_the_same_parameters() -> None:
