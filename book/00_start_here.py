@@ -18,7 +18,7 @@
 # # 0 Start here
 #
 # **Result.** This page trains a network on clips of four motions, in less than a minute. The slider near the end plays a video that the network
-# has never seen. Below each frame stands what the network would say *now*, and orange shows where it looks. Played backwards, the same video gets
+# has never seen. Below each frame stands what the network would say *now*, and orange shows where its spatial gate is open. Played backwards, the same video gets
 # the opposite name.
 #
 # **You will be able to** say what this book builds, choose your way through it, check that your computer has what the chapters need, and use a

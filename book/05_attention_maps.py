@@ -18,19 +18,19 @@
 # # 5 Attention maps: what the trained network looks at
 #
 # **Result.** On mini, not every map of the trained network can be trusted. Delete the cells that a map ranks highest: does the probability of the
-# named class fall sooner than when as many cells are deleted elsewhere? With Grad-CAM, yes. With the motion gate, sooner than with the same map
-# moved, but not sooner than with another clip's: it knows where things usually move. **With the spatial gate, no**: its controls fall sooner. The
-# gains are differences of the areas under the deletion curves (84 validation clips, one run, commit cc089d007); the intervals are under *Can the
-# maps be trusted?*.
+# named class fall sooner than when as many cells are deleted elsewhere? With the motion gate and with Grad-CAM, yes. **With the spatial gate, no**:
+# its controls fall sooner, for it is dark where things move. The gains are differences of the areas under the deletion curves (84 validation clips,
+# one run, commit d00a4e11c); the intervals are under *Can the maps be trusted?*.
 #
 # | deleted by | moved | another clip's | at random |
 # |---|---|---|---|
-# | motion gate | yes, +0.12 | no, +0.02 |  |
-# | spatial gate | no, -0.07 | no, -0.10 |  |
-# | Grad-CAM | yes, +0.16 | yes, +0.13 |  |
+# | motion gate | yes, +0.24 | yes, +0.11 |  |
+# | spatial gate | no, -0.12 | no, -0.03 |  |
+# | Grad-CAM | yes, +0.21 | yes, +0.14 |  |
 # | temporal attention |  |  | yes, +0.04 |
 #
-# One run says little of the next: in one with the 3STU's older form ([chapter 2c](02c_3stu.ipynb)), all of them were better than their controls.
+# One run says little of the next. In one with the 3STU's older form ([chapter 2c](02c_3stu.ipynb)), all of them were better than their controls. In one
+# whose SCA started at random ([chapter 2d](02d_attention.ipynb)), the motion gate did no better than another clip's.
 #
 # **You will be able to** draw each gate, state and attention weight of a trained network over the frames of a clip; hold them against Grad-CAM,
 # which knows nothing of the gates; and measure whether a map can be trusted.
@@ -479,8 +479,9 @@ display(Markdown("\n".join([HEAD, *lines])))
 
 # %% [markdown]
 # Read the last column. **no** would mean that the map finds what decides no sooner than its control: it would show what was computed, and explain
-# nothing. The control matters. Another clip's motion gate does nearly as well as the clip's own: most of what that map knows is where things
-# usually are.
+# nothing. The control matters. Of what the motion gate gains over the same map moved, another clip's motion gate has half: so much of it is where things
+# usually are. The spatial gate shows that "bright" need not mean "important". A gate that is dark at what matters marks it as well as a bright one does,
+# because what follows has learned to read it so (exercise 3 of [chapter 2d](02d_attention.ipynb)).
 
 # %% [markdown]
 # ## The explorer

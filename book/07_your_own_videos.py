@@ -254,8 +254,8 @@ print(f"with their frames shuffled: {summary['val_top1_shuffled']:.0%}")
 print(f"chance: {1 / summary['num_classes']:.0%}")
 
 # %% [markdown]
-# In the stored run 31 of 32 clips are right. With each clip's frames in random order 15 of 32 are: about half, as it should be if partners differ
-# in order alone. The interval begins at 84 %, and another machine will not repeat the run to the bit.
+# In the stored run 32 of 32 clips are right. With each clip's frames in random order 15 of 32 are: about half, as it should be if partners differ
+# in order alone. The interval begins at 89 %, and another machine will not repeat the run to the bit.
 #
 # These clips are drawn shapes on drawn backgrounds, and their classes differ in motion alone. Expect less of real videos. Above all, expect the
 # shuffled score to come close to the ordered one: in everyday clips, the place and the things in it often give the class away.
@@ -299,8 +299,8 @@ except HitaguError as error:
 #
 # - **the labels**: the three most probable ones *now*. At each frame the network sees the video up to that frame and no further. So you see when
 #   the label turns up, and whether you would have known at that moment.
-# - **where it looks**, in orange: the gate of Spatial Channel Attention (chapter 2d) in that frame, inside the square that the network sees. The
-#   scale is the video's own and is printed below the picture.
+# - **where its spatial gate is open**, in orange: the gate of Spatial Channel Attention (chapter 2d) in that frame, inside the square that the
+#   network sees. The scale is the video's own and is printed below the picture. Open need not mean important (chapter 5).
 # - **which frames it reads**: one stroke for each frame of the clip, along the video's length. Its height is the weight with which the frame on
 #   the screen reads that frame in Temporal Self-Attention. In a video longer than 1024 frames, the clip is a window of that length.
 #

@@ -1,4 +1,4 @@
-"""README and chapter 3 say of the published mini run what it reached."""
+"""README and the chapters say of their stored runs what these reached."""
 
 import json
 import re
@@ -20,10 +20,27 @@ def test_readme_has_the_numbers_of_the_published_run() -> None:
         assert row.replace("%", " %") in README
 
 
+def read_chapter(name: str) -> tuple[str, str]:
+    """The text of a notebook, and what its stored run printed."""
+    cells = json.loads((ROOT / f"book/{name}.ipynb").read_text(encoding="utf-8"))["cells"]
+    text = "".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+    return text, "".join("".join(out.get("text", [])) for cell in cells for out in cell.get("outputs", []))
+
+
 def test_chapter_3_shows_the_published_run() -> None:
     run = json.loads((ROOT / "outputs/published/mini/summary.json").read_text(encoding="utf-8"))
-    cells = json.loads((ROOT / "book/03_train.ipynb").read_text(encoding="utf-8"))["cells"]
-    printed = "".join("".join(out.get("text", [])) for cell in cells for out in cell.get("outputs", []))
+    text, printed = read_chapter("03_train")
     (top1,) = re.findall(r"^ +val_top1: (\S+)$", printed, re.M)
     assert float(top1) == run["val_top1"]
-    assert f"{100 * float(top1):.1f} % of the validation clips (one seed, stored below" in "".join(cells[0]["source"])
+    assert f"{100 * float(top1):.1f} % of the validation clips (one seed, stored below" in text
+
+
+def test_chapter_7_says_how_many_clips_are_right() -> None:
+    text, printed = read_chapter("07_your_own_videos")
+    (right, clips, low), shuffled = (
+        re.search(pattern, printed).groups()
+        for pattern in (r"(\d+) of (\d+) validation clips right.*\n95 % interval: (\d+)%", r"frames shuffled: (\d+)%")
+    )
+    assert f"In the stored run {right} of {clips} clips are right." in text
+    assert f"in random order {round(int(shuffled[0]) * int(clips) / 100)} of {clips} are" in text
+    assert f"The interval begins at {low} %" in text

@@ -1,4 +1,4 @@
-"""Draw a network's view into a video: where it looks, which frames it reads, what it predicts now.
+"""Draw a network's view into a video: where its spatial gate is open, which frames it reads, what it predicts now.
 
     +--------------------+
     |  the video, with   |   orange: SCA's spatial gate, within the square that the network sees
@@ -111,7 +111,7 @@ class Overlay:
         for i, (probability, label) in enumerate(zip(ranked.values.tolist(), ranked.indices.tolist(), strict=True)):
             self._draw_label(draw, y + (i + 1) * self.row, probability, self.classes[label])
         if self.scale:
-            words = f"orange: where it looks, gate {self.scale[0]:.2f} to {self.scale[1]:.2f}"
+            words = f"orange: spatial gate, {self.scale[0]:.2f} to {self.scale[1]:.2f}"
             self._write(draw, 4, y + (SHOWN + 1) * self.row, words, self.width - 8, _FAINT)
         return np.asarray(canvas)
 
