@@ -166,7 +166,7 @@ def write_tables(out: Path) -> None:
             if runs := runs_of(out, name, method):
                 rows.append(_row(method, runs, ours, groups))
         lines += [
-            f"## {name}",
+            f"**{name}**",
             "",
             *pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True).splitlines(),
             "",
@@ -179,8 +179,7 @@ def _row(method: str, runs: Sequence[Path], ours: Sequence[Path], groups: dict[s
     low, high = found["intervals"]["top1"]
     row = {
         "method": method,
-        "runs": f"{len(runs)} ({len({run.name.split('-')[0] for run in runs})} folds)",
-        "groups": str(found["groups"]),
+        "runs, folds, groups": f"{len(runs)}, {len({run.name.split('-')[0] for run in runs})}, {found['groups']}",
         "top-1 (%)": f"{100 * found['top1']:.1f} [{100 * low:.1f}, {100 * high:.1f}]",
         "mean class (%)": f"{100 * found['mean_class_accuracy']:.1f}",
         f"{OURS} minus it": "",
@@ -189,15 +188,12 @@ def _row(method: str, runs: Sequence[Path], ours: Sequence[Path], groups: dict[s
     if both := [run for run in ours if run.name in same] if method != OURS else []:
         difference = paired_difference(graded([same[run.name] for run in both], groups), graded(both, groups))
         low, high = difference["interval"]
-        row[f"{OURS} minus it"] = (
-            f"{100 * difference['difference']:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}], {len(both)} pairs"
-        )
+        row[f"{OURS} minus it"] = f"{100 * difference['difference']:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
     reports = [json.loads((run / "report.json").read_text(encoding="utf-8")) for run in runs]
     orders = [sum(r["orders"][o]["top1"] for r in reports) / len(reports) for o in ("shuffled", "reversed", "frozen")]
     summaries = [json.loads((run / "summary.json").read_text(encoding="utf-8")) for run in runs]
     row["order"] = " / ".join(f"{100 * value:.0f}" for value in orders)
     row["epochs"] = "/".join(sorted({str(s["epochs"]) for s in summaries}))
-    row["processor s"] = f"{sum(s['train_cpu_seconds'] for s in summaries) / len(summaries):.0f}"
     return row
 
 

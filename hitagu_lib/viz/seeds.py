@@ -33,6 +33,26 @@ def draw_seeds(ax: Axes, values: Mapping[str, Sequence[float]], title: str = "",
     ax.grid(axis="y", visible=False)
 
 
+def draw_points(ax: Axes, points: Mapping[str, Sequence[float]]) -> None:
+    """Draw one row per ablation, the largest loss first: each seed's difference to the network as it is as a dot, their mean as a bar.
+
+    points: percentage points. The axis is linear up to 5 points and logarithmic beyond.
+    """
+    rows = sorted(points, key=lambda name: statistics.mean(points[name]))
+    for row, name in enumerate(rows):
+        ax.plot(
+            points[name], [row] * len(points[name]), "o", color=PALETTE[0], markersize=4, alpha=0.7, markeredgewidth=0
+        )
+        ax.plot(statistics.mean(points[name]), row, "|", color="black", markersize=9)
+    ax.axvline(0, color="0.4", linewidth=1)
+    ax.set_xscale("symlog", linthresh=5)
+    ticks = (-50, -20, -10, -5, -2, 0, 2, 5)
+    ax.set_xticks(ticks, [f"{tick:+d}" if tick else "0" for tick in ticks])
+    ax.minorticks_off()
+    ax.set_yticks(range(len(rows)), rows, fontsize=7)
+    ax.set(ylim=(len(rows) - 0.5, -0.5), xlabel="top-1 minus that of the network as it is (points)")
+
+
 def draw_pairs(ax: Axes, runs: Sequence[PublishedRun], pairs: Sequence[tuple[str, str]]) -> None:
     """Draw a table in colours, one row per pair of classes, one column per method: mean top-1 over seeds and both classes in percent."""
     methods = list(by_method(runs))

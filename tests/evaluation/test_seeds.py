@@ -30,7 +30,7 @@ from hitagu_lib.evaluation.seeds import (
     spread,
 )
 from hitagu_lib.prepare.synthetic.make import SETTINGS
-from hitagu_lib.viz.seeds import COLOURS, draw_pairs, draw_seeds, draw_training
+from hitagu_lib.viz.seeds import COLOURS, draw_pairs, draw_points, draw_seeds, draw_training
 from hitagu_lib.viz.style import new_figure
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -207,6 +207,15 @@ def test_every_seed_is_a_dot_and_mean_and_deviation_stand_below() -> None:
     (bar,) = [c for c in ax.containers if c.has_xerr]
     assert list(bar.lines[0].get_xdata()) == [82]
     assert bar.lines[2][0].get_segments()[0][:, 0].tolist() == pytest.approx([80, 84])
+
+
+def test_ablations_stand_in_the_order_of_their_loss() -> None:
+    _, ax = new_figure(2)
+    draw_points(ax, {"no_tsa": [-1.0, 2.0], "tsn": [-60.0, -50.0], "no_sca": [-3.0]})
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["tsn", "no_sca", "no_tsa"]
+    drawn = [(line.get_marker(), list(line.get_xdata()), line.get_ydata()[0]) for line in ax.lines[:-1]]
+    assert drawn[:2] == [("o", [-60, -50], 0), ("|", [-55], 0)] and drawn[4:] == [("o", [-1, 2], 2), ("|", [0.5], 2)]
+    assert ax.lines[-1].get_xdata() == [0, 0]
 
 
 def test_bars_of_spread_end_where_top1_does() -> None:

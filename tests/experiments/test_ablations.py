@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -51,16 +52,20 @@ def test_ablations_are_trained_and_told_apart(
     ]  # fmt: skip
     base, less = (out / "ablations.md").read_text().splitlines()[2:]
     assert "| as it is " in base and "| 55.0 ± 7.1 " in base
-    assert "| `no_stu` " in less and "| Is the memory missed? " in less and "| -15.0 " in less
+    assert "| `no_stu`: Is the memory missed? | 2 " in less and "| -15.0 " in less
     table = pd.read_csv(tmp_path / "ablations.csv")
     assert table["points"].tolist() == [0, 0, -10, -20] and (table["git_commit"] == "x").all()
     assert table["gflops"][0] > table["gflops"][2]
 
 
-def test_every_file_asks_a_question_of_the_mini_recipe() -> None:
+def test_every_file_asks_a_question_and_can_change_any_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    root = project_root()
+    monkeypatch.chdir(root)
     for name, file in ablations.FILES.items():
         assert ablations.question(name)
         assert "base: params/mini.yaml" in file.read_text(encoding="utf-8")
+        as_overrides = load_config(root / "params/mini.yaml", ablations.changes(name))
+        assert dataclasses.replace(load_config(file), run=as_overrides.run) == as_overrides
         assert folder_name(name, 0) == f"{name}-seed0"
     assert len(ablations.FILES) == len(list((project_root() / "params/ablations").iterdir()))
 
