@@ -7,5 +7,6 @@ streaming    a stream, frame by frame: time and memory of 10,000 frames
 extraction   videos to frames: speed and size
 loader       loading clips from frames and from videos
 lists        opening long lists: time and memory
+threads      two trainings at once on the same cores
 on_gpu       all that waits for a GPU, in one command and in pieces of minutes
 """

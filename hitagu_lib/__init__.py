@@ -9,9 +9,14 @@ predict("new.mp4", "outputs/mini/checkpoints/last.pt").labels[:5]    # rank the 
 build_model(cfg.model, num_classes=14)                               # the network alone
 """
 
+import os
 from importlib import import_module
 
 __version__ = "0.1.0"
+
+if "OMP_WAIT_POLICY" not in os.environ:
+    # Read when torch is imported. Else the idle threads of one training take the cores from another (benchmarks/threads.py).
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 _PUBLIC = {
     "Config": "hitagu_lib.config",
