@@ -18,13 +18,13 @@
 # # 0 Start here
 #
 # **Result.** This page trains a network on clips of four motions, in less than a minute. The slider near the end plays a video that the network
-# has never seen. Below each frame stands what the network would say *now*, and orange shows where its spatial gate is open. Played backwards, the same video gets
-# the opposite name.
+# has never seen. Below each frame stands what the network would say *now*, and orange shows where its spatial gate is open. Played backwards, the
+# same video gets the opposite name.
 #
 # **You will be able to** say what this book builds, choose your way through it, check that your computer has what the chapters need, and use a
 # trained network on a video file.
 #
-# **Prerequisites**: basic PyTorch. **Time** to run: about 50 seconds of processor time with one thread, most of it training; not measured on
+# **Prerequisites**: basic PyTorch. **Time** to run: about 15 seconds on two CPU cores, three times as long on slow ones; not measured on
 # a GPU. **Memory**: 1.4 GiB. Nothing is downloaded, and the videos are drawn here.
 
 # %% [markdown]
@@ -287,7 +287,7 @@ print(f"{in_no_order:.0%} with their frames in random order")
 #
 # ## A video file
 #
-# So far the clips never left the memory. In practice a video is a file. We draw one more scene and encode it as MP4. `predict` decodes it
+# So far the clips existed only in memory. In practice a video is a file. We draw one more scene and encode it as MP4. `predict` decodes it
 # with ffmpeg, takes one frame from each eighth of it, crops, and ranks the labels:
 
 # %% tags=["nbval-ignore-output"]
@@ -326,15 +326,15 @@ display(
         [overlay.draw(i, pictures[i]) for i in shown],
         [f"frame {i + 1} of {n}: {classes[best[i]]}" for i in shown],
         label="frame",
-        alt="A thing is pushed from left to right; in orange where the "
-        "network looks, below its three most probable labels.",
+        alt="A thing is pushed from left to right; in orange where its "
+        "spatial gate is open, below its three most probable labels.",
         start=len(shown) // 2,
     )
 )
 
 # %% [markdown]
 # At the first frame nothing has moved yet, so the network cannot know the direction: whatever it says there is a guess. The right name comes
-# with the motion. Orange is a weight, and no explanation: [chapter 2d](02d_attention.ipynb) says what may be read from it and what may not.
+# with the motion. Orange shows a gate's value. It does not explain the answer: [chapter 5](05_attention_maps.ipynb) tests how far to trust it.
 #
 # ## Summary
 #

@@ -21,8 +21,8 @@
 # it stands the time of every frame. This chapter makes one, step by step: a drawn video, an MP4 file, a folder of JPEG frames, a line of a
 # list, eight chosen frames, a crop. The route for Kinetics-700 and Something-Something V2 is the same from the second step on.
 #
-# **You will be able to** turn videos into frames and lists, choose a sampling strategy and say what it can miss, find the classes that a
-# mirror or a film played backwards renames, read a batch, and list an official data set without guessing.
+# **You will be able to** turn videos into frames and lists, choose a sampling strategy and say what it can miss, find the classes
+# whose label changes when a clip is mirrored or played backwards, read a batch, and list an official data set without guessing.
 #
 # **Prerequisites**: basic PyTorch. **Time** to run: about half a minute of processor time with one thread; not measured on a GPU, which
 # this chapter does not use. **Memory**: 1.0 GiB. Nothing is downloaded.
@@ -215,7 +215,7 @@ print("a video of 5 frames, T = 8:", clip_indices(5, 8, "segment", 32))
 # ### Explore
 #
 # Choose a strategy, the number of frames, and a draw: draw 0 is validation's, the others are what an epoch of training may see. (In
-# JupyterLab all three move; the built page slides over the draw.) With a dense window of 12 frames, look for draws that miss the push.
+# JupyterLab you can change all three; the built page has a slider for the draw alone.) With a dense window of 12 frames, look for draws that miss the push.
 
 
 # %% tags=["hide-input"]
@@ -304,8 +304,8 @@ print(f"forgotten, {share:.0%} of the training labels are wrong")
 print(f"within those {changed} classes: half, which is a coin toss")
 
 # %% [markdown]
-# Kinetics has no class that depends on left and right, so `params/k700.yaml` mirrors and swaps nothing. Something-Something V2 has three pairs
-# that do; `params/ssv2.yaml` names them.
+# Kinetics has no class that depends on left and right, so `params/k700.yaml` mirrors clips and swaps no labels. Something-Something V2 has three
+# pairs that do; `params/ssv2.yaml` names them.
 #
 # ## A batch
 #
@@ -350,7 +350,7 @@ print("epoch 0 and 1: equal", torch.equal(first[0], later[0]))
 # You have to get the videos yourself; then two commands lead from them to lists. For Kinetics-700, with the official `kinetics700_train.csv`:
 #
 # ```bash
-# hitagu extract --root videos/train --out data/k700/frames/train
+# hitagu extract --root videos --out data/k700/frames     # videos/train and videos/val
 # hitagu index kinetics700 --annotations kinetics700_train.csv --frames data/k700/frames/train \
 #     --relative-to data/k700/frames --out data/k700/train.csv
 # hitagu index kinetics700 --annotations kinetics700_validate.csv --frames data/k700/frames/val \
@@ -460,8 +460,8 @@ else:
 #         hits += any((seen >= 100) & (seen < 110))
 #     print(strategy, hits / 2000)
 # ```
-# Segments are 37.5 frames long, and the event covers ten frames, here within one segment: about ten in 37.5. A dense window catches it whenever it
-# lies there, because its frames are only eight apart: 66 of 237 places. Neither is safe: evaluation with many clips is
+# Segments are 37.5 frames long, and the event covers ten frames, all within one segment: the chance is about 10 / 37.5. A dense window catches it whenever it
+# lies there, because its frames are only eight apart: 66 of 237 places. Neither is safe. Evaluating many clips is safer
 # ([chapter 4](04_evaluate.ipynb)).
 #
 # </details>
@@ -519,7 +519,7 @@ else:
 #
 # <details><summary>c) The label depends on the crop</summary>
 #
-# No. It depends on the mirror and the direction of time, where it depends on anything.
+# No. Only a mirror or playing backwards can change it.
 #
 # </details>
 #

@@ -17,8 +17,8 @@
 # %% [markdown]
 # # 2b MDE: Motion Difference Embedding
 #
-# **Result.** Two clips with the same frames in opposite order are equal to any average over frames. The differences between neighbouring frames
-# swap places and change their sign. MDE computes such differences, and which way things went.
+# **Result.** An average over frames cannot tell a clip from its reverse. Differences between neighbouring frames can: in the reverse they swap places
+# and change their sign. MDE computes these differences, and which way things moved.
 #
 # **You will be able to** compute MDE's differences, shift weights, gate and embedding by hand and compare them with the library's module; say what a
 # difference can tell and what it cannot; and say why convolutions follow.
@@ -271,8 +271,8 @@ print([collection(right, t) == collection(left, t) for t in range(5)])
 # ## Which way did it go? The shift weights
 #
 # Take what stands at position $p$, and look for it in the next frame, at $p$ and at all places up to $\rho$ grid steps away ($\rho = 2$: 25 shifts
-# $\delta$). The more alike, the more weight. Compared is $q_t(p) = r_t(p) - \mathrm{mean}_{p'}\, r_t(p')$, without what all positions share, because a large
-# common part would make everything alike:
+# $\delta$). The more alike, the more weight. We compare $q_t(p) = r_t(p) - \mathrm{mean}_{p'}\, r_t(p')$. The mean is subtracted because a large part
+# that all positions share would make everything look alike:
 #
 # $$ w^\delta_t(p) = (2\rho + 1)\ \mathrm{softmax}_\delta\big(\kappa \cos(q_t(p),\ q_{t+1}(p + \delta))\big), \qquad q_{T+1} := q_T \tag{2b.4} $$
 #
@@ -431,7 +431,7 @@ equal = [
 print("the same triples (r, d+, d-), frame by frame:", equal)
 
 # %% [markdown]
-# For every clockwise clip there is a counter-clockwise one with the same triples. Where both are equally likely, no reader of single positions can expect
+# With $K$ the identity, every clockwise clip has a counter-clockwise one with the same triples. Where both are equally likely, no reader of single positions can expect
 # more than one half. A convolution sees which triple stands *beside* which. So each tap has a short trunk of residual blocks that strides down to the
 # top map's grid (at least two blocks, one for each halving). The taps are summed:
 #
@@ -452,7 +452,11 @@ def draw_batch(n, seed):
 
 READERS = {
     "bare projection of [r; d+; d-]": MDEConfig(
-        reduced=1, width=16, shift_radius=0, trunk_blocks=0
+        reduced=1,
+        width=16,
+        shift_radius=0,
+        trunk_blocks=0,
+        difference_kernel=1,
     ),
     "bare projection of w": MDEConfig(
         reduced=9, width=16, reads=(), trunk_blocks=0
@@ -522,12 +526,12 @@ print("trunk on differences solves it:", trunk > 0.95)
 # ## Gate and embedding
 #
 # How does the trunk's finding change the top map $F_t$? In two ways. A gate $a$ strengthens or weakens what is there; an embedding $e$ adds what is not.
-# The gate should be open only where something moves. The trunk, however, reads $r$ as well and could open it anywhere. So a mask $g$ covers it, made from
-# the *motion energy* $E$, which learns nothing beyond the reduced map. For one tap:
+# The gate should be open only where something moves. The trunk, however, reads $r$ as well and could open it anywhere. So a mask $g$ multiplies it.
+# It is computed from the *motion energy* $E$, which adds no weights of its own. For one tap:
 #
 # $$ E_t(p) = \max_{p'\ \text{at and beside}\ p} \frac1R \Big( |r_{t+1}(p') - r_t(p')|^2 + |r_t(p') - r_{t-1}(p')|^2 \Big) $$
 #
-# The lengths are over the $R$ channels, the maximum over 3x3 positions; the first and the last frame have one term each. $E$ is averaged down to the
+# $|\cdot|^2$ sums over the $R$ channels; the maximum is over 3x3 positions; the first and the last frame have one term each. $E$ is averaged down to the
 # top map's grid and summed over taps. Then
 #
 # $$ a_t = g_t \odot \big( 2\,\sigma(W_a m_t) - 1 \big), \qquad g_t = \frac{E_t}{E_t + 0.1} \tag{2b.6} $$
@@ -537,8 +541,8 @@ print("trunk on differences solves it:", trunk > 0.95)
 # $$ F'_t = F_t + a_t \odot F_t + e_t \tag{2b.8} $$
 #
 # TEA's code also centres its gate: it subtracts 0.5 from the sigmoid. The factor 2, which lets the gate shut a channel fully or double it, and the mask
-# are ours. $W_a$ and $W_e$ are 1x1 convolutions that start at zero, so MDE starts as the identity. BatchNorm gives $r$ a variance of 1; the energy that
-# opens the mask half, 0.1, is small beside it. Here is one tap; the dot's nine channels are both the tapped and the top map:
+# are ours. $W_a$ and $W_e$ are 1x1 convolutions that start at zero, so MDE starts as the identity. BatchNorm starts $r$ at a variance of 1,
+# beside which 0.1, the energy that half opens the mask, is small. Here is one tap; the dot's nine channels are both the tapped and the top map:
 
 # %%
 cfg = MDEConfig(taps=("layer1",), reduced=9, width=16)
@@ -640,11 +644,11 @@ _ = figure.colorbar(image, ax=axes, label="value (blank: exactly 0)")
 # Blank cells are exactly zero. Without the mask, the gate is open on *both* dots. The mask is open where $r$ changes and one position beside. It says
 # whether something moves, and leaves the strength to the trunk.
 #
-# Is it needed after training? In one mini network that was trained without it, the mean of $|a|$ was 0.22 on moving clips and 0.084 on still ones. At
-# that network's shapes, the mask takes 3 % of MDE's forward and backward pass: 73.9 ms with it, 71.5 ms without (medians of 12 alternating runs on
+# Does training close the gate by itself? Not in one mini network trained without the mask (not published): the mean of $|a|$ was 0.22 on moving clips
+# and 0.084 on still ones. What the mask does for accuracy is not measured. At that network's shapes, the mask takes 3 % of MDE's forward and backward pass: 73.9 ms with it, 71.5 ms without (medians of 12 alternating runs on
 # a shared CPU).
 #
-# The mask does not cover the embedding: a still clip's $F'$ is $F + e$. A moving camera opens it wherever there is texture, and so does noise.
+# The mask does not cover the embedding: a still clip's $F'$ is $F + e$. A moving camera opens the mask wherever there is texture, and so does noise.
 
 # %% [markdown]
 # ### Two traps in the relatives
@@ -704,7 +708,7 @@ for i, ax in enumerate(axes):
 # On the finest grid the dot moves a whole step, and $w$ can name it; on the coarsest an eighth. The price is cost, because a finer grid has more
 # positions. Deeper stages know more of *what* moves. MDE can tap several.
 #
-# The stem lies on `layer1`'s grid, before any residual block, and each of its cells sees 11 pixels instead of 43. The recipes for the synthetic
+# The stem lies on `layer1`'s grid, before any residual block, and each of its cells sees 11 pixels instead of 43 (in ResNet-50, 35). The recipes for the synthetic
 # sets tap it; [chapter 6](06_ablations.ipynb) says why.
 
 # %% [markdown]

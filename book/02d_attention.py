@@ -150,7 +150,7 @@ print("by hand and shipped agree")
 # In CBAM, whose form this is, all weights start at random. One may expect gates of one half, which is $\sigma(0)$. But behind a fresh 3STU the
 # values are large, and so random weights give random gates. Our recipes change two things. A gate is $2\sigma$, from 0 to 2
 # (`attention.sca_identity`), and $W_2$, $b_2$ and $K$ start at zero (`attention.sca_zero_start`). Then both gates start at 1, and a fresh SCA passes
-# the map unchanged. Here is hard's network before training, on noise:
+# the map unchanged. Here is the network of `params/hard.yaml` before training, on noise:
 
 
 # %%
@@ -671,8 +671,8 @@ parts = {name: costs[name] for name in ("backbone", "sca", "tsa")}
 display(Markdown(markdown_table(parts)))
 
 # %% [markdown]
-# The arithmetic is next to nothing. The count leaves out SCA's real cost: it reads and writes the whole map several times (two pools, two products), 3.2 MB a
-# pass for this clip in float32, and memory traffic takes time. TSA works on $T$ tokens, so it has more parameters than work. $A$ has $T^2$ entries a
+# The arithmetic is next to nothing. The count leaves out SCA's real cost: it reads or writes the whole map several times (four pools, two products), 3.2 MB
+# each time for this clip in float32, and memory traffic takes time. TSA works on only $T$ tokens, so its parameters cost little arithmetic. $A$ has $T^2$ entries a
 # head, which is small for 8 to 64 frames.
 #
 # ## Which frame asks?
@@ -858,7 +858,7 @@ explore(
 #
 # ## Next
 #
-# Chapter 2e takes the mean of the frame embeddings, names the class, and asks what else than the class the loss should ask for.
+# Chapter 2e takes the mean of the frame embeddings, names the class, and asks what else the loss should reward.
 #
 # **References.** Vaswani et al., *Attention Is All You Need*, NeurIPS 2017. Woo et al., *CBAM: Convolutional Block Attention Module*, ECCV 2018. Hu et al.,
 # *Squeeze-and-Excitation Networks*, CVPR 2018. Wang et al., *Non-local Neural Networks*, CVPR 2018. Jain and Wallace, *Attention is not Explanation*, NAACL 2019.

@@ -33,7 +33,7 @@
 # whose SCA started at random ([chapter 2d](02d_attention.ipynb)), the motion gate did no better than another clip's.
 #
 # **You will be able to** draw each gate, state and attention weight of a trained network over the frames of a clip; hold them against Grad-CAM,
-# which knows nothing of the gates; and measure whether a map can be trusted.
+# which uses gradients and not the gates' values; and measure whether a map can be trusted.
 #
 # **Prerequisites**: [chapter 2](02a_backbone.ipynb) for the modules, [chapter 3](03_train.ipynb), whose mini run this chapter reads. If the run
 # is missing, it is trained first, five minutes on two CPU cores. **Time** for the rest: two and a half minutes of processor time; not measured on a GPU yet.
@@ -178,7 +178,7 @@ print(f"{'states':>20}: {tuple(seen.states.shape)}")
 #
 # A frame is bright where its map is high, so these pictures read the same in grey. The **motion gate** is MDE's (chapter 2b), its size without its
 # sign: how much a place's features are changed because something moved there. The **spatial gate** is SCA's (2d.2). **Grad-CAM** is the outside
-# opinion: the gradient of the named class, at the map that SCA receives. It does not know the gates.
+# opinion: the gradient of the named class, at the map that SCA receives. The gates enter it through that gradient and that map; no gate is read off.
 
 # %% mystnb={"image": {"alt": "Eight frames of a clip from left to right. Below them the same frames lit by the motion gate, by the spatial gate and by Grad-CAM: bright where the map is high, dark elsewhere."}} tags=["hide-input"]
 pushed, spun = (
@@ -204,7 +204,7 @@ figure = draw_where(mini, seen, pushed)
 figure = draw_where(mini, seen, spun)
 
 # %% [markdown]
-# How much of each map lies on what moves? The mini videos hide no answer, but the frames do: the tenth of the cells in which the pixels change most
+# How much of each map lies on what moves? The mini videos come without a mask of what moves, so we take the tenth of the cells whose pixels change most
 # from frame to frame. A map that knows nothing puts a tenth of its highest cells there.
 
 
@@ -284,7 +284,7 @@ for k, name in enumerate(STATES):
 #
 # Mini's events fill the clip, so little has to be remembered. In the memory set four lamps flash in two colours, then all are dark. Which one had
 # which colour last? We ask a linear probe to read it off the states at the lamp's position, long after it went dark. The control is the input at
-# that frame, where all lamps look alike (`python -m experiments.lamp_probe --run outputs/memory --out outputs/published/lamp_probe`).
+# that frame, where all lamps look alike (`python -m experiments.lamp_probe --run outputs/memory-compare/hitagu-net-seed0 --out outputs/published/lamp_probe`).
 
 # %% mystnb={"image": {"alt": "Where a run on the memory set exists: the eight frames of a clip with four lamps, and the three states' size below them."}} tags=["hide-input", "nbval-ignore-output"]
 if Path(memory_run, "checkpoints/last.pt").exists():
@@ -334,6 +334,7 @@ else:
 # of 89 % after 96. On the input of the same frame it is right in 49 to 52 %, which is chance: the colour is in the states alone. So is the
 # place. With the states averaged over positions, as a memory of the whole frame would have them, the probe is right in 50 %.
 #
+# The probes are fitted to training clips, which wait 12 frames; a probe on all states also uses the mid and the long one, which it reads worse after 96.
 # After 96 frames the short state alone still gives 100 %, and the mid one 73 %. The names say where a state begins; training decides which one holds.
 
 # %% [markdown]
@@ -478,7 +479,7 @@ lines = [
 display(Markdown("\n".join([HEAD, *lines])))
 
 # %% [markdown]
-# Read the last column. **no** would mean that the map finds what decides no sooner than its control: it would show what was computed, and explain
+# Read the last column. **no** means that the map finds what decides no sooner than its control: it shows what was computed, but explains
 # nothing. The control matters. Of what the motion gate gains over the same map moved, another clip's motion gate has half: so much of it is where things
 # usually are. The spatial gate shows that "bright" need not mean "important". A gate that is dark at what matters marks it as well as a bright one does,
 # because what follows has learned to read it so (exercise 3 of [chapter 2d](02d_attention.ipynb)).
@@ -570,8 +571,9 @@ else:
 #
 # <details><summary>Solution</summary>
 #
-# Write `delete_cells` anew with `torch.where(mask[:, :, None] > 0, x.roll(1, 1), x)`. The order of events then survives a deletion, so all curves fall
-# later; compare each map with its own control again.
+# Copy `delete_cells` from `hitagu_lib/evaluation/faithfulness.py`, let it return
+# `torch.where(mask[:, :, None] > 0, torch.cat([x[:, :1], x[:, :-1]], 1), x)`, and assign it to `faithfulness.delete_cells`. We expect all curves to
+# fall later; compare each map with its own control again.
 #
 # </details>
 #

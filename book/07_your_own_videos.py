@@ -21,9 +21,9 @@
 # new video. If you have no such folder, the chapter makes a small one.
 #
 # **You will be able to** split your own videos into training and validation without fooling yourself, train on them, say how far to trust the
-# accuracy, and see on one file what the network looks at and when it makes up its mind.
+# accuracy, and see on one file where its spatial gate is open and when it makes up its mind.
 #
-# **Prerequisites**: chapter 3. **Time** with the made videos on two CPU cores: about 75 seconds of processor time, most of it training; not
+# **Prerequisites**: chapter 3. **Time** with the made videos on two CPU cores: about half a minute, longer on slow ones; not
 # measured on a GPU. **Memory**: 1.5 GiB. Nothing is downloaded.
 
 # %% [markdown]
@@ -42,7 +42,7 @@
 # %% tags=["parameters"]
 videos = None  # a folder of videos, one subfolder a class; None: made here
 out = None  # for frames and lists; None: data/own, or data/chapter7
-group = None  # what of a name is the source, a regular expression
+group = None  # a regular expression; its first group is the source
 overrides = ""  # single values, as in chapter 3
 
 # %%
@@ -152,11 +152,11 @@ print(*report.table(), sep="\n")
 #
 # The numbers in brackets count *sources*. Two clips of one take share everything but the moment, so a network may recognise the second by the
 # wallpaper of the first. If one were in training and the other in validation, the network would be rewarded for that, and the accuracy would say
-# nothing about a new room. So we split sources: all clips of a source stay on one side. Each class is on both sides and gives about the same
-# share.
+# nothing about a new room. So we split sources: all clips of a source stay on one side. Each class is on both sides, with about the
+# same share of its clips in validation.
 #
-# The names tell the source: `kitchen_001`, `kitchen-2` and `kitchen_12_22` all come from `kitchen`. `sources.csv` lists the source of each
-# clip. Check it:
+# The names tell the source: `kitchen_001`, `kitchen-2` and `kitchen_12_22` all come from `kitchen`. A name that is only a counter, such as
+# `IMG_0001`, counts as a source of its own. `sources.csv` lists the source of each clip. Check it:
 
 # %%
 print(*(out / "sources.csv").read_text().splitlines()[:6], sep="\n")
@@ -183,14 +183,15 @@ assert not {v.source for v in report.train} & {v.source for v in report.val}
 # %% [markdown]
 # ## Training
 #
-# For real videos, use `params/own.yaml`: ResNet-18 from ImageNet at 112 pixels, with its first stages frozen. A few hundred clips take a few
-# minutes on a laptop. It downloads the weights once, 45 MB. Without a network connection, `train.init` starts from any run of this book
-# instead, such as chapter 3's.
+# For real videos, use `params/own.yaml`: ResNet-18 from ImageNet at 112 pixels, with its first stages frozen. It downloads the
+# weights once, 45 MB. Without a network connection, set `model.backbone.weights` to a file that holds them. At 48 pixels, eight epochs of 1,200
+# clips took two and a half to eight minutes of one core, on two machines; at 112 pixels, a clip costs about five times as much. Set `data.ref_stride` to the
+# number that `hitagu split` prints (`-p overrides "data.ref_stride=5"`): the network measures time in it.
 #
 # The pretrained stage that still learns has a tenth of the new modules' learning rate (`train.backbone_lr_mult: 0.1`). This is the setting that
 # counts. We tuned it on real clips of ten spoken words. In four epochs, the network learned to name 52 % of the words of three speakers whom it
-# had not seen. With 2e-4 for all parameters it named 29 %, and with 1e-3 for all 9 %, which is guessing. That data set does not come with this
-# book; [chapter 6](06_ablations.ipynb) has the results.
+# had not seen. With 2e-4 for all parameters it named 29 %, and with 1e-3 for all 9 %, which is guessing. These runs, at 48
+# pixels, are in `outputs/published/real/tuning`; the data set does not come with this book.
 #
 # The made videos are 72 pixels high, so the network of `params/mini.yaml` learns them from random weights. You must tell the recipe what
 # mirroring and reversing do to *your* labels. Nobody can guess that for you:
@@ -350,7 +351,7 @@ legend = ax.legend(fontsize=7)
 # - You need a folder with one subfolder per class. `hitagu split` makes frames and lists, and keeps each source on one side.
 # - Tell the recipe what mirroring and reversing do to your labels.
 # - A small validation set gives a rough accuracy: report the interval, and count sources.
-# - `hitagu predict --overlay` shows when a label turns up and where the network looks. It demonstrates one video and measures nothing.
+# - `hitagu predict --overlay` shows when a label turns up and where the spatial gate is open. It demonstrates one video and measures nothing.
 #
 # ## Exercises
 #
@@ -364,12 +365,12 @@ legend = ax.legend(fontsize=7)
 #     -p overrides "run=outputs/chapter7-one-way train.both_directions=false"
 # ```
 #
-# Our run got 18 of 32 instead of all 32, and 9 with shuffled frames (with the 3STU's older form, as in the next two). It still mixes up the pairs:
+# Our run got 18 of 32 instead of all 32, and 9 with shuffled frames (with the older 3STU, as in exercises 2 and 3). It still mixes up the pairs:
 # in as many epochs, it saw only half as many clips.
 #
 # </details>
 #
-# **2.** Split clip by clip (`-p group "(.*)"`, and another run's folder) and train again. Is the accuracy higher, and would you have noticed?
+# **2.** Split clip by clip (`-p group "(.*)"`, and a new folder for the run) and train again. Is the accuracy higher, and would you have noticed?
 #
 # <details><summary>Solution</summary>
 #

@@ -19,13 +19,13 @@
 #
 # **Result.** With `model.causal: true` no output depends on a later frame, and the network can follow a video: one frame after another, with a
 # memory of fixed size, and at each frame exactly what it would say for the whole clip so far. How accurate causal networks are on the book's
-# data, by the share of the clip that they have seen, is a grid of runs; the last section shows what has been measured of it.
+# data, by the share of the clip seen, has not been measured yet.
 #
 # **You will be able to** ask what a network knows after half of a clip; say which modules look ahead and how each is made causal; stream a
-# video frame by frame, put the stream away and take it up again.
+# video frame by frame, save the stream and resume it.
 #
-# **Prerequisites**: [chapter 2c](02c_3stu.ipynb) and [chapter 2d](02d_attention.ipynb). **Time** and **memory**: a small network trains below for
-# 150 steps; not measured on an idle machine yet.
+# **Prerequisites**: [chapter 2c](02c_3stu.ipynb) and [chapter 2d](02d_attention.ipynb). **Time** on two CPU cores: about half a minute; not measured
+# on a GPU. **Memory**: 1.5 GiB.
 
 # %% [markdown]
 # > **Given, and ours.** Given is the pipeline, which sees a whole clip. The causal form of each module, the prefix loss and the stream are
@@ -89,7 +89,7 @@ figure = clip_rows(list(shown), [LABELS[i] for i in label.tolist()])
 # | backbone, SCA | sees one frame alone | the same |
 # | MDE | compares a frame with the next and the previous one | with the previous one alone: no output is delayed |
 # | 3STU | reads its own past | the same |
-# | TSA | every frame sees every other | a frame sees itself and the `tsa_window` $-$ 1 before it; times enter by differences |
+# | TSA | every frame sees every other | a frame sees itself and the `tsa_window` $-$ 1 before it; each head adds a learned slope times $t_i - t_j$ to the score, in place of (2d.5) |
 # | head | reads the mean of all frames, or the last one | the mean of those so far, or the last one |
 #
 # In evaluation, BatchNorm normalises by stored statistics, so it does not mix frames either. TSM becomes its authors' online form: it shifts
@@ -152,7 +152,7 @@ for ax, (name, mask) in zip(axes, masks.items(), strict=True):
 # ## Train on every prefix
 #
 # A network that was only asked at the end has not learned to answer earlier. `train.prefix_loss` adds the mean cross-entropy over all
-# prefixes of a clip to the loss. Here is the same in a plain loop: `every_prefix=True` gives the logits after each frame.
+# prefixes of a clip to the loss. Here is that term alone, in a plain loop: `every_prefix=True` gives the logits after each frame.
 
 # %% tags=["nbval-ignore-output"]
 model = network(causal=True, readout="last").train()
@@ -187,7 +187,7 @@ _ = ax.set(xlabel="frames seen", ylabel="top-1 (%)", ylim=(0, 102))
 # ## The stream
 #
 # `Stream` holds what the network needs of the past. It takes a frame and the time at which the frame is shown, and returns the logits. Times
-# may be odd: the 3STU's gates and TSA read the time that has passed.
+# may be unevenly spaced: the 3STU's gates and TSA read the time that has passed.
 
 # %%
 stream = Stream(model)
@@ -220,7 +220,7 @@ print("as many bytes as before:", stream.num_bytes == before)
 # features, but its temporal half runs over all $T$ of them.
 
 # %% [markdown]
-# A stream can be put away and taken up: `state_dict` holds tensors and plain values.
+# You can save a stream and resume it: `state_dict` holds tensors and plain values.
 
 # %%
 taken_up = Stream(model)
@@ -263,7 +263,7 @@ player(
 # hitagu train --overrides "run=outputs/causal model.causal=true train.prefix_loss=0.5"
 # hitagu predict --stream new.mp4 --checkpoint outputs/causal/checkpoints/last.pt
 # hitagu predict --stream /dev/video0 --checkpoint outputs/causal/checkpoints/last.pt
-# hitagu timeline match.mp4 --checkpoint outputs/causal/checkpoints/last.pt
+# hitagu timeline match.mp4 --stream --checkpoint outputs/causal/checkpoints/last.pt
 # hitagu export --step --checkpoint outputs/causal/checkpoints/last.pt --out step.onnx
 # ```
 #
@@ -271,8 +271,8 @@ player(
 #
 # `python -m experiments.streaming` compares the causal network, with and without the prefix loss, with the network that is not causal, TSM's
 # online form, a causal TSA with as many bytes, and TSN's running mean. `python -m benchmarks.streaming` times a stream frame by frame; its
-# table is in `outputs/published/streaming/mini.md`. With mini's small network, a frame of the stream
-# takes between two and three times the processor time of the bare backbone: the modules are many small operations on small maps. The aim, at most
+# table is in `outputs/published/streaming/mini.md`. With mini's network and the older 3STU, on a busy machine, a frame of
+# the stream took between two and three times the processor time of the bare backbone: the modules are many small operations on small maps. The aim, at most
 # 1.15 times, has not been measured with the large backbone, for which it is meant.
 
 # %% tags=["hide-input"]
@@ -290,7 +290,7 @@ for data in ("mini", "hard", "memory"):
 # ## Summary
 #
 # - A causal network's output at a frame depends on no later frame; a gradient shows it.
-# - A network must be asked early in training if it shall answer early: `train.prefix_loss`.
+# - To answer early, a network must be trained on prefixes: `train.prefix_loss`.
 # - A stream gives what `forward` gives on the prefix, at constant cost and with a memory of fixed size.
 #
 # ## Exercises
@@ -311,7 +311,7 @@ for data in ("mini", "hard", "memory"):
 # attention = {"sca_kernel": 3, "tsa_width": 16, "tsa_heads": 2, "tsa_window": 1}
 # depends(network(causal=True, attention=attention), shown[0])
 # ```
-# Yes: the 3STU still carries the past. TSA sees the frame itself alone, so it is a linear map of the frame's token.
+# Yes: the 3STU still carries the past. TSA sees the frame itself alone, with weight 1: what is left of it is LayerNorm, linear layers and the residual.
 #
 # </details>
 #

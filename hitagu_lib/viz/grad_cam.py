@@ -1,4 +1,4 @@
-"""Grad-CAM (Selvaraju et al. 2017), by captum: an opinion on where the evidence is that owes nothing to the network's own gates."""
+"""Grad-CAM (Selvaraju et al. 2017), by captum: a second opinion on where the evidence is, from gradients in place of the gates' values."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from prose import prose
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -28,3 +29,11 @@ def test_the_library_says_how_long_idle_threads_spin(given: dict[str, str], foun
     code = "import hitagu_lib, os; print(os.environ.get('GOMP_SPINCOUNT'))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, check=True, capture_output=True, text=True)
     assert done.stdout.strip() == found
+
+
+def test_the_faq_says_what_was_measured() -> None:
+    rows = (ROOT / "outputs/published/threads/cpu.md").read_text(encoding="utf-8").splitlines()[2:4]
+    default, ours = (row.split("|")[4].split()[0] for row in rows)
+    faq = prose("book/appendix/faq.md")
+    assert f"each training took {default} times as long as alone" in faq
+    assert f"which make and `hitagu` set, it took {ours} times as long" in faq
