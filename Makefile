@@ -9,6 +9,7 @@ READY := $(VENV)/.ready
 CHAPTERS := $(wildcard book/*.ipynb)
 # conftest.py orders and groups what the processes share out.
 PYTEST := $(BIN)/pytest -n auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
+CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 NBVAL  := --nbval --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg
 
 # Notebook kernels and the commands they start are this environment's, whatever else the machine has.
@@ -19,7 +20,7 @@ export GOMP_SPINCOUNT ?= 1000
 unexport PYTHONPATH PYTHONHOME JUPYTER_PATH
 
 .DEFAULT_GOAL := help
-.PHONY: help install train quick test lint types pairs unit fast notebooks book pages lab format sync execute figures claims ablations lock clean
+.PHONY: help install train quick test lint types pairs unit fast notebooks book pages pdf lab format sync execute figures claims ablations lock clean
 
 help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -118,6 +119,14 @@ book: $(READY)  ## build the HTML book; any warning is an error
 
 pages: $(READY)  ## open each page that `make book` built, and a chapter in JupyterLab, in Chromium without a network
 	$(BIN)/pytest -q tests/system/test_browser.py
+
+pdf: $(READY)  ## print the book to one PDF, _build/hitagu-net.pdf, with Chromium
+	@test -n '$(CHROMIUM)' || { echo "No Chromium on PATH. On Debian: sudo apt-get install chromium"; exit 1; }
+	$(BIN)/jupyter-book build . --builder singlehtml
+	@# Its links start one folder higher than it lies. Solutions and quizzes are printed open.
+	@sed 's/<details>/<details open>/g' _build/singlehtml/book/index.html > _build/singlehtml/print.html
+	'$(CHROMIUM)' --headless --disable-gpu --no-pdf-header-footer --virtual-time-budget=300000 \
+	  $(if $(filter 0,$(shell id -u)),--no-sandbox) --print-to-pdf=_build/hitagu-net.pdf "file://$(CURDIR)/_build/singlehtml/print.html"
 
 lab: $(READY)  ## open the book in JupyterLab
 	$(BIN)/jupyter lab $(firstword $(wildcard book/00_start_here.ipynb) book/02d_attention.ipynb)

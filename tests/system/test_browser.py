@@ -257,3 +257,10 @@ def test_an_explorer_s_slider_redraws_in_jupyterlab(browser: playwright.Browser,
     assert not page.locator(".jp-RenderedText[data-mime-type='application/vnd.jupyter.stderr'] .ansi-red-fg").count(), (
         "a cell failed"
     )
+
+
+@built
+def test_make_pdf_prints_every_chapter() -> None:
+    subprocess.run(["make", "pdf"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    pdf = (ROOT / "_build" / "hitagu-net.pdf").read_bytes()
+    assert len(re.findall(rb"/Type ?/Page\b", pdf)) > 200
