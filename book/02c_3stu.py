@@ -137,7 +137,7 @@ assert apart[lit].min() > 20 * apart[~lit].max()
 # %% [markdown]
 # They differ at the two lamps: each position has kept what was there. Elsewhere the difference is a fiftieth of that: the other positions only
 # hear of the lamps, in a way that comes below. Random weights show what *can* be seen, not what training makes of it.
-# What it is worth is measured at the end: *Is it missed?*
+# What it is worth is measured at the end: *Is it needed?*
 #
 # ## Keep, overwrite, ignore
 #
@@ -547,7 +547,7 @@ display(
 )
 
 # %% [markdown]
-# ## Is it missed?
+# ## Is it needed?
 #
 # The book's memory set asks the question of this chapter on pixels: videos of lamps that flash, of things that go behind screens, and of two
 # events far apart. Every network trains for the same time, and is then tested after waits of 1, 2, 4 and 8 times the training's

@@ -24,7 +24,7 @@
 # **You will be able to** write down what a protocol looks at, frame by frame; evaluate a checkpoint by any of them; say what more views bring and what they
 # cost; read a calibration curve and an interval; and say whether one network is better than another.
 #
-# **Prerequisites**: [chapter 3](03_train.ipynb), whose mini run this chapter reads. If there is none yet, it is trained first, five minutes on two CPU
+# **Prerequisites**: [chapter 3](03_train.ipynb), whose mini run this chapter reads. If there is none yet, it is trained first, two to six minutes on two CPU
 # cores; the rest takes a minute and a half; not measured on a GPU yet. **Memory**: 2 GiB.
 
 # %% [markdown]

@@ -36,7 +36,7 @@
 # which uses gradients and not the gates' values; and measure whether a map can be trusted.
 #
 # **Prerequisites**: [chapter 2](02a_backbone.ipynb) for the modules, [chapter 3](03_train.ipynb), whose mini run this chapter reads. If the run
-# is missing, it is trained first, five minutes on two CPU cores. **Time** for the rest: two and a half minutes of processor time; not measured on a GPU yet.
+# is missing, it is trained first, two to six minutes on two CPU cores. **Time** for the rest: half a minute to two minutes; not measured on a GPU yet.
 # **Memory**: 2 GiB.
 
 # %% [markdown]

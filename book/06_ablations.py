@@ -52,6 +52,7 @@ live = ""  # a method to train on mini, such as TSM; empty: train none
 
 # %% tags=["hide-input"]
 import json
+import json
 import os
 from pathlib import Path
 
@@ -296,11 +297,45 @@ show_published(
 # tell, and an interval from six speakers is a hint, not a proof. Order counts for every method but TSN: with reversed frames, they lose
 # about half of their words.
 
+# %% mystnb={"image": {"alt": "Top-1 on the spoken words, a dot for each fold and a row for each method, with mean and standard deviation below. All but TSN lie close together; TSN is about twenty points lower."}} tags=["hide-input"]
+from experiments.real import REAL_METHODS, runs_of
+
+folds = {
+    method: runs_of(PUBLISHED / "real", "lips_words", method)
+    for method in REAL_METHODS
+}
+figure, ax = new_figure(2.6)
+draw_seeds(
+    ax,
+    {
+        method: [
+            100 * json.loads((run / "summary.json").read_text())["val_top1"]
+            for run in runs
+        ]
+        for method, runs in folds.items()
+    },
+    label="top-1 of each fold (%)",
+)
+
 # %%
 show_published(
     "real/real.md",
     "python -m experiments.real --videos VIDEOS --weights WEIGHTS",
 )
+
+# %% [markdown]
+# Which words does it mix up? Of HiTAGU-Net's errors, the pairs that occur most:
+
+# %%
+said = pd.concat(
+    pd.read_csv(run / "predictions.csv") for run in folds["HiTAGU-Net"]
+)
+wrong = said[said["label"] != said["predicted"]]
+pairs = wrong[["label", "predicted"]].apply(
+    lambda words: " / ".join(sorted(words)), axis=1
+)
+print(f"{len(wrong)} of {len(said)} clips are wrong")
+print(pairs.value_counts().head(5).to_string(header=False))
 
 # %% [markdown]
 # The videos cannot come with this book; their numbers can. Two more sets, actions in rooms and of two people, are not measured yet.
