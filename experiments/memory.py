@@ -107,6 +107,7 @@ def tables(right: Right) -> list[str]:
         return [right[method, seed][name][task] for seed in by_method[method]]
 
     waits = {f"wait x {WAITS[name]}": name for name in lists}
+    ends = {"x 1": "val", "x 4": "val_wait4"}
     top1 = [
         {"top-1 (%), mean ± sd": method, "seeds": str(len(seeds))}
         | {title: spread(values(method, name)) for title, name in waits.items()}
@@ -115,14 +116,18 @@ def tables(right: Right) -> list[str]:
     tasks = [
         {"by task: wait x 1 / x 4": method}
         | {
-            task: " / ".join(f"{statistics.mean(values(method, name, task)):.1f}" for name in ("val", "val_wait4"))
+            task: " / ".join(f"{statistics.mean(values(method, name, task)):.1f}" for name in ends.values())
             for task in TASKS
         }
         for method in by_method
     ]
+
+    def both_tasks(method: str, seed: int) -> str:
+        found = (right[method, seed][name] for name in ends.values())
+        return ", ".join(f"{of['Lighting']:.0f} / {of['Hiding']:.0f}" for of in found)
+
     each = [
-        {"each seed: wait x 1 / x 2 / x 4 / x 8": method}
-        | {f"seed {s}": " / ".join(f"{right[method, s][name]['all']:.0f}" for name in lists) for s in seeds}
+        {"each seed, Lighting / Hiding: wait x 1, x 4": method} | {f"seed {s}": both_tasks(method, s) for s in seeds}
         for method, seeds in by_method.items()
     ]
     paired = []
@@ -130,8 +135,11 @@ def tables(right: Right) -> list[str]:
         ours = next(iter(by_method))
         seeds = [s for s in by_method[ours] if s in by_method[peer]]
         row = {"HiTAGU-Net minus": peer, "paired seeds": str(len(seeds))}
-        for title, name in waits.items():
-            row[title] = interval([right[ours, s][name]["all"] - right[peer, s][name]["all"] for s in seeds])
+        for task in ("all", "Lighting", "Hiding"):
+            for title, name in ends.items():
+                row[f"{task}, {title}"] = interval(
+                    [right[ours, s][name][task] - right[peer, s][name][task] for s in seeds]
+                )
         paired.append(row)
     found = [pd.DataFrame(rows).fillna("") for rows in (top1, tasks, each, paired) if rows]
     return [line for table in found for line in [*table.to_markdown(index=False).splitlines(), ""]]

@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from prose import prose
 
 from experiments import memory
 from hitagu_lib.config import load_config
+from hitagu_lib.evaluation.seeds import interval
 from hitagu_lib.files import write_csv
 from hitagu_lib.prepare.synthetic.memory import WAITS
 
@@ -44,9 +46,13 @@ def test_the_tables_say_what_the_files_say(tmp_path: Path) -> None:
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in memory.tables(right)]
     assert ["HiTAGU-Net", "3", *["56.7 ± 3.3"] * 4] in cells
     assert ["without 3STU", "50.0 / 20.0", "70.0 / 70.0", "0.0 / 0.0"] in cells
-    assert ["without 3STU", *["40 / 40 / 30 / 40"] * 3] in cells
-    usual = "+16.7 (+8.4 to +24.9)"  # by hand: differences 20, 13.33 and 16.67; 4.303 x 3.333 / sqrt 3 = 8.28
-    assert ["without 3STU", "3", usual, usual, "+26.7 (+18.4 to +34.9)", usual] in cells
+    assert ["without 3STU", *["50 / 70, 20 / 70"] * 3] in cells
+    # by hand: differences over all 20, 13.33 and 16.67: 4.303 x 3.333 / sqrt 3 = 8.28; in Lighting 50, 30 and 40: 24.84
+    in_all, in_lighting = (
+        ("+16.7 (+8.4 to +24.9)", "+26.7 (+18.4 to +34.9)"),
+        ("+40.0 (+15.2 to +64.8)", "+70.0 (+45.2 to +94.8)"),
+    )
+    assert ["without 3STU", "3", *in_all, *in_lighting, *["+10.0 (+10.0 to +10.0)"] * 2] in cells
 
 
 PUBLISHED = ROOT / "outputs/published/memory"
@@ -62,18 +68,23 @@ def test_the_list_of_the_trainings_wait_gives_what_training_validated(run: Path)
 def test_readme_says_what_the_runs_reached() -> None:
     right = memory.read_waits(PUBLISHED)
 
-    def mean(method: str, name: str) -> str:
-        return f"{np.mean([found[name]['all'] for (one, _), found in right.items() if one == method]):.1f} %"
+    def lighting(method: str, name: str) -> list[float]:
+        return [found[name]["Lighting"] for (one, _), found in right.items() if one == method]
 
-    methods = ("HiTAGU-Net", "without 3STU", "3STU as it was", "TSM")
-    ours, without, before, tsm = (mean(method, "val") for method in methods)
-    later = [mean(method, "val_wait4").removesuffix(" %") for method in methods]
-    said = (
-        f"{ours} with it (two seeds), {without} without, {before} with its older form, {tsm} for TSM (one seed each); after four times "
-        f"the training's wait {', '.join(later[:-1])} and {later[-1]} %"
-    )
-    assert said in (ROOT / "README.md").read_text(encoding="utf-8")
-    assert [sum(one == method for one, _ in right) for method in methods] == [2, 1, 1, 1]
+    methods = ("HiTAGU-Net", "without 3STU", "3STU as it was", "TSM", "GRU per position")
+    ours, without, before, tsm, gru = (f"{np.mean(lighting(method, 'val')):.1f} %" for method in methods)
+    later = [f"{np.mean(lighting(method, 'val_wait4')):.1f}" for method in methods]
+    paired = [a - b for a, b in zip(*(lighting(method, "val") for method in methods[:2]), strict=True)]
+    points, low_high = interval(paired).rstrip(")").split(" (")
+    assert (
+        f"{ours} with it, {without} without, {points} points ({low_high}; three seeds); {before} with its older form, {tsm} for TSM and "
+        f"{gru} for a GRU at each position (one seed each). After four times the training's wait it is {', '.join(later[:-1])} and "
+        f"{later[-1]} %."
+    ) in prose("README.md")
+    chapter = prose("book/06_ablations.py")
+    assert f"on {ours} of these clips, without it on {without}: {points} points ({low_high}; three seeds)" in chapter
+    assert f"and today's, of [chapter 2c](02c_3stu.ipynb), {float(points):.0f} points" in chapter
+    assert [len(lighting(method, "val")) for method in methods] == [3, 3, 1, 1, 1]
 
 
 def test_methods_are_distinct_networks(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,21 +38,30 @@ def test_what_the_unit_costs_beside_a_gru() -> None:
 def test_what_the_unit_is_worth_on_the_memory_set() -> None:
     runs = read_waits(ROOT / "outputs/published/memory")
 
-    def mean(method: str, seeds: int) -> tuple[str, str]:
-        """Top-1 at the training's wait and at four times it."""
-        found = [lists for (one, _), lists in runs.items() if one == method]
-        assert len(found) == seeds, f"{method}: {len(found)} seeds are published; the chapter says {seeds}"
-        at, later = (statistics.mean(lists[name]["all"] for lists in found) for name in ("val", "val_wait4"))
-        return f"{at:.1f}", f"{later:.1f}"
+    def each(method: str, name: str, task: str = "Lighting") -> list[float]:
+        return [lists[name][task] for (one, _), lists in runs.items() if one == method]
 
-    ours, without, before = mean("HiTAGU-Net", 2), mean("without 3STU", 1), mean("3STU as it was", 1)
-    tsm, gru = mean("TSM", 1), mean("GRU per position", 1)
+    def mean(method: str, seeds: int) -> str:
+        found = each(method, "val")
+        assert len(found) == seeds, f"{method}: {len(found)} seeds are published; the chapter says {seeds}"
+        return f"{statistics.mean(found):.1f} %"
+
+    def spoken(values: list[float]) -> str:
+        *first, last = (f"{value:.0f}" for value in values)
+        return f"{', '.join(first)} and {last} %"
+
+    ours, without = "HiTAGU-Net", "without 3STU"
     text = prose("book/02c_3stu.py")
-    assert f"reaches {ours[0]} % at the training's wait and {ours[1]} % at four times that (two seeds)" in text
+    assert f"HiTAGU-Net is right on {mean(ours, 3)} of the clips at the training's wait" in text
+    assert f"without 3STU on {mean(without, 3)} (three seeds each)" in text
+    assert f"older form (below) on {mean('3STU as it was', 1)} and TSM on {mean('TSM', 1)} (one seed each)" in text
     assert (
-        f"Without 3STU it is {without[0]} and {without[1]} %, with the unit's older form (below) {before[0]} and"
+        f"with 3STU reach {spoken(each(ours, 'val_wait4'))}, and those without it {spoken(each(without, 'val_wait4'))}"
         in text
     )
-    assert f"{before[1]} %, with TSM {tsm[0]} and {tsm[1]} % (one seed each)" in text
-    twice = runs["GRU per position", 0]["val_wait2"]["all"]
-    assert f"with {gru[0]} % at the training's wait. It does not hold it: {twice:.1f} % at twice and {gru[1]} %" in text
+    (later,) = each("GRU per position", "val_wait4")
+    assert (
+        f"with {mean('GRU per position', 1)} at the training's wait; at four times that it is at {later:.1f} %" in text
+    )
+    hiding = [spoken(each(method, "val", "Hiding")) for method in (ours, without)]
+    assert f"{hiding[0]} with 3STU, {hiding[1]} without" in text
