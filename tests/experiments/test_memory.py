@@ -91,3 +91,14 @@ def test_methods_are_distinct_networks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     models = [load_config("params/memory.yaml", overrides).model for overrides in memory.METHODS.values()]
     assert all(a != b for i, a in enumerate(models) for b in models[:i])
+
+
+def test_the_recipe_says_what_the_zero_start_reached() -> None:
+    def reached(folder: Path) -> list[float]:
+        files = sorted(folder.glob("hitagu-net-seed*/summary.json"))
+        return [100 * json.loads(file.read_text(encoding="utf-8"))["val_top1"] for file in files]
+
+    zero, random = reached(ROOT / "outputs/published/memory-sca-zero-start"), reached(PUBLISHED)
+    said = "With it, two seeds reached {:.0f} and {:.0f} %".format(*zero)
+    assert said in prose("params/memory.yaml")
+    assert f"without, three {min(random):.0f} to {max(random):.0f} %" in prose("params/memory.yaml")
