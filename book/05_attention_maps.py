@@ -177,7 +177,7 @@ print(f"{'states':>20}: {tuple(seen.states.shape)}")
 # ## Where: motion gate, spatial gate, Grad-CAM
 #
 # A frame is bright where its map is high, so these pictures read the same in grey. The **motion gate** is MDE's (chapter 2b), its size without its
-# sign: how much a place's features are changed because something moved there. The **spatial gate** is SCA's (2d.2). **Grad-CAM** is the outside
+# sign: how much a place's features are changed because something moved there. The **spatial gate** is SCA's (2d.2). **Grad-CAM** is a second
 # opinion: the gradient of the named class, at the map that SCA receives. The gates enter it through that gradient and that map; no gate is read off.
 
 # %% mystnb={"image": {"alt": "Eight frames of a clip from left to right. Below them the same frames lit by the motion gate, by the spatial gate and by Grad-CAM: bright where the map is high, dark elsewhere."}} tags=["hide-input"]
@@ -204,6 +204,9 @@ figure = draw_where(mini, seen, pushed)
 figure = draw_where(mini, seen, spun)
 
 # %% [markdown]
+# The motion gate follows the thing. The spatial gate is darkest where it moves. So a gate can mark what matters by taking it away: what comes after
+# has learned to read that.
+#
 # How much of each map lies on what moves? The mini videos come without a mask of what moves, so we take the tenth of the cells whose pixels change most
 # from frame to frame. A map that knows nothing puts a tenth of its highest cells there.
 

@@ -72,10 +72,18 @@ def test_every_file_asks_a_question_and_can_change_any_recipe(monkeypatch: pytes
 
 def test_chapter_6_says_what_the_published_runs_show() -> None:
     runs = pd.read_csv(project_root() / "outputs/published/ablations.csv")
+    points, seeds = (
+        runs.groupby("ablation")[column].agg(how) for column, how in (("points", "mean"), ("seed", "count"))
+    )
     text = prose("book/06_ablations.py")
     as_it_is = runs[runs["ablation"] == "as it is"]["top1"]
-    assert f"two seeds of the network as it is lie {np.ptp(as_it_is):.0f} points apart" in text
-    assert set(runs.groupby("ablation")["seed"].count()) == {1, 2}, "the text says so"
-    without = runs[runs["ablation"] == "no_sca"].set_index("seed")["points"]
-    assert f"gained {without[0]:.0f} points under one seed and lost {-without[1]:.0f} under the other" in text
-    assert (runs[runs["ablation"] == "sca_starts_as_identity"]["points"] > 0).all()
+    assert f"Two seeds of the network as it is lie {np.ptp(as_it_is):.1f} points apart" in text
+    named = ["as it is", "no_mde", "no_stu", "no_sca", "no_tsa", "no_attention", "sca_as_in_cbam"]
+    assert set(seeds[named]) == {2}, "the text says so"
+    assert f"**MDE is worth {-points['no_mde']:.0f} points**" in text
+    assert f"(`mde_map_alone`, {points['mde_map_alone']:+.1f})" in text
+    assert abs(points["mde_map_alone"] - points["no_mde"]) < 3, "worth nothing"
+    stu, sca, tsa, both = (f"{points[name]:+.1f}" for name in ("no_stu", "no_sca", "no_tsa", "no_attention"))
+    assert f"without them the network is {stu}, {sca} and {tsa} points ahead, and {both} without both kinds" in text
+    assert f"SCA that starts at random, as in CBAM, costs {-points['sca_as_in_cbam']:.1f} points" in text
+    assert not runs["git_changed"].any()
