@@ -93,6 +93,9 @@ def test_readme_and_chapter_6_say_what_the_published_runs_reached() -> None:
             points, low, high = re.findall(r"[+-]\d+\.\d", cells[method][5])
             assert f"{method} {points} ({low} to {high})" in text, (name, method, cells[method][5])
     assert int(runs) == int(folds), "one seed a fold: both texts say so"
+    tsm, gru = (re.findall(r"\d+\.\d", cells[method][5])[0] for method in ("TSM", "GRU"))
+    head = f"{ours[3].split()[0]} % of the words of unseen speakers, {tsm} points above TSM and {gru} above GRU"
+    assert head in prose("book/06_ablations.py")
 
 
 def test_the_recipe_says_what_its_tuning_reached() -> None:
