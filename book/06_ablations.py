@@ -425,7 +425,7 @@ show_published("ablations/ablations.md", "make ablations")
 # (`mde_map_alone`, -18.1). **3STU, SCA and TSA do not help here**: without them the network is +1.8, +1.8 and +3.1 points ahead, and +3.2
 # without both kinds of attention (two seeds each). Mini's events fill the clip and two epochs are short, so these modules mostly cost time to
 # learn. What the 3STU is for, *Lighting* asks above. SCA that starts at random, as in CBAM, costs 2.6 points ([chapter
-# 2d](02d_attention.ipynb)). Of an ablation without a row, nothing is known.
+# 2d](02d_attention.ipynb)). The other ablations have one seed each so far.
 #
 # ## Summary
 #

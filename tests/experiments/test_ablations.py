@@ -79,7 +79,11 @@ def test_chapter_6_says_what_the_published_runs_show() -> None:
     as_it_is = runs[runs["ablation"] == "as it is"]["top1"]
     assert f"Two seeds of the network as it is lie {np.ptp(as_it_is):.1f} points apart" in text
     named = ["as it is", "no_mde", "no_stu", "no_sca", "no_tsa", "no_attention", "sca_as_in_cbam"]
-    assert set(seeds[named]) == {2}, "the text says so"
+    assert set(seeds[named]) == {2} and (seeds.drop([*named, "gru", "tsm", "tsn"]) == 1).all(), "the text says so"
+    assert "The other ablations have one seed each so far." in text and set(seeds.index) == {
+        "as it is",
+        *ablations.FILES,
+    }
     assert f"**MDE is worth {-points['no_mde']:.0f} points**" in text
     assert f"(`mde_map_alone`, {points['mde_map_alone']:+.1f})" in text
     assert abs(points["mde_map_alone"] - points["no_mde"]) < 3, "worth nothing"
