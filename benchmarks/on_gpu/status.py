@@ -7,7 +7,10 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-NOTHING = "**GPU:** nothing in this book has been measured on a GPU yet; `python -m benchmarks.on_gpu` does it in one command."
+NOTHING = (
+    "**GPU:** nothing in this book has been measured on a GPU yet; `python -m benchmarks.on_gpu` does it, piece by piece: repeat it until "
+    "nothing is left."
+)
 
 
 def status(out: Path) -> str:

@@ -9,16 +9,27 @@ from pathlib import Path
 import pytest
 from prose import prose
 
+from benchmarks import threads
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_a_small_run_writes_its_table_and_every_sample(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "benchmarks.threads", "--rounds", "2", "--seconds", "0"]
-    env = os.environ | {"OMP_NUM_THREADS": "1"}  # no thread is idle: what is measured on two takes minutes
-    subprocess.run([*command, "--out", str(tmp_path / "cpu")], cwd=ROOT, env=env, check=True, stdout=subprocess.DEVNULL)
+def test_each_case_is_measured_in_each_round(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {(None, 1): 200.0, (None, 2): 800.0, ("1000", 1): 200.0, ("1000", 2): 460.0}
+    monkeypatch.setattr(threads, "measure", lambda spin, at_once, seconds: given[spin, at_once])
+    threads.main(["--rounds", "3", "--out", str(tmp_path / "cpu")])
     measured = json.loads((tmp_path / "cpu.json").read_text())["milliseconds"]
-    assert len(measured) == 4 and all(len(values) == 2 and min(values) > 0 for values in measured.values())
-    assert "| this library's |" in (tmp_path / "cpu.md").read_text()
+    assert measured["this library's, 2 at once"] == [460] * 3 and len(measured) == 4
+    table = (tmp_path / "cpu.md").read_text()
+    assert "| PyTorch's own | 200 (200–200) | 800 (800–800) | 4.0 (4.0–4.0) |" in table
+    assert "| this library's | 200 (200–200) | 460 (460–460) | 2.3 (2.3–2.3) |" in table
+
+
+@pytest.mark.slow
+def test_processes_take_steps_at_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # no thread is idle: what is measured on two takes minutes
+    assert threads.measure("1000", 2, 0) > 0
 
 
 @pytest.mark.parametrize(
