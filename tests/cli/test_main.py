@@ -385,6 +385,7 @@ def test_a_stream_prints_a_line_a_second(
     assert all(line["source"] == str(video) and len(line["predictions"]) == 2 for line in told)
 
 
+@pytest.mark.slow
 def test_a_pipe_that_plays_the_camera_gives_what_the_file_gives(causal_checkpoint: Path, tmp_path: Path) -> None:
     """A named pipe, which like a camera has no length and cannot be read twice; and raw frames from standard input."""
     video, pipe = tmp_path / "clip.mkv", tmp_path / "camera"

@@ -183,6 +183,7 @@ def test_a_wrong_entry_of_the_peers_file_is_named(tmp_path: Path, line: str, mes
         read_peers(tmp_path / "peers.yaml")
 
 
+@pytest.mark.slow
 def test_the_repository_s_own_report(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["report", "reproduction", "outputs/published"]) == 0
     text = capsys.readouterr().out

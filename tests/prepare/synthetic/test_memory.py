@@ -395,6 +395,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_a_set_of_the_older_generator_is_refused(made: Path, tmp_path: Path) -> None:
     older = tmp_path / "memory"
     older.mkdir()
@@ -405,6 +406,7 @@ def test_a_set_of_the_older_generator_is_refused(made: Path, tmp_path: Path) -> 
     assert main(["prepare", "memory", "--out", str(made), *options]) == 0, "its own is whole"
 
 
+@pytest.mark.slow
 @pytest.mark.slow
 def test_every_list_is_balanced_and_its_clips_wait_as_it_says(made: Path) -> None:
     assert (made / "classes.txt").read_text(encoding="utf-8").splitlines() == list(MEMORY.classes)
@@ -420,6 +422,7 @@ def test_every_list_is_balanced_and_its_clips_wait_as_it_says(made: Path) -> Non
         assert all(path.startswith(f"{split}/{name_of(int(label))}/") for path, label, _ in rows)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("split", WAITS)
 def test_the_recipe_reads_every_list_at_one_stride(made: Path, split: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """At the lengths that experiments/memory.py asks for."""
