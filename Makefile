@@ -16,7 +16,9 @@ NBVAL  := --nbval --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export JUPYTER_PREFER_ENV_PATH := 1
 # As hitagu_lib sets it, for notebooks that import torch first: kernels side by side do not spin on each other's cores.
-export GOMP_SPINCOUNT ?= 1000
+ifndef OMP_WAIT_POLICY
+  export GOMP_SPINCOUNT ?= 1000
+endif
 unexport PYTHONPATH PYTHONHOME JUPYTER_PATH
 
 .DEFAULT_GOAL := help

@@ -16,14 +16,13 @@ from __future__ import annotations
 import functools
 import json
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from experiments.compare import arguments, run_all, train_and_publish
-from hitagu_lib.config import load_config, read_params
+from hitagu_lib.config import flat, load_config, read_params
 from hitagu_lib.evaluation.seeds import by_method, folder_name, interval, paired_differences, read_runs, spread
 from hitagu_lib.files import project_root, write_atomic
 from hitagu_lib.models.cost import recipe_cost
@@ -86,15 +85,8 @@ def write_tables(out: Path) -> None:
 
 def changes(ablation: str) -> str:
     """Return the ablation's file, but for its base and its run, as overrides."""
-    return " ".join(_overrides(read_params(FILES[ablation]))) if ablation in FILES else ""
-
-
-def _overrides(mapping: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    for key, value in mapping.items():
-        if isinstance(value, Mapping):
-            yield from _overrides(value, f"{prefix}{key}.")
-        elif prefix:  # `base` and `run` stand at the top
-            yield f"{prefix}{key}={json.dumps(value)}"
+    params = flat(read_params(FILES[ablation])) if ablation in FILES else {}
+    return " ".join(f"{key}={json.dumps(value)}" for key, value in params.items() if key not in ("base", "run"))
 
 
 def question(ablation: str) -> str:

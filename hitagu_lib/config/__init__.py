@@ -6,7 +6,7 @@ tree.py has the settings, layers.py puts files and overrides on top of each othe
 notebook.py checks what papermill sets in a chapter.
 """
 
-from hitagu_lib.config.layers import SECTIONS
+from hitagu_lib.config.layers import SECTIONS, flat
 from hitagu_lib.config.notebook import check_parameters, notebook_config
 from hitagu_lib.config.tree import (
     GRIDS,
@@ -28,5 +28,5 @@ from hitagu_lib.config.tree import (
 
 __all__ = [
     "GRIDS", "SECTIONS", "STAGES", "AttentionConfig", "BackboneConfig", "Config", "DataConfig", "EvalConfig", "MDEConfig", "ModelConfig",
-    "STUConfig", "Temporal", "TrainConfig", "check_parameters", "load_config", "notebook_config", "read_params", "resolve",
+    "STUConfig", "Temporal", "TrainConfig", "check_parameters", "flat", "load_config", "notebook_config", "read_params", "resolve",
 ]  # fmt: skip

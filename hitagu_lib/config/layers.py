@@ -115,6 +115,14 @@ def validated(tree: type[_Tree], layers: Sequence[Layer], source: str | None = N
         raise ConfigError(explanation(error, tree, place)) from None
 
 
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return {"model.mde.gate": False, ...}: the tree's values by the path of their keys, as overrides name them."""
+    found: dict[str, Any] = {}
+    for key, value in tree.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return found
+
+
 # Overrides
 
 _OVERRIDE = re.compile(

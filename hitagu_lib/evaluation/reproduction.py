@@ -22,7 +22,7 @@ from typing import Any
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from hitagu_lib.config import Config, load_config, read_params
+from hitagu_lib.config import Config, flat, load_config, read_params
 from hitagu_lib.errors import ConfigError
 from hitagu_lib.evaluation.protocols import protocol
 from hitagu_lib.evaluation.seeds import METHODS, by_method, read_runs, spread
@@ -208,7 +208,7 @@ def _method(run: RunFolder, entry: DataSet) -> tuple[str, list[str]]:
 
 
 def _deviations(run: RunFolder, recipe: Config, entry: DataSet) -> list[str]:
-    is_, was = _flat(run.cfg.to_mapping()), _flat(recipe.to_mapping())
+    is_, was = flat(run.cfg.to_mapping()), flat(recipe.to_mapping())
     keys = [key for key in is_ if key not in NO_DEVIATION and not key.startswith("eval.") and is_[key] != was.get(key)]
     found = [f"{key} {is_[key]}, recipe {was.get(key)}" for key in keys]
     step, wanted = run.cfg.train.global_batch_size(), recipe.train.lr_batch or recipe.train.global_batch_size()
@@ -223,13 +223,6 @@ def _deviations(run: RunFolder, recipe: Config, entry: DataSet) -> list[str]:
     if run.provenance.get("git_changed", True):
         found.append("the code had uncommitted changes, or its commit is not known")
     return found
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return flat
 
 
 def _result(

@@ -36,8 +36,8 @@ METHODS = {
 PUBLISHED = ("params.yaml", "provenance.json", "metrics.jsonl", "summary.json", "val_classes.csv")
 """The files of a run that are kept."""
 
-T_95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
-"""Student's t, two-sided 95 %, for 1 to 9 degrees of freedom."""
+T_95 = (4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
+"""Student's t, two-sided 95 %, for 2 to 9 degrees of freedom."""
 
 KINDS = ("one motion", "two events and a pause")
 
@@ -184,7 +184,7 @@ def interval(differences: Sequence[float]) -> str:
     mean = statistics.mean(differences)
     if len(differences) < 3:
         return f"{mean:+.1f}"
-    half = T_95[len(differences) - 2] * statistics.stdev(differences) / math.sqrt(len(differences))
+    half = T_95[len(differences) - 3] * statistics.stdev(differences) / math.sqrt(len(differences))
     return f"{mean:+.1f} ({mean - half:+.1f} to {mean + half:+.1f})"
 
 

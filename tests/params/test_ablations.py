@@ -1,13 +1,12 @@
 """params/ablations: each file leaves out what it names, and nothing else; a part that is left out has no parameters."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 import torch
 
 from hitagu_lib import build_model
-from hitagu_lib.config import ModelConfig, load_config, read_params, resolve
+from hitagu_lib.config import ModelConfig, flat, load_config, read_params, resolve
 from hitagu_lib.errors import ConfigError
 from hitagu_lib.models import ClipModel
 from hitagu_lib.models.losses import TotalLoss
@@ -21,22 +20,14 @@ def at_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
 
 
-def leaves(mapping: Mapping[str, object], prefix: str = "") -> dict[str, object]:
-    """{"model.mde.gate": False, ...}"""
-    flat: dict[str, object] = {}
-    for key, value in mapping.items():
-        flat |= leaves(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
-    return flat
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("file", FILES, ids=lambda p: p.stem)
 def test_an_ablation_differs_from_its_base_in_what_it_names_and_can_be_built(file: Path) -> None:
     mapping = read_params(file)
     cfg, base = load_config(file), load_config(mapping["base"])
-    ours, theirs = leaves(cfg.to_mapping()), leaves(base.to_mapping())
+    ours, theirs = flat(cfg.to_mapping()), flat(base.to_mapping())
     changed = {key for key in ours if ours[key] != theirs[key]}
-    assert changed == set(leaves(mapping)) - {"base"}
+    assert changed == set(flat(mapping)) - {"base"}
     assert len(changed) > 1 and cfg.run == f"outputs/ablations/{file.stem}"
     assert file.read_text(encoding="utf-8").startswith("# ")
 
