@@ -175,8 +175,8 @@ for start, overrides in {"CBAM": cbam, "the recipes": ""}.items():
         print(f"{start:11}  {name} gate: {low:.1f} to {high:.1f}")
 
 # %% [markdown]
-# CBAM's start masks channels at random, and differently in each frame: noise that the network must first learn to remove. What our start is worth, the
-# ablation `sca_as_in_cbam` in [chapter 6](06_ablations.ipynb) measures. The examples of this chapter have CBAM's gates.
+# CBAM's start masks channels at random, and differently in each frame. What our start is worth, the ablations `sca_...` in
+# [chapter 6](06_ablations.ipynb) measure. The examples of this chapter have CBAM's gates.
 
 # %% [markdown]
 # ### A bright spot, with weights set by hand

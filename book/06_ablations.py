@@ -423,9 +423,10 @@ show_published("ablations/ablations.md", "make ablations")
 # Two seeds of the network as it is lie 1.7 points apart, so a few points between single seeds mean little. Two things stand out. **MDE is
 # worth 17 points**, and it is worth them because it looks at other frames: with the frame's own map alone, it is worth nothing
 # (`mde_map_alone`, -18.1). **3STU, SCA and TSA do not help here**: without them the network is +1.8, +1.8 and +3.1 points ahead, and +3.2
-# without both kinds of attention (two seeds each). Mini's events fill the clip and two epochs are short, so these modules mostly cost time to
-# learn. What the 3STU is for, *Lighting* asks above. SCA that starts at random, as in CBAM, costs 2.6 points ([chapter
-# 2d](02d_attention.ipynb)). The other ablations have one seed each so far.
+# without both kinds of attention (two seeds each). Perhaps they cost time to learn: mini's events fill the clip, and two epochs are short.
+# What the 3STU is for, *Lighting* asks above. SCA as in CBAM costs 2.6 points ([chapter 2d](02d_attention.ipynb)). Of our two changes,
+# the gates' range may be what counts: under one seed, a random start with gates up to 2 is at +4.0 points, and our start with gates up to 1
+# at -4.3. The other ablations have one seed each so far.
 #
 # ## Summary
 #

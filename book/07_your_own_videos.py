@@ -185,7 +185,7 @@ assert not {v.source for v in report.train} & {v.source for v in report.val}
 #
 # For real videos, use `params/own.yaml`: ResNet-18 from ImageNet at 112 pixels, with its first stages frozen. It downloads the
 # weights once, 45 MB. Without a network connection, set `model.backbone.weights` to a file that holds them. At 48 pixels, eight epochs of 1,200
-# clips took two and a half to eight minutes of one core, on two machines; at 112 pixels, a clip costs about five times as much. Set `data.ref_stride` to the
+# clips took two and a half to eight minutes of one core, on two machines; at 112 pixels, a clip has five times the pixels. Set `data.ref_stride` to the
 # number that `hitagu split` prints (`-p overrides "data.ref_stride=5"`): the network measures time in it.
 #
 # The pretrained stage that still learns has a tenth of the new modules' learning rate (`train.backbone_lr_mult: 0.1`). This is the setting that

@@ -18,7 +18,8 @@
 # # 9 Reproduction
 #
 # **Result.** On mini, one run of today's network lies within two standard deviations of the five published seeds. Those have the older 3STU and
-# SCA's older start, so this is no exact repetition. On Kinetics-700 and Something-Something V2 nothing is reproduced, because nothing was run: that needs the data and GPUs. This chapter
+# SCA's older start, so this is no exact repetition. On Kinetics-700 and Something-Something V2 nothing is reproduced, because nothing was run:
+# that needs the data and GPUs. This chapter
 # shows the peers' published numbers, what a run would cost, and the commands. Whoever runs them fills the table; nobody types a number into it.
 #
 # **You will be able to** put your own runs beside published numbers, read what a verdict rests on, and check this book's claims.

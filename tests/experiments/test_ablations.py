@@ -89,5 +89,7 @@ def test_chapter_6_says_what_the_published_runs_show() -> None:
     assert abs(points["mde_map_alone"] - points["no_mde"]) < 3, "worth nothing"
     stu, sca, tsa, both = (f"{points[name]:+.1f}" for name in ("no_stu", "no_sca", "no_tsa", "no_attention"))
     assert f"without them the network is {stu}, {sca} and {tsa} points ahead, and {both} without both kinds" in text
-    assert f"SCA that starts at random, as in CBAM, costs {-points['sca_as_in_cbam']:.1f} points" in text
+    assert f"SCA as in CBAM costs {-points['sca_as_in_cbam']:.1f} points" in text
+    assert f"a random start with gates up to 2 is at {points['sca_random_start']:+.1f} points" in text
+    assert f"our start with gates up to 1 at {points['sca_half_open']:+.1f}" in text
     assert not runs["git_changed"].any()
