@@ -143,10 +143,9 @@ assert apart[lit].min() > 20 * apart[~lit].max()
 #
 # A memory is a state $h$ that takes a new value from a **candidate** $c$. The **forget gate** $f$ says how much of the old value stays:
 #
-# $$h_t = f_t \odot h_{t-1} + (1 - f_t) \odot c_t, \qquad h_0 = 0 \tag{2c.6}$$
+# $$h_t = f_t \odot h_{t-1} + (1 - f_t) \odot c_t, \qquad h_0 = 0 \tag{2c.1}$$
 #
-# ($\odot$ multiplies value by value. Equations are numbered in the order in which the module computes them, below.) Three cases are all that a
-# memory is for:
+# ($\odot$ multiplies value by value.) Three cases are all that a memory is for:
 
 # %% mystnb={"image": {"alt": "Three panels over six frames. Keep: red comes in frame 0 and the state stays red. Overwrite: in frame 3 blue comes with a gate of 0, and the state turns blue. Ignore: blue comes with a gate of 1, and the state stays red."}} tags=["hide-input"]
 RED_VALUE, BLUE_VALUE = 1.0, -1.0
@@ -174,7 +173,7 @@ legend = axes[0].legend(fontsize=7, loc="lower right")
 # A gate of 1 keeps what is held, whatever comes. A gate of 0 overwrites it. In between the state fades. With a constant gate, half of it is gone
 # after
 #
-# $$n_{1/2} = \frac{\ln (1/2)}{\ln f} \quad \text{steps.} \tag{2c.9}$$
+# $$n_{1/2} = \frac{\ln (1/2)}{\ln f} \quad \text{steps.} \tag{2c.2}$$
 
 # %%
 for f in (0.25, 0.5, 0.84, 0.96, 0.99):
@@ -244,7 +243,7 @@ def project(conv, x):
 # %% [markdown]
 # First to a smaller width, and normalised. This is also what the first level reads:
 #
-# $$z_{t,p} = \mathrm{BN}(W_{in} u_{t,p}), \qquad h^0_{t,p} = z_{t,p} \tag{2c.1}$$
+# $$z_{t,p} = \mathrm{BN}(W_{in} u_{t,p}), \qquad h^0_{t,p} = z_{t,p} \tag{2c.3}$$
 
 # %%
 z = project(nn.Sequential(unit.W_in, unit.bn), u)
@@ -253,22 +252,22 @@ print("u", tuple(u.shape), "-> z", tuple(z.shape))
 # %% [markdown]
 # Level $k$ hears what the frame as a whole holds, one level down ($m^1 = 0$):
 #
-# $$m^k_t = \max_p h^{k-1}_{t,p}, \qquad k = 2, 3 \tag{2c.2}$$
+# $$m^k_t = \max_p h^{k-1}_{t,p}, \qquad k = 2, 3 \tag{2c.4}$$
 #
 # Its forget gate reads the input and what was heard:
 #
-# $$f^k_{t,p} = \sigma(W_k z_{t,p} + G_k m^k_t + b_k) \tag{2c.3}$$
+# $$f^k_{t,p} = \sigma(W_k z_{t,p} + G_k m^k_t + b_k) \tag{2c.5}$$
 #
 # A frame that comes $\Delta t$ reference strides after the one before it must forget as much as $\Delta t$ frames would have. This is what
 # makes the unit "temporal-aware"; the first frame counts as one stride:
 #
-# $$f^k_{t,p} \leftarrow (f^k_{t,p})^{\,t_t - t_{t-1}} \tag{2c.4}$$
+# $$f^k_{t,p} \leftarrow (f^k_{t,p})^{\,t_t - t_{t-1}} \tag{2c.6}$$
 #
 # The candidate is made of the level below and what was heard:
 #
-# $$c^k_{t,p} = \tanh(V_k h^{k-1}_{t,p} + H_k m^k_t) \tag{2c.5}$$
+# $$c^k_{t,p} = \tanh(V_k h^{k-1}_{t,p} + H_k m^k_t) \tag{2c.7}$$
 #
-# and gate and candidate give the state by (2c.6). That is "hierarchical": the first level stores what is seen, the second what the first holds,
+# and gate and candidate give the state by (2c.1). That is "hierarchical": the first level stores what is seen, the second what the first holds,
 # the third what the second holds.
 
 # %%
@@ -278,15 +277,15 @@ below, states, gates = z, [], []
 for k in range(K):
     gate, candidate = gate_inputs[k], project(unit.V[k], below)
     if k > 0:
-        m = below.amax((3, 4), keepdim=True)  # (2c.2)
+        m = below.amax((3, 4), keepdim=True)  # (2c.4)
         gate = gate + project(unit.G[k - 1], m)
         candidate = candidate + project(unit.H[k - 1], m)
-    f = torch.sigmoid(gate)  # (2c.3)
-    f = f ** dt[:, :, None, None, None]  # (2c.4)
-    c = torch.tanh(candidate)  # (2c.5)
+    f = torch.sigmoid(gate)  # (2c.5)
+    f = f ** dt[:, :, None, None, None]  # (2c.6)
+    c = torch.tanh(candidate)  # (2c.7)
     h_k, history = torch.zeros_like(c[:, 0]), []
     for step in range(T):
-        h_k = f[:, step] * h_k + (1 - f[:, step]) * c[:, step]  # (2c.6)
+        h_k = f[:, step] * h_k + (1 - f[:, step]) * c[:, step]  # (2c.1)
         history.append(h_k)
     below = torch.stack(history, dim=1)
     states.append(below)
@@ -297,9 +296,9 @@ print("h", *(tuple(h_k.shape) for h_k in states))
 # %% [markdown]
 # Last, each position chooses, channel by channel, which memory it reads: the **state mix**. What is read is added to the input.
 #
-# $$s_{t,p} = \mathrm{softmax}_k(W_s z_{t,p}) \tag{2c.7}$$
+# $$s_{t,p} = \mathrm{softmax}_k(W_s z_{t,p}) \tag{2c.8}$$
 #
-# $$y_{t,p} = u_{t,p} + W_o \sum_k s^k_{t,p} \odot h^k_{t,p} \tag{2c.8}$$
+# $$y_{t,p} = u_{t,p} + W_o \sum_k s^k_{t,p} \odot h^k_{t,p} \tag{2c.9}$$
 
 # %%
 s = torch.softmax(project(unit.W_s, z).unflatten(2, (K, D)), dim=2)
@@ -371,14 +370,14 @@ for state, name in zip(states, STATES, strict=True):
     print(f"half-life {measured:4.1f}")
 
 # %% [markdown]
-# The tails halve as (2c.9) says. The higher levels answer *later*, as each sees only what the level below holds, and *less*: a level that takes
-# in a share $1 - f$ of its candidate a step grows little during a short event. What a faint long memory is worth, the mix (2c.7) and $W_o$
+# The tails halve as (2c.2) says. The higher levels answer *later*, as each sees only what the level below holds, and *less*: a level that takes
+# in a share $1 - f$ of its candidate a step grows little during a short event. What a faint long memory is worth, the mix (2c.8) and $W_o$
 # learn.
 #
 # ## Uneven sampling
 #
 # Segment sampling draws one frame at random from each segment, videos drop frames, and a test may use another frame rate than training did. A
-# recurrence that forgets by the frame then forgets at another speed. With (2c.4) it forgets by time: half as many frames, each two strides
+# recurrence that forgets by the frame then forgets at another speed. With (2c.6) it forgets by time: half as many frames, each two strides
 # apart, forget as if the frames between had been there, $f^2 = f \cdot f$.
 #
 # Below, a motion comes and goes in the first eight strides. The line is a frame at every stride, the marks are 15 of the 41 frames.
@@ -429,7 +428,7 @@ for k, name in enumerate(STATES):
 # The gates see the input and the levels below, but not their own state $h_{t-1}$. So each level is *linear in $h$*, and a linear recurrence need
 # not be walked step by step. Write $x_t = (1 - f_t) c_t$.
 #
-# **Loop**: (2c.6) as it stands; $T$ steps that wait for each other. **Closed form**: every past frame counts with the product of the gates
+# **Loop**: (2c.1) as it stands; $T$ steps that wait for each other. **Closed form**: every past frame counts with the product of the gates
 # since, which is one lower-triangular matrix:
 #
 # $$h_t = \sum_{i \le t} e^{L_t - L_i}\, x_i, \qquad L_t = \sum_{j \le t} \ln f_j \tag{2c.10}$$

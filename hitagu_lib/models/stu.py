@@ -89,7 +89,7 @@ class ThreeStateTemporalUnit(nn.Module):
         return torch.cat([torch.zeros_like(edges[:1]), edges])
 
     def forget_gates(self, z: Tensor, dt: Tensor) -> Tensor:
-        """(2c.3, 2c.4, 2c.13) z (B, T, D, h, w), dt (B, T) elapsed reference strides -> f (B, T, K, D, h, w) in [0, 1].
+        """(2c.5, 2c.6, 2c.13) z (B, T, D, h, w), dt (B, T) elapsed reference strides -> f (B, T, K, D, h, w) in [0, 1].
 
         Gates of a whole-frame level see z's mean over positions and are repeated at every position. Free gates may reach 0 and 1. With
         bands and dt = 1, 0 < f^1 < f^2 < f^3 < 1 holds strictly, even in floating point and for any weights. For other dt > 0
@@ -131,7 +131,7 @@ class ThreeStateTemporalUnit(nn.Module):
 
     def _inputs(self, u: Tensor, t: Tensor, before: Memory | None) -> tuple[Tensor, Tensor]:
         """Return z (B, T, h, w, D) and the elapsed times dt (B, T)."""
-        frames = self.bn(self.W_in(u.flatten(0, 1)))  # (B T, D, h, w), (2c.1)
+        frames = self.bn(self.W_in(u.flatten(0, 1)))  # (B T, D, h, w), (2c.3)
         z = frames.permute(0, 2, 3, 1).contiguous().unflatten(0, u.shape[:2])  # (B, T, h, w, D)
         first = torch.ones_like(t[:, :1]) if before is None else t[:, :1] - before.t[:, None]
         return z, torch.cat([first, torch.diff(t, dim=1)], dim=1)
@@ -144,11 +144,11 @@ class ThreeStateTemporalUnit(nn.Module):
     def _remember(self, z: Tensor, dt: Tensor, before: Sequence[Tensor] | None) -> tuple[Tensor, Tensor, list[Tensor]]:
         """Run `memory` from the states before the first frame; also return those after the last."""
         scores = _linear(z, self.W_s).unflatten(-1, (self.states, -1))
-        s = torch.softmax(scores, dim=-2, dtype=_at_least_float32(z))  # (2c.7)
+        s = torch.softmax(scores, dim=-2, dtype=_at_least_float32(z))  # (2c.8)
         read: Tensor | None = None
         last = []
         for share, (_, state) in zip(s.unbind(-2), self._levels(z, dt, before), strict=True):
-            read = share * state if read is None else torch.addcmul(read, share, state)  # (2c.8)
+            read = share * state if read is None else torch.addcmul(read, share, state)  # (2c.9)
             last.append(state[:, -1])
         assert read is not None
         return read, s, last
@@ -159,9 +159,9 @@ class ThreeStateTemporalUnit(nn.Module):
         for k, (pre, V) in enumerate(zip(self._gate_inputs(z), self.V, strict=True)):
             candidate = _linear(below, V)
             if k and self.broadcast is not None:
-                frame = self.broadcast(below, (2, 3), keepdim=True)  # m (B, T, 1, 1, D), (2c.2)
+                frame = self.broadcast(below, (2, 3), keepdim=True)  # m (B, T, 1, 1, D), (2c.4)
                 pre, candidate = pre + _linear(frame, self.G[k - 1]), candidate + _linear(frame, self.H[k - 1])
-            c = torch.tanh(candidate)  # (2c.5)
+            c = torch.tanh(candidate)  # (2c.7)
             f, state = self._level(k, pre, c, steps, bands, None if before is None else before[k])
             yield f, state
             below = self._summary(state, k).to(z.dtype)
@@ -173,7 +173,7 @@ class ThreeStateTemporalUnit(nn.Module):
     def _level(
         self, k: int, pre: Tensor, c: Tensor, dt: Tensor | None, bands: Tensor | None, before: Tensor | None
     ) -> tuple[Tensor | None, Tensor]:
-        """(2c.6) Return gates and states of one level from its gate's input and its candidates.
+        """(2c.1) Return gates and states of one level from its gate's input and its candidates.
 
         Both inputs are (B, T, h, w, D) or (B, T, 1, 1, D). The gates are None where they see the state.
         """
@@ -203,7 +203,7 @@ class ThreeStateTemporalUnit(nn.Module):
         return [F.linear(x, weight, bias) for x, weight, bias in zip(seen, weights, biases, strict=True)]
 
     def _gate(self, pre: Tensor, k: int, dt: Tensor | None, bands: Tensor | None) -> Tensor:
-        """(2c.3, 2c.4) Return level k's forget gate from its input (..., D)."""
+        """(2c.5, 2c.6) Return level k's forget gate from its input (..., D)."""
         f = torch.sigmoid(pre.to(_at_least_float32(pre)))
         if bands is not None:
             lower, upper = bands[:, k]
@@ -236,7 +236,7 @@ def _at_least_float32(x: Tensor) -> torch.dtype:
 
 
 def recur_loop(f: Tensor, x: Tensor) -> Tensor:
-    """(2c.6) h_t = f_t h_{t-1} + x_t along dimension 1, h_0 = 0, step by step. f, x and the result are (B, T, ...).
+    """(2c.1) h_t = f_t h_{t-1} + x_t along dimension 1, h_0 = 0, step by step. f, x and the result are (B, T, ...).
 
     The reference for the three forms: T steps one after the other, no extra memory.
     """
@@ -281,5 +281,5 @@ def recur_scan(f: Tensor, x: Tensor) -> Tensor:
 
 
 def half_life(f: Tensor) -> Tensor:
-    """(2c.9) ln(1/2) / ln f: the number of steps in which a forget gate f in (0, 1) halves what a state holds."""
+    """(2c.2) ln(1/2) / ln f: the number of steps in which a forget gate f in (0, 1) halves what a state holds."""
     return -math.log(2) / torch.log(f)

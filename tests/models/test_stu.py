@@ -123,7 +123,7 @@ def hold_to_the_loops(stu: ThreeStateTemporalUnit, u: Tensor, t: Tensor) -> None
         torch.testing.assert_close(a, b)
 
 
-@pytest.mark.equation("2c.1", "2c.2", "2c.3", "2c.4", "2c.5", "2c.6", "2c.7", "2c.8", "2c.12", "2c.13")
+@pytest.mark.equation("2c.3", "2c.4", "2c.5", "2c.6", "2c.7", "2c.1", "2c.8", "2c.9", "2c.12", "2c.13")
 @pytest.mark.parametrize("T", [1, 2, 8, pytest.param(33, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "changes",
@@ -149,7 +149,7 @@ def test_values_and_gradients_equal_the_loops(T: int, changes: dict) -> None:
     hold_to_the_loops(unit(**changes), *clips(2, T, 1, 3))
 
 
-@pytest.mark.equation("2c.8", "2c.10", "2c.11")
+@pytest.mark.equation("2c.9", "2c.10", "2c.11")
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("changes", [{}, BANDED], ids=["free", "banded"])
 def test_every_form_inside_the_unit_equals_the_loops_on_a_map_of_odd_sides(form: str, changes: dict) -> None:
@@ -222,7 +222,7 @@ def values_and_gradients(form: Callable[[Tensor, Tensor], Tensor], f: Tensor) ->
     return [h.detach(), *gradients(h, variables)]
 
 
-@pytest.mark.equation("2c.6", "2c.10", "2c.11")
+@pytest.mark.equation("2c.1", "2c.10", "2c.11")
 @pytest.mark.parametrize("T", LENGTHS)
 @pytest.mark.parametrize("dtype, bound", [(torch.float32, 1e-5), (torch.float64, 1e-10)], ids=["float32", "float64"])
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
@@ -265,7 +265,7 @@ def test_the_operator_of_the_scan_is_associative() -> None:
     torch.testing.assert_close(left[1], recur_scan(f, x)[0, -1])
 
 
-@pytest.mark.equation("2c.9")
+@pytest.mark.equation("2c.2")
 def test_half_of_a_state_is_left_after_its_half_life() -> None:
     f = torch.tensor([0.1, 0.5, 0.84, 0.99, 0.9999], dtype=torch.float64)
     torch.testing.assert_close(f ** half_life(f), torch.full_like(f, 0.5))
@@ -300,7 +300,7 @@ def test_gates_in_bands_under_autocast_are_float32_and_strictly_ordered() -> Non
     assert f.dtype == torch.float32 and (f[:, :, :-1] < f[:, :, 1:]).all()
 
 
-@pytest.mark.equation("2c.4")
+@pytest.mark.equation("2c.6")
 @pytest.mark.parametrize("changes", [{}, BANDED], ids=["free", "banded"])
 def test_steps_of_one_are_the_form_without_elapsed_time(changes: dict) -> None:
     aware, plain = unit(**changes), unit(**changes | {"elapsed_time": False})
@@ -309,7 +309,7 @@ def test_steps_of_one_are_the_form_without_elapsed_time(changes: dict) -> None:
     torch.testing.assert_close(aware(u, t)[0], plain(u, t)[0])
 
 
-@pytest.mark.equation("2c.4", "2c.6")
+@pytest.mark.equation("2c.6", "2c.1")
 @pytest.mark.parametrize("changes", [{"broadcast": "none"}, BANDED], ids=["free", "banded"])
 def test_a_clip_sampled_half_as_densely_decays_as_the_dense_one(changes: dict) -> None:
     """With constant gates, two steps of length 2 leave as much of the first frame as four steps of length 1."""
@@ -326,7 +326,7 @@ def test_a_clip_sampled_half_as_densely_decays_as_the_dense_one(changes: dict) -
     torch.testing.assert_close(sparse, dense[:, ::2])
 
 
-@pytest.mark.equation("2c.4", "2c.6")
+@pytest.mark.equation("2c.6", "2c.1")
 @pytest.mark.parametrize("changes", [{}, BANDED], ids=["free", "banded"])
 def test_a_still_clip_sampled_twice_as_sparsely_reaches_the_same_first_state(changes: dict) -> None:
     """Nothing changes in the clip, so leaving frames out changes nothing at the frames that stay: exact for one level."""
@@ -338,7 +338,7 @@ def test_a_still_clip_sampled_twice_as_sparsely_reaches_the_same_first_state(cha
     assert not torch.allclose(blind(u[:, ::2], t[:, ::2])[0], blind(u, t)[0][:, ::2])
 
 
-@pytest.mark.equation("2c.4")
+@pytest.mark.equation("2c.6")
 @pytest.mark.parametrize("sees", [False, True], ids=["input gates", "state gates"])
 @pytest.mark.parametrize("changes", [{}, BANDED], ids=["free", "banded"])
 def test_if_no_time_passes_nothing_is_forgotten_and_nothing_stored(changes: dict, sees: bool) -> None:
@@ -363,7 +363,7 @@ def test_gates_near_0_and_1_stay_finite(form: str, bias: float, changes: dict) -
     assert all(p.grad.isfinite().all() for p in stu.parameters() if p.grad is not None)
 
 
-@pytest.mark.equation("2c.7")
+@pytest.mark.equation("2c.8")
 @pytest.mark.parametrize("changes", [{}, BANDED], ids=["free", "banded"])
 def test_the_state_mix_sums_to_one(changes: dict) -> None:
     u, t = clips(2, 4, 2, 2)
@@ -372,7 +372,7 @@ def test_the_state_mix_sums_to_one(changes: dict) -> None:
     torch.testing.assert_close(mix.sum(2), torch.ones_like(mix[:, :, 0]))
 
 
-@pytest.mark.equation("2c.9", "2c.12")
+@pytest.mark.equation("2c.2", "2c.12")
 def test_bands_start_at_half_lives_of_1_4_and_16_steps() -> None:
     edges = ThreeStateTemporalUnit(STUConfig(width=2, **BANDED), 3).band_edges()
     assert not edges[0].any() and (edges[1:] > edges[:-1]).all() and edges.max() < 1
@@ -423,7 +423,7 @@ def test_forms_and_switches_share_one_state_dict(changes: dict) -> None:
     assert set(unit(gates_see_state=True, **changes).state_dict()) - keys["auto"] == {f"U.{k}.weight" for k in range(3)}
 
 
-@pytest.mark.equation("2c.2", "2c.5")
+@pytest.mark.equation("2c.4", "2c.7")
 def test_only_a_memory_that_hears_the_frame_knows_at_one_position_what_was_at_another() -> None:
     """Something happens at one position, later something else at another: does the other's output there depend on the first?"""
     for changes, known in ((BANDED, True), (BANDED | {"whole_frame": False}, False), ({"broadcast": "none"}, False)):
@@ -436,7 +436,7 @@ def test_only_a_memory_that_hears_the_frame_knows_at_one_position_what_was_at_an
         assert bool(there[0, 1, :, 0, 3].any()) is known
 
 
-@pytest.mark.equation("2c.2")
+@pytest.mark.equation("2c.4")
 def test_an_impulse_at_one_position_reaches_the_candidates_of_all() -> None:
     """By the maximum: one event among many positions; without it, a position never hears of another."""
     for broadcast, heard in (("max", True), ("none", False)):
@@ -448,7 +448,7 @@ def test_an_impulse_at_one_position_reaches_the_candidates_of_all() -> None:
         assert bool(changed.any()) is heard
 
 
-@pytest.mark.equation("2c.3", "2c.9")
+@pytest.mark.equation("2c.5", "2c.2")
 @pytest.mark.parametrize("sees", [False, True], ids=["input gates", "state gates"])
 def test_free_gates_start_at_half_lives_of_1_and_9_and_103_steps(sees: bool) -> None:
     stu = ThreeStateTemporalUnit(STUConfig(width=2, gates_see_state=sees), 3)
