@@ -13,6 +13,7 @@ import platform
 import re
 import shutil
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -31,8 +32,8 @@ _log = logging.getLogger(__name__)
 def replacing(file: Path) -> Iterator[Path]:
     """Yield a temporary path next to `file`, with its extension; rename it to `file` on success, delete it on error."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    # File systems allow names of 255 bytes, and `file` may need them all.
-    aside = file.with_name(f".{os.getpid()}.{os.fsdecode(os.fsencode(file.name)[-200:])}")
+    # No other thread, of this process or another, has this number. File systems allow names of 255 bytes, and `file` may need them all.
+    aside = file.with_name(f".{threading.get_native_id()}.{os.fsdecode(os.fsencode(file.name)[-200:])}")
     try:
         yield aside
         os.replace(aside, file)

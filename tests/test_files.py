@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import os
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -36,6 +39,26 @@ def test_a_rename_that_fails_leaves_the_old_file_and_no_other(tmp_path: Path, mo
         write_atomic(file, ["new"])
     assert file.read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_two_threads_may_write_one_file_and_the_later_one_stays(tmp_path: Path) -> None:
+    file = tmp_path / "table.md"
+    begun, written = threading.Event(), threading.Event()
+
+    def slow() -> Iterator[str]:
+        begun.set()
+        assert written.wait(30)
+        yield "slow"
+
+    with ThreadPoolExecutor(1) as pool:
+        job = pool.submit(write_atomic, file, slow())
+        assert begun.wait(30)
+        write_atomic(file, ["fast"])
+        assert file.read_text() == "fast"
+        written.set()
+        job.result(30)
+    assert file.read_text() == "slow"
+    assert [path.name for path in tmp_path.iterdir()] == ["table.md"]
 
 
 FIELDS = [
