@@ -28,8 +28,8 @@
 # a GPU. **Memory**: 1.4 GiB. Nothing is downloaded, and the videos are drawn here.
 
 # %% [markdown]
-# > **Given, and ours.** Given are the order of the modules, their names and the data format. No paper text, equations or weights of
-# > HiTAGU-Net are public, so the definitions in this book are our reconstruction. No result of the original work is claimed.
+# > **Given, and ours.** Given are the pipeline, the modules' names, two optional losses with their weights, two ways to evaluate,
+# > and the data format. No paper text, equations or weights of HiTAGU-Net are public, so the definitions in this book are our reconstruction. No result of the original work is claimed.
 #
 # ## Parameters
 #
@@ -169,8 +169,8 @@ display(Markdown("\n".join(rows)))
 
 # %% [markdown]
 # - As a **student**, do the exercises that tempt you. Each has a solution, folded away.
-# - As a **reviewer**, start with the tests: each numbered equation of chapters 2 and 4 has one that compares it with a plain loop, values and
-#   gradients. `make test` runs everything.
+# - As a **reviewer**, start with the tests: each numbered equation of chapters 1, 2 and 4 has one that compares it with a plain reference, those
+#   of chapter 2 with their gradients too. `make test` runs everything.
 # - As an **instructor**, note that no chapter defines what a later one needs: each runs alone. The quizzes explain every choice.
 # - As a **researcher**, read the chapter of the module that you will change, then chapter 6: it compares over several seeds, which is what a
 #   small change needs.
@@ -333,8 +333,9 @@ display(
 )
 
 # %% [markdown]
-# At the first frame nothing has moved yet, so the network cannot know the direction: whatever it says there is a guess. The right name comes
-# with the motion. Orange shows a gate's value. It does not explain the answer: [chapter 5](05_attention_maps.ipynb) tests how far to trust it.
+# In the first pictures hardly anything has moved, so the network cannot know the direction: whatever it says there is a guess. The right name
+# comes with the motion. Orange shows a gate's value. It does not explain the answer: [chapter 5](05_attention_maps.ipynb) tests how far to
+# trust it.
 #
 # ## Summary
 #
@@ -354,7 +355,7 @@ display(
 # result = predict(folder / "still.mp4", model, data, classes)
 # print(result.labels[0], f"{result.probabilities[0]:.0%}")
 # ```
-# It must choose one of its four names, and may be sure of it: no class says "nothing of these". A probability is a share among the classes
+# It must choose one of its four names, and may be sure of it: no class says "none of these". A probability is a share among the classes
 # that the network knows.
 #
 # </details>
@@ -370,7 +371,7 @@ display(
 #     right = (few(clips).argmax(1) == truth).float().mean()
 # print(f"{right:.0%}")
 # ```
-# The number of steps is the same. The training loss falls as far or further, but fewer of the new clips are right: the network has learned
+# The network sees as many clips. The training loss falls as far or further, but fewer of the new clips are right: the network has learned
 # twelve scenes, and less of what they share.
 #
 # </details>
@@ -391,7 +392,7 @@ display(
 #
 # ## Quiz
 #
-# **Why does the task use pairs that are each other backwards?**
+# **Why does the task use pairs in which each class is the other played backwards?**
 #
 # <details><summary>a) To have twice as many clips</summary>
 #

@@ -146,8 +146,8 @@ print(*(work / "mini/train.csv").read_text().splitlines()[:3], sep="\n")
 
 # %% [markdown]
 # A line of the list says where a clip's frames are, which line of `classes.txt` names its class (counted from 0), and how many frames it has.
-# The number matters: which frames to read is decided before any file is opened. So a list must tell the truth. `hitagu index --check` opens
-# everything that a list names. We remove one frame of a copy and see what it says:
+# The number matters: which frames to read is decided before any file is opened. So a list must tell the truth. `hitagu index --check val.csv
+# --root frames` opens everything that the list names. We remove one frame of a copy and see what the same check says, called from Python:
 
 # %%
 frames = work / "mini/frames"
@@ -428,7 +428,9 @@ if real.is_file():
     small = replace(ssv2, short_side=120, image_size=112)
     clip, t = read_clip(work / "real", n, small)
     print(f"a Something-Something V2 clip: {n} frames")
-    print(f"clip {tuple(clip.shape)}, t {t.numpy().round(1).tolist()}")
+    print(
+        f"clip {tuple(clip.shape)}, t {[round(v, 1) for v in t.tolist()]}"
+    )
     if watched():  # on your machine; never stored in a page
         clip_rows([clip], ["one real clip"], [t])
     shutil.rmtree(work / "real")
@@ -460,9 +462,9 @@ else:
 #         hits += any((seen >= 100) & (seen < 110))
 #     print(strategy, hits / 2000)
 # ```
-# Segments are 37.5 frames long, and the event covers ten frames, all within one segment: the chance is about 10 / 37.5. A dense window catches it whenever it
-# lies there, because its frames are only eight apart: 66 of 237 places. Neither is safe. Evaluating many clips is safer
-# ([chapter 4](04_evaluate.ipynb)).
+# Segments are 37.5 frames long, and the event covers ten frames, all within one segment: the chance is about 10 / 37.5. A dense window has
+# frames only eight apart, so it catches the event whenever the two overlap: at 66 of its 237 places. Neither is safe. Evaluating many clips
+# is safer ([chapter 4](04_evaluate.ipynb)).
 #
 # </details>
 #

@@ -17,8 +17,8 @@
 # %% [markdown]
 # # 2a The backbone
 #
-# **Result.** A network that looks at frames one by one and averages cannot tell a clip from its reverse, whatever its weights. HiTAGU-Net on the
-# same backbone learns to in sixteen steps.
+# **Result.** A network that looks at frames one by one and averages cannot tell a clip from its reverse, whatever its weights. In sixteen
+# steps of training, HiTAGU-Net on the same backbone learns to tell sixteen clips from their reverses.
 #
 # The network reads a clip in two halves. This chapter is about the first: a ResNet looks at each frame alone and turns it into maps of features. It
 # is cut where its maps are still fine enough. Frames meet only in the second half, chapters 2b to 2e.
@@ -120,8 +120,9 @@ with torch.inference_mode():
         print(f"{name:>6}: a clip and its reverse get {same} logits")
 
 # %% [markdown]
-# TSN cannot tell them apart. Nor can HiTAGU-Net, yet: its four modules start as the identity, with zeros as their last weights, so it begins as a
-# TSN. Training changes this. We train both networks for sixteen steps on sixteen such clips, each shown forwards as "down" and backwards as "up".
+# TSN cannot tell them apart. Nor can HiTAGU-Net, yet: its four modules start as the identity, with zeros as their last weights, so it begins
+# as a TSN. Training changes this. We train TSN and HiTAGU-Net for sixteen steps on sixteen such clips, each shown forwards as "down" and
+# backwards as "up".
 
 # %%
 LENGTH, SIDE, STEPS = 16, 32, 16
@@ -269,10 +270,11 @@ for name, rows in stages.items():
 display(Markdown("\n".join(table)))
 
 # %% [markdown]
-# At 224 pixels, a cut after `layer4` leaves 7 x 7 positions, enough to say roughly where something moves. At the mini data's 48 pixels it would leave
-# 2 x 2, so `params/mini.yaml` cuts after `layer2`, where 6 x 6 remain. Motion is finer: something that moves by four pixels between frames crosses
-# half a cell of `layer2` and an eighth of a cell of `layer4`. So MDE ([chapter 2b](02b_mde.ipynb)) also reads finer maps, the *taps* that
-# `model.mde.taps` names: lower stages, or the stem, whose grid is `layer1`'s. They cost nothing, since every map up to the cut is computed anyway.
+# At 224 pixels, a cut after `layer4` leaves 7 x 7 positions, enough to say roughly where something moves. At the mini data's 48 pixels it
+# would leave 2 x 2, so `params/mini.yaml` cuts after `layer2`, where 6 x 6 remain. Motion is finer: something that moves by four pixels
+# between frames crosses half a cell of `layer2` and an eighth of a cell of `layer4`. So MDE ([chapter 2b](02b_mde.ipynb)) also reads finer
+# maps, the *taps* that `model.mde.taps` names: lower stages, or the stem, whose grid is `layer1`'s. The maps themselves cost nothing, since
+# every map up to the cut is computed anyway; MDE's own work grows with the grid.
 #
 # The cut also sets the price. Eight frames of 224 x 224 through ResNet-50, cut after each stage:
 
@@ -325,7 +327,7 @@ print("params/ssv2.yaml, as shapes without values")
 walk(shape_model(full.model, 174).eval(), full.data.image_size)
 
 # %% [markdown]
-# ## Why the split is public
+# ## Why you can call each half alone
 #
 # A frame's features do not depend on the clip, so they need to be computed only once. Evaluation with many clips of one video profits: ten clips of
 # eight frames ask for eighty frames, but a video this short has only about thirty.
@@ -553,8 +555,8 @@ print(" within 34.5 GFLOPs and 28 M parameters")
 # - The first half of the network sees each frame alone (2a.1). Averaged over frames, it cannot know their order (2a.2): a clip and its reverse get
 #   the same logits, whatever the weights.
 # - A ResNet can be cut after any stage. The cut trades *what* for *where*, and sets most of the network's cost.
-# - The two halves are public, `encode_frames` and `temporal_head`: a frame's features are computed once, for every clip that contains the frame. TSM
-#   mixes frames inside the backbone and cannot do that.
+# - You can call the two halves alone, `encode_frames` and `temporal_head`: a frame's features are computed once, for every clip that contains
+#   the frame. TSM mixes frames inside the backbone and cannot do that.
 # - In training, BatchNorm looks at the whole batch, unless its statistics are frozen.
 #
 # ## Exercises
@@ -590,8 +592,8 @@ print(" within 34.5 GFLOPs and 28 M parameters")
 #     backwards = tsn.head.linear((weight * z.flip(0)).mean(0))
 # print((forwards - backwards).abs().max())
 # ```
-# The logits differ now: order is seen. Still, each frame enters alone, by its features and its place; how a frame differs from its neighbour
-# enters nowhere. Motion is a matter of pairs of frames, and that is what chapter 2b adds.
+# The logits differ now: order is seen. Still, each frame enters by its mean over positions alone: what changed at which place is lost before
+# the frames meet. That is what chapter 2b adds.
 #
 # </details>
 #
@@ -651,7 +653,7 @@ print(" within 34.5 GFLOPs and 28 M parameters")
 #
 # <details><summary>c) A ResNet-18 has no more stages</summary>
 #
-# It has four, like the others; they have fewer blocks and channels.
+# It has four, like ResNet-50; its own have fewer blocks and channels.
 #
 # </details>
 #

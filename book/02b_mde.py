@@ -68,7 +68,7 @@ from hitagu_lib.viz.explore import explore
 check_parameters(globals())  # this chapter takes none
 os.chdir(project_root())
 torch.manual_seed(0)
-# Only one cell trains, and says so.
+# The cells that need gradients switch them on.
 _ = torch.set_grad_enabled(False)
 
 # %% [markdown]
@@ -208,8 +208,9 @@ print("one is minus the other:", torch.allclose(a, -b))
 # %% [markdown]
 # ### What K can cancel, and what it cannot
 #
-# When a camera pans, everything differs. A kernel that takes each value from a neighbouring cell undoes a pan of one cell a frame. How far does this go?
-# The table shows the share of $r_t$ that remains in $d^+_t$ with the *best possible* kernel for each motion, by least squares.
+# When a camera pans, everything differs. A kernel that takes each value from a neighbouring cell undoes a pan of one cell a frame. How far
+# does this go? The table shows $\|d^+\| / \|r\|$ with $K$ as the identity, and with the *best possible* kernel for each motion, by least
+# squares.
 
 
 # %%
@@ -264,8 +265,8 @@ def collection(clip, t):
 print([collection(right, t) == collection(left, t) for t in range(5)])
 
 # %% [markdown]
-# So nothing that reads one position at a time and then pools can tell these clips apart. MDE takes both ways out: an input that states the direction at
-# each position, and convolutions that read neighbourhoods.
+# So nothing that reads one position at a time and then pools can tell these clips apart. There are two ways out, and MDE takes both: an input
+# that states the direction at each position, and convolutions that read neighbourhoods.
 
 # %% [markdown]
 # ## Which way did it go? The shift weights
@@ -317,8 +318,9 @@ print(w[t, :, y, x].view(5, 5).numpy().round(2))
 print("the winner (down, right):", winning_shift(w[t, :, y, x]))
 
 # %% [markdown]
-# The dot has moved one cell to the right, and that shift wins. Is it always so? The table shows, for several motions, the winner at the dot, its weight
-# (5 would be all), and the winner of all positions' votes, $\sum_p w_t(p)$.
+# The dot has moved one cell to the right, and that shift wins. Is it always so? The table shows, for several motions, the winner at the dot,
+# its weight (5 would be all), and the winner of all positions' votes, $\sum_p w_t(p)$. None means that the two largest weights are nearly
+# equal: no shift wins.
 
 
 # %%
@@ -344,7 +346,7 @@ for motion in [(0, 0), (0, 1), (1, 1), (-2, 2), (0, 0.5), (0, 3), (0, 4)]:
 #
 # A grid step is 4 pixels for the stem and `layer1`, then 8, 16 and 32. Two steps at `layer1` are 8 pixels a frame.
 #
-# Where do the weights know much, and where little? A square moves one cell down and one to the right:
+# Where do the weights tell the motion, and where not? A square moves one cell down and one to the right:
 
 # %% mystnb={"image": {"alt": "Five maps of 5 by 5 shift weights for a square that moves one down and one right. On even ground all are equal. On the vertical edge a column of equal weights one right. On the horizontal edge a row one down. At a corner one winner, one down and one right. The sum over positions has the same winner."}} tags=["hide-input"]
 square = torch.zeros(3, 17, 17, dtype=torch.float64)
@@ -431,9 +433,9 @@ equal = [
 print("the same triples (r, d+, d-), frame by frame:", equal)
 
 # %% [markdown]
-# With $K$ the identity, every clockwise clip has a counter-clockwise one with the same triples. Where both are equally likely, no reader of single positions can expect
-# more than one half. A convolution sees which triple stands *beside* which. So each tap has a short trunk of residual blocks that strides down to the
-# top map's grid (at least two blocks, one for each halving). The taps are summed:
+# With $K$ the identity, every clockwise clip has a counter-clockwise one with the same triples. Where both are equally likely, no reader of
+# single positions can expect more than one half. A convolution sees which triple stands *beside* which. So each tap has a short trunk of
+# residual blocks that strides down to the top map's grid (one block for each halving of the grid, and at least two). The taps are summed:
 #
 # $$ m_t = \sum_{\text{taps}} \mathrm{trunk}\big([r_t;\ d^+_t;\ d^-_t;\ w_t]\big) \tag{2b.5} $$
 #
@@ -540,9 +542,10 @@ print("trunk on differences solves it:", trunk > 0.95)
 #
 # $$ F'_t = F_t + a_t \odot F_t + e_t \tag{2b.8} $$
 #
-# TEA's code also centres its gate: it subtracts 0.5 from the sigmoid. The factor 2, which lets the gate shut a channel fully or double it, and the mask
-# are ours. $W_a$ and $W_e$ are 1x1 convolutions that start at zero, so MDE starts as the identity. BatchNorm starts $r$ at a variance of 1,
-# beside which 0.1, the energy that half opens the mask, is small. Here is one tap; the dot's nine channels are both the tapped and the top map:
+# TEA's code also centres its gate: it subtracts 0.5 from the sigmoid. The factor 2, which lets the gate shut a channel fully or double it,
+# and the mask are ours. $W_a$ and $W_e$ are 1x1 convolutions that start at zero, so MDE starts as the identity. The mask is half open at an
+# energy of 0.1. That is little, for BatchNorm gives $r$ a variance of 1 at the start. Here is one tap; the dot's nine channels are both the
+# tapped and the top map:
 
 # %%
 cfg = MDEConfig(taps=("layer1",), reduced=9, width=16)
@@ -644,9 +647,7 @@ _ = figure.colorbar(image, ax=axes, label="value (blank: exactly 0)")
 # Blank cells are exactly zero. Without the mask, the gate is open on *both* dots. The mask is open where $r$ changes and one position beside. It says
 # whether something moves, and leaves the strength to the trunk.
 #
-# Does training close the gate by itself? Not in one mini network trained without the mask (not published): the mean of $|a|$ was 0.22 on moving clips
-# and 0.084 on still ones. What the mask does for accuracy is not measured. At that network's shapes, the mask takes 3 % of MDE's forward and backward pass: 73.9 ms with it, 71.5 ms without (medians of 12 alternating runs on
-# a shared CPU).
+# What the mask does for accuracy is not measured.
 #
 # The mask does not cover the embedding: a still clip's $F'$ is $F + e$. A moving camera opens the mask wherever there is texture, and so does noise.
 
@@ -656,8 +657,8 @@ _ = figure.colorbar(image, ax=axes, label="value (blank: exactly 0)")
 # **Pooling before gating.** TEA averages the difference over space and gates each channel by what remains. But as much brightness arrives as leaves, so
 # the dot's motion cancels. After a ReLU network it does not cancel exactly, but one number for all positions says *that* something moved, not where.
 #
-# **A sigmoid off its centre.** ACTION-Net's $F + \sigma(x) F$ is $1.5\,F$ where $x = 0$, so a pretrained network gets something else than it expects
-# from the first step on.
+# **A sigmoid off its centre.** ACTION-Net's $F + \sigma(x) F$ is $1.5\,F$ where $x = 0$, so a pretrained network gets something other than it
+# expects from the first step on.
 #
 # First the pooled difference, then the factor $1 + a$. Here $x$ is set by hand to $4 |d^+|$, without a mask, and the pooled gate gets values that do not
 # cancel.
@@ -705,7 +706,7 @@ for i, ax in enumerate(axes):
     print(f"layer{i + 1}: {4 / stride:5.3f} steps, |d+|/|r| {share:.2f}")
 
 # %% [markdown]
-# On the finest grid the dot moves a whole step, and $w$ can name it; on the coarsest an eighth. The price is cost, because a finer grid has more
+# On the finest grid the dot moves a whole step, and $w$ can name it; on the coarsest an eighth. A finer grid costs more, because it has more
 # positions. Deeper stages know more of *what* moves. MDE can tap several.
 #
 # The stem lies on `layer1`'s grid, before any residual block, and each of its cells sees 11 pixels instead of 43 (in ResNet-50, 35). The recipes for the synthetic
@@ -888,15 +889,15 @@ explore(
 #
 # </details>
 #
-# **4.** What does MDE cost with `layer1` tapped besides? And with `layer4` alone?
+# **4.** What does MDE cost if it also taps `layer1`? And if it taps `layer4` alone?
 #
 # <details><summary>Solution</summary>
 #
 # ```python
 # for taps in ("[layer1,layer2,layer3,layer4]", "[layer2,layer3,layer4]", "[layer4]"):
 #     cfg, net = network("params/ssv2.yaml", f"model.mde.taps={taps}")
-#     total = model_cost(net, 8, 224)["total"]
-#     print(taps, f"{total.gflops:.2f} GFLOPs, {total.params_millions:.2f} M")
+#     mde = model_cost(net, 8, 224)["mde"]
+#     print(taps, f"{mde.gflops:.2f} GFLOPs, {mde.params_millions:.2f} M")
 # ```
 # The finer the tap, the more positions its trunk runs over. Parameters grow as well: a finer tap's trunk has more halvings, and so more blocks.
 #
@@ -944,7 +945,7 @@ explore(
 #
 # </details>
 #
-# **Why do $W_a$ and $W_e$ start at zero, and the trunk before them does not?**
+# **Why do $W_a$ and $W_e$ start at zero, while the trunk before them does not?**
 #
 # <details><summary>a) So that MDE starts as the identity and still receives a gradient</summary>
 #

@@ -183,10 +183,11 @@ for f in (0.25, 0.5, 0.84, 0.96, 0.99):
 # %% [markdown]
 # ## What does a position hear of the others?
 #
-# With states at each position and nothing else, what happens at one position would never be known at another. (The convolutions before the unit
-# carry a little of it to the cells around.) Somebody lifts a cup on the left, and later a door opens on the right: at the door, nothing would
-# know of the cup. So each level also hears the frame, one level down. The mean over positions would thin an event out: one of 36 positions is a
-# 36th of it. The **maximum**, value by value, lets it pass whole.
+# With states at each position and nothing else, what happens at one position would never be known at another. (The convolutions before the
+# unit carry a little of it to the cells around.) Somebody lifts a cup on the left, and later a door opens on the right: at the door, nothing
+# would know of the cup. So the second and the third level also read a summary of the whole frame: of the states one level below, the maximum
+# over positions. We say that a level *hears the frame*. The mean would thin an event out: one of 36 positions is a 36th of it. The
+# **maximum**, taken channel by channel, lets it pass whole.
 #
 # Watch it. A flash at A in frame 1: how much does it move the output at B in the last frame?
 
@@ -223,8 +224,9 @@ for broadcast in ("none", "mean", "max"):
 # y = u + W_o (s1 h1 + s2 h2 + s3 h3)        s: chosen from z
 # ```
 #
-# The input $u$ is a clip's maps, `(B, T, C, h, w)`, with $P = hw$ positions $p$. Weights are shared over positions, so each matrix is a 1x1
-# convolution. We take a small unit with nothing left at zero and follow it. Its times are uneven on purpose.
+# The input $u$ is a clip's maps, `(B, T, C, h, w)`; $p$ is one of the $hw$ positions. $D$ is the unit's width, and $K = 3$ the number of its
+# levels. Weights are shared over positions, so each matrix is a 1x1 convolution. We take a small unit with nothing left at zero and follow
+# it. Its times are uneven on purpose.
 
 # %%
 torch.manual_seed(0)
@@ -329,7 +331,7 @@ assert torch.equal(untrained(u, t)[0], u)
 #
 # ## Short, mid and long
 #
-# Nothing above makes the three levels different. Their start does: the biases $b_k$ begin at 0, 2.5 and 5.
+# Nothing above makes one level slower than another. Their start does: the biases $b_k$ begin at 0, 2.5 and 5.
 
 # %%
 starts = untrained.W_f.bias.detach().reshape(K, D)[:, 0]  # b_k
@@ -341,8 +343,8 @@ for name, bias in zip(STATES, starts, strict=True):
     )
 
 # %% [markdown]
-# From there each gate is free: the names say where a state starts, not where it ends. In the trained network of
-# [chapter 5](05_attention_maps.ipynb) the "short" state holds longest.
+# From there each gate is free: the names say where a state starts, not where it ends. In a network trained on the memory set
+# ([chapter 5](05_attention_maps.ipynb)), the "short" state can be read best after the longest wait.
 #
 # To see the memories and nothing else, we take a unit of one channel on one position, every weight 1, the gates at half-lives of 1, 4 and 16
 # steps whatever comes. In goes a 1 in the first frame, and then nothing.
@@ -371,8 +373,7 @@ for state, name in zip(states, STATES, strict=True):
 
 # %% [markdown]
 # The tails halve as (2c.2) says. The higher levels answer *later*, as each sees only what the level below holds, and *less*: a level that takes
-# in a share $1 - f$ of its candidate a step grows little during a short event. What a faint long memory is worth, the mix (2c.8) and $W_o$
-# learn.
+# in a share $1 - f$ of its candidate a step grows little during a short event. The mix (2c.8) and $W_o$ learn how much so faint a memory counts.
 #
 # ## Uneven sampling
 #
@@ -484,10 +485,10 @@ display(Markdown("\n".join(lines)))
 
 # %% [markdown]
 # All three are the same function, and differ in cost. The loop starts $3T$ small operations; the closed form does $T$ times the work in $T$
-# times the memory and almost no operations; the scan does $\log_2 T$ times the work. Which is fastest is a matter of measurement:
+# times the memory, but in a few large operations; the scan does $\log_2 T$ times the work. Which is fastest is a matter of measurement:
 # `python -m benchmarks.stu --threads 1` times the unit between $W_{in}$ and $W_o$, forward and backward, for one clip of 7 x 7 positions at
-# width 256, beside PyTorch's `nn.GRU` of the same width with the positions as its batch. Below are its medians on one CPU core, in milliseconds
-# of the process's CPU time. No GPU has been measured yet.
+# width 256, beside PyTorch's `nn.GRU` of the same width with the positions as its batch. Below are its medians over nine rounds (one for the
+# closed form at 64 frames) on one CPU core, in milliseconds of the process's CPU time. No GPU has been measured yet.
 
 # %% mystnb={"image": {"alt": "CPU time of forward and backward against the number of frames, both logarithmic: at 8, 16 and 64 frames the GRU is lowest, then the loop, the scan, and far above them the closed form."}} tags=["hide-input"]
 file = Path("outputs/published/stu/cpu/fp32-clips1-side7-width256.json")
@@ -514,10 +515,11 @@ table = pd.DataFrame(medians, index=pd.Index(frames, name="T")).round(0)
 display(Markdown(table.astype(int).to_markdown()))
 
 # %% [markdown]
-# On a CPU core the loop is the fastest form at every length measured, so it is the shipped one (`model.stu.form: auto`). It takes 1.67, 1.85 and
-# 1.83 times as long as one `nn.GRU` of its width at 8, 16 and 64 frames. Our own budget, no slower than one GRU, is **missed**: a position costs
-# $9 D^2$ multiply-adds where the GRU's costs $6 D^2$, and gates, mix and steps are hundreds of small operations where the GRU is one kernel. Beside
-# a GRU of three layers, a cascade of three as well, it takes 0.58 to 0.61 of the time. As whole modules, with $W_{in}$ and $W_o$ around both, it
+# On a CPU core the loop is the fastest form at every length measured, so it is the shipped one (`model.stu.form: auto`). At 8, 16 and 64
+# frames it takes 1.67, 1.85 and 1.83 times as long as one `nn.GRU` of its width (medians of each round's ratio, so not exactly the ratios of
+# the medians above). Our own budget, no slower than one GRU, is **missed**: a position costs $9 D^2$ multiply-adds where the GRU's costs
+# $6 D^2$, and gates, mix and steps are hundreds of small operations, each called from Python, where the GRU's run inside one call. Beside a GRU
+# of three layers, a cascade of three as well, it takes 0.58 to 0.61 of the time. As whole modules, with $W_{in}$ and $W_o$ around both, it
 # takes 1.17 to 1.27 times as long.
 #
 # ## What it costs
@@ -550,7 +552,7 @@ display(
 #
 # The book's memory set asks the question of this chapter on pixels: videos of lamps that flash, of things that go behind screens, and of two
 # events far apart. Every network trains for the same time, and is then tested after waits of 1, 2, 4 and 8 times the training's
-# (`python -m experiments.memory`, one point a seed):
+# (`python -m experiments.memory`; lines are means over seeds, small marks single seeds):
 
 # %% mystnb={"image": {"alt": "Top-1 in Lighting over the wait, 1 to 8 times the training's. HiTAGU-Net falls from 100 to 63 percent in the mean of three seeds. The GRU at each position begins at 100 and falls to 50 at twice the wait. The others lie between 45 and 68 at every wait."}} tags=["hide-input"]
 from experiments.memory import read_waits
@@ -678,7 +680,7 @@ explore(
 # - What pools a frame before it looks at time cannot bind a colour to its place. A memory at each position can.
 # - A forget gate of 1 keeps, of 0 overwrites; in between, $f$ means a half-life of $\ln(1/2) / \ln f$ steps. The three levels start at 1, 8.8
 #   and 103 steps, and each is free.
-# - Each level hears the frame's maximum one level down, so that a position knows what happened elsewhere.
+# - The second and the third level hear the frame: the maximum of the states one level down. So a position knows what happened elsewhere.
 # - Raising a gate to the elapsed time makes the decay a matter of time and not of frames: exact for what is held, a simple guess for what comes
 #   in during a gap.
 # - Gates that do not see their own state make the recurrence linear. Then a loop, a matrix and a scan compute the same.
@@ -715,7 +717,7 @@ explore(
 #
 # </details>
 #
-# **3.** One frame before the mark, the two clips' outputs differ at A and B and, exactly, nowhere else, although every level hears the frame.
+# **3.** One frame before the mark, the two clips' outputs differ at A and B and, exactly, nowhere else, although two levels hear the frame.
 # Why? Change one thing in the second clip so that they differ everywhere.
 #
 # <details><summary>Solution</summary>
@@ -754,7 +756,7 @@ explore(
 #
 # <details><summary>c) 25</summary>
 #
-# No: $1 / (1 - f) = 25$ is the time after which a share of $1/e$, not one half, is left, nearly.
+# No: after $1 / (1 - f) = 25$ steps about $1/e$ is left, not one half.
 #
 # </details>
 #

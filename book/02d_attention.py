@@ -175,8 +175,8 @@ for start, overrides in {"CBAM": cbam, "the recipes": ""}.items():
         print(f"{start:11}  {name} gate: {low:.1f} to {high:.1f}")
 
 # %% [markdown]
-# CBAM's start masks channels at random, and differently in each frame. What our start is worth, the ablations `sca_...` in
-# [chapter 6](06_ablations.ipynb) measure. The examples of this chapter have CBAM's gates.
+# CBAM's start masks channels at random, and differently in each frame. The ablations `sca_...` of [chapter 6](06_ablations.ipynb) measure
+# what our start is worth. The examples of this chapter have CBAM's gates.
 
 # %% [markdown]
 # ### A bright spot, with weights set by hand
@@ -677,8 +677,8 @@ display(Markdown(markdown_table(parts)))
 #
 # ## Which frame asks?
 #
-# Slide over the frame that asks. The bars are its row of $A$: what it reads. In these clips nearly every frame reads the same one. In JupyterLab you can also
-# choose the clip, and the network before training: it reads all frames about alike.
+# Slide over the frame that asks. The bars are its row of $A$: what it reads. In these clips nearly every frame reads the same one. In
+# JupyterLab you can also choose the clip, or the network before training, which reads all frames about alike.
 
 
 # %% tags=["nbval-ignore-output"]
@@ -750,8 +750,8 @@ explore(
 # print(attention(net, double, t8)[0].mean(0))
 # print(net(double, t8[None]).softmax(1))
 # ```
-# The softmax has to share: we found 0.60 on the one frame, 0.40 on the other, and nothing on the rest. The probabilities split as well, 54 % for one line and 46 % for the other:
-# a clip of two events gets two answers.
+# The two frames share all of the weight: 0.60 and 0.40 in one run of ours, 0.34 and 0.66 with another number of threads. The probabilities
+# need not split as evenly: 54 and 46 % in the first run, 4 and 96 % in the second.
 #
 # </details>
 #

@@ -23,15 +23,12 @@
 # 44.1 ± 1.6 % in ten.
 #
 # This notebook is also the entry point for training on every dataset, from mini on a laptop to Kinetics-700 on GPUs:
-#
 # ```bash
+# mkdir -p outputs/mini outputs/k700 outputs/quick  # papermill makes no folders
 # papermill book/03_train.ipynb outputs/mini/03_train.ipynb                        # mini, the default
 # papermill book/03_train.ipynb outputs/k700/03_train.ipynb -f params/k700.yaml    # Kinetics-700
 # papermill book/03_train.ipynb outputs/quick/03_train.ipynb -p overrides "run=outputs/quick train.epochs=2"
 # ```
-#
-# papermill does not make output folders: run `mkdir -p outputs/mini outputs/k700 outputs/quick` first.
-#
 # **You will be able to** write a training loop and say what `fit()` adds to it; train from a params file and change single values; read a
 # run's folder; resume after an interruption; and measure how much of a model's accuracy depends on the *order* of the frames.
 #
@@ -424,8 +421,8 @@ figure.savefig(f"{cfg.run}/result.png", dpi=110)
 #
 # </details>
 #
-# **3.** Set `overrides = "run=outputs/stop"`. Stop the training cell after two epochs with the stop button, and run the notebook again. Then do the same with `kill -9` on the kernel.
-# Which steps does each repeat?
+# **3.** Set `overrides = "run=outputs/stop"`. Stop the training cell after two epochs with the stop button, and run the notebook again. Then
+# set `run=outputs/kill`, and do the same with `kill -9` on the kernel. Which steps does each repeat?
 #
 # <details><summary>Solution</summary>
 #

@@ -24,11 +24,11 @@
 # **You will be able to** write down what a protocol looks at, frame by frame; evaluate a checkpoint by any of them; say what more views bring and what they
 # cost; read a calibration curve and an interval; and say whether one network is better than another.
 #
-# **Prerequisites**: [chapter 3](03_train.ipynb), whose mini run this chapter reads. If there is none yet, it is trained first, two to six minutes on two CPU
-# cores; the rest takes a minute and a half; not measured on a GPU yet. **Memory**: 2 GiB.
+# **Prerequisites**: [chapter 3](03_train.ipynb), whose mini run this chapter reads. If there is none yet, it is trained first, with its
+# baseline, three to nine minutes on two CPU cores; the rest takes a minute and a half; not measured on a GPU yet. **Memory**: 2 GiB.
 
 # %% [markdown]
-# > **Given, and ours.** Given is that the network is trained on single clips and evaluated on a single clip and crop, and on many. How clips and
+# > **Given, and ours.** Given: training uses single clips; evaluation uses one clip and one crop, or many of both. How clips and
 # > crops are placed was not given: our rules are those of the field's own code where that code is exact and agrees with itself, and a table below says
 # > where it does not. No result of the original work is claimed.
 
@@ -88,7 +88,8 @@ print(f"{checkpoint}: {summary['val_top1']:.1%} in chapter 3")
 # Which frames make a clip? Frames are counted from 0. A video has $N$ of them, a clip takes $T$, and clip $c$ of $C$ takes frame $f_{c,i}$ in place $i$; $c$, $i$
 # and $m$ below also count from 0. Nothing is random: the same video gives the same views on every machine.
 #
-# **`single`** is what validation sees during training: the centre of each of $T$ equal segments.
+# **`single`** takes the centre of each of $T$ equal segments. With `data.sampling: segment`, validation during training sees the same frames;
+# with `dense`, it sees the middle window.
 #
 # $$f_i = \Big\lfloor \big(i + \tfrac12\big) \frac{N}{T} \Big\rfloor \tag{4.1}$$
 #
@@ -127,9 +128,10 @@ assert by_hand == dense_clips(300, T, L, C).tolist()
 print("equal")
 
 # %% [markdown]
-# Here is a video of 40 frames, a little shorter than most of Something-Something's (about 48). Ten clips see every frame of it, and ask for each twice:
+# Here is a video of 40 frames, a little shorter than most of Something-Something's (about 48). Ten clips see every frame of it, and ask for
+# each up to three times, twice on average:
 
-# %% mystnb={"image": {"alt": "Which frames of a video of 40 each clip takes. Single: 8 frames, one in 5. Two clips of tsm_twice: 8 frames each, offset by 2. Multi with 2 clips: the first and the last frame of each segment. Multi with 10 clips: all 40 frames, each twice."}}
+# %% mystnb={"image": {"alt": "Which frames of a video of 40 each clip takes. Single: 8 frames, one in 5. Two clips of tsm_twice: 8 frames each, offset by 2. Multi with 2 clips: the first and the last frame of each segment. Multi with 10 clips: all 40 frames, each one to three times."}}
 twice = protocol(
     cfg.data, dataclasses.replace(cfg.eval, protocol="tsm_twice")
 )
@@ -187,8 +189,8 @@ for ax, (name, (H, W, S, M)) in zip(axes, cases.items()):
 #
 # $$s_k = \frac1V \sum_v \operatorname{softmax}(z_v)_k \qquad\text{or}\qquad s_k = \frac1V \sum_v z_{v,k} \tag{4.6}$$
 #
-# `eval.average` chooses, and the report repeats it. The two can disagree: in a mean of logits, one loud view can outvote several others; in a mean of
-# probabilities, no view has more than one vote.
+# `eval.average` chooses, and the report repeats it. The two can disagree: in a mean of logits, one view with large logits can outvote several
+# others; in a mean of probabilities, no view has more than one vote.
 
 # %%
 z = torch.tensor([[9.0, 0.0], [-1.0, 1.0], [-1.0, 1.0]])  # three views
@@ -294,9 +296,9 @@ head = """| protocol | clips x crops | asked for | computed | top-1 | interval |
 display(Markdown("\n".join([head, *rows])))
 
 # %% [markdown]
-# Three things to see. **More views cost less than they ask for**, because only distinct pictures are computed. **They need not help**: here one clip of
-# segments spans the whole video, and a second one sees the same event between the same frames. **They can hurt**: in crops of full height things are
-# larger than in training, and a window of 16 frames sees half a video.
+# Three things to see. **More views cost less than they ask for**, because only distinct pictures are computed. **They need not help**: here
+# one clip of segments spans the whole video, and a second one sees the same event in neighbouring frames. **They can hurt**: crops of full
+# height are 54 pixels wide, where training had 48, and a window of 16 frames sees half a video.
 #
 # ### What more clips buy
 #
@@ -327,10 +329,11 @@ ax.set(xlabel="clips a video", ylabel="top-1 (%)", xticks=range(1, 6))
 _ = ax.legend(fontsize=8, loc="center right")
 
 # %% [markdown]
-# Clips of segments are all alike here, so more of them change next to nothing. Windows differ. At one clip, the band's upper edge is the middle window, which
-# sees the event; its lower edge is the first or the last, which see nothing move. Together they are well above a window at a random place, and about
-# where the middle one is alone: a mean over views is a vote in which those who saw nothing also vote. In real videos of ten seconds, where the action goes on
-# throughout, this curve rises. Only the curve can tell which kind a data set is.
+# Clips of segments are all alike here, so more of them change next to nothing. Windows differ. At one clip, the band's upper edge is the
+# middle window, which sees the event; its lower edge is the first or the last, which often miss a part of the event. Together they are well
+# above a window at a random place, and about where the middle one is alone: a mean over views is a vote in which windows that missed a part
+# of the event also vote. In real videos of ten seconds, where the action goes on throughout, this curve rises. Only the curve can tell which
+# kind a data set is.
 #
 # ## How many are called the partner?
 #
@@ -351,9 +354,10 @@ print(
 # %% [markdown]
 # ## Is it the order?
 #
-# We score the same views with their frames changed: **shuffled** (in random order, drawn from the seed and the row), **reversed** (played backwards) and
-# **frozen** (every frame the middle one, at the times of the others). The frames' features exist already, so only the temporal half runs again. A network
-# that reads order falls to one half when frames are shuffled, names the partner when they are reversed, and has only looks when they are frozen.
+# We score the same views with their frames changed: **shuffled** (in random order, drawn from the seed and the row), **reversed** (played
+# backwards) and **frozen** (every frame the middle one, at the times of the others). The frames' features exist already, so only the temporal
+# half runs again. A network that reads order falls to one half when frames are shuffled, names the partner when they are reversed, and must
+# go by the looks of a single frame when they are frozen.
 
 # %% tags=["nbval-ignore-output"]
 orders = {"in order": reports["single"]} | reports["single"]["orders"]
@@ -404,9 +408,10 @@ print(f"right {reports['single']['top1']:.1%}")
 #
 # ## Is one better than the other?
 #
-# Two evaluations of the same videos are *paired*, and comparing their intervals throws that away. Most videos are easy for both networks or hard for both; only
-# those where they differ can tell. McNemar's test looks at these alone. Of $n$ videos that exactly one network gets right, the first gets $b$. If the two
-# were equally good, each of these videos would be a coin toss, and a split at least as uneven would have the probability
+# Two evaluations of the same videos are *paired*, and comparing their intervals throws that away. Most videos are easy for both networks or
+# hard for both; only the videos on which they differ can show which is better. McNemar's test looks at these alone. Of $n$ videos that
+# exactly one network gets right, the first gets $b$. If the two were equally good, each of these videos would be a coin toss, and a split at
+# least as uneven would have the probability
 #
 # $$p = \min\Big(1,\ 2 \sum_{j=0}^{\min(b,\,n-b)} \binom{n}{j} 2^{-n}\Big) \tag{4.8}$$
 
@@ -520,15 +525,15 @@ explore(
 # ## From the command line
 #
 # ```bash
-# hitagu evaluate --checkpoint outputs/mini/checkpoints/last.pt --protocol multi --clips 10 --crops 3
-# hitagu evaluate --checkpoint outputs/mini/checkpoints/last.pt --video data/mini/frames/val/00/000
+# hitagu evaluate --checkpoint outputs/mini/checkpoints/last.pt --protocol multi --clips 10 --crops 3 --out outputs/mini/evaluate-10x3
+# hitagu evaluate --checkpoint outputs/mini/checkpoints/last.pt --video "data/mini/frames/val/Moving something down/05_00000"
 # hitagu report compare outputs/mini/evaluate-single outputs/mini/evaluate-multi
 # ```
 
 # %% [markdown]
 # ## Summary
 #
-# - A protocol is which frames, which crops and which average. Accuracies by different protocols are different numbers.
+# - A protocol says which frames, which crops and which average. Accuracies by different protocols are different numbers.
 # - Views share frames. Computing each distinct picture once gives the same logits for less.
 # - More views are a vote, and a vote helps where every view sees the action. Measure the curve before you pay for thirty.
 # - Besides accuracy: reversed pairs and the order tests say where it comes from, calibration says whether the probabilities can be used, and the interval and

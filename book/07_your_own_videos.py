@@ -21,7 +21,7 @@
 # new video. If you have no such folder, the chapter makes a small one.
 #
 # **You will be able to** split your own videos into training and validation without fooling yourself, train on them, say how far to trust the
-# accuracy, and see on one file where its spatial gate is open and when it makes up its mind.
+# accuracy, and see on one file where the network's spatial gate is open, and when the network settles on a label.
 #
 # **Prerequisites**: chapter 3. **Time** with the made videos on two CPU cores: about half a minute, longer on slow ones; not
 # measured on a GPU. **Memory**: 1.5 GiB. Nothing is downloaded.
@@ -183,10 +183,11 @@ assert not {v.source for v in report.train} & {v.source for v in report.val}
 # %% [markdown]
 # ## Training
 #
-# For real videos, use `params/own.yaml`: ResNet-18 from ImageNet at 112 pixels, with its first stages frozen. It downloads the
-# weights once, 45 MB. Without a network connection, set `model.backbone.weights` to a file that holds them. At 48 pixels, eight epochs of 1,200
-# clips took two and a half to eight minutes of one core, on two machines; at 112 pixels, a clip has five times the pixels. Set `data.ref_stride` to the
-# number that `hitagu split` prints (`-p overrides "data.ref_stride=5"`): the network measures time in it.
+# For real videos, use `params/own.yaml`: ResNet-18 from ImageNet at 112 pixels, with its first stages frozen. It downloads the weights once,
+# 45 MB. Without a network connection, set `model.backbone.weights` to a file that holds them. At 48 pixels, eight epochs of 1,200 clips took
+# two and a half to eight minutes of one core, on two machines; at 112 pixels, a clip has five times the pixels. Set `data.ref_stride` to an
+# eighth of a usual clip's frames (`-p overrides "data.ref_stride=5"`): the network measures time in it. The command `hitagu split` prints the
+# number.
 #
 # The pretrained stage that still learns has a tenth of the new modules' learning rate (`train.backbone_lr_mult: 0.1`). This is the setting that
 # counts. We tuned it on real clips of ten spoken words. In four epochs, the network learned to name 52 % of the words of three speakers whom it

@@ -217,7 +217,7 @@ for data in (K700, SSV2):
     operations, clips = work(data)
     print(
         f"{data.name}: {clips / 1e6:.1f} million clips,",
-        f"{operations / 1e9:.0f} GFLOP each,",
+        f"{operations / 1e9:.0f} billion operations each,",
         f"{operations * clips:.2g} in all".replace("e+", " x 10^"),
     )
 
@@ -328,7 +328,7 @@ table(
 #     -m hitagu_lib train --params params/k700.yaml
 # ```
 #
-# On one machine `train.processes: 8` in the params does the same, also in the notebook of chapter 3. If you start torchrun yourself, its number counts.
+# On one machine `train.processes: 8` in the params does the same, also in the notebook of chapter 3. If you start torchrun yourself, its `--nproc_per_node` counts.
 #
 # Without a GPU the processes share the CPU, which gains nothing but shows that it works. Here are two, on a small set drawn for the purpose:
 
@@ -405,7 +405,7 @@ for processes in (1, 2, 4):
 #
 # $$\text{clips a step} = \text{batch size} \times \text{accumulate} \times \text{processes} \tag{8.6}$$
 #
-# Each process adds up `train.accumulate` batches before it steps, in place of GPUs that you do not have. Twice the clips a step make half the steps an epoch, and each may be about twice as long (Goyal et al. 2017). So the recipes say for how many clips their rate is meant, `train.lr: 0.01` with `train.lr_batch: 64`, and the library scales it. Each run logs the result at its start:
+# Each process adds up `train.accumulate` batches before it steps, in place of GPUs that you do not have. With twice the clips a step, an epoch has half the steps, and the learning rate may be about twice as high (Goyal et al. 2017). So the recipes say for how many clips their rate is meant, `train.lr: 0.01` with `train.lr_batch: 64`, and the library scales it. Each run logs the result at its start:
 
 # %%
 from dataclasses import replace
@@ -419,7 +419,7 @@ for gpus, accumulate in ((1, 1), (1, 8), (4, 2), (8, 1), (32, 1)):
     print(step_in_words(recipe, gpus).replace("; ", ";\n    "))
 
 # %% [markdown]
-# The second, third and fourth are one recipe on one, four and eight GPUs. A run keeps its step: started again on fewer GPUs, it says what makes up for them.
+# The second, third and fourth are one recipe on one, four and eight GPUs. A run must keep its clips a step: if you resume it on fewer GPUs, it stops and names the `train.accumulate` that makes up for them.
 
 # %%
 try:
@@ -428,7 +428,7 @@ except ConfigError as error:
     print(fill(str(error), 76))
 
 # %% [markdown]
-# The rule ends at thousands of clips a step, and near that end it needs the warm-up (`train.warmup_epochs`). We have not tried it.
+# The rule fails at thousands of clips a step, and near that end it needs the warm-up (`train.warmup_epochs`). We have not tried it.
 #
 # ## Several machines
 #
@@ -463,7 +463,7 @@ except ConfigError as error:
 #
 # - **Killed**, it loses what came after the last checkpoint: an epoch at most, or `train.checkpoint_every` steps. On a CPU the final weights are the bits of an undisturbed run. `previous.pt` keeps the checkpoint before.
 # - **Asked to stop** by SIGTERM, SIGINT (Ctrl-C), SIGHUP (a closed terminal) or SIGUSR1, all processes finish their step, write a checkpoint and stop. A torchrun of your own passes SIGTERM on and waits 30 seconds, but dies of SIGUSR1; with `train.processes` any of the four will do. We tried this with two processes on one machine, not under SLURM.
-# - **A second run in the folder** stops at a lock; other parameters stop with the difference, another number of clips a step with what to change.
+# - **A second run in the same folder** is refused while the first one runs. With other parameters, the run stops and shows the difference. With another number of clips a step, it stops and says what to change.
 # - **A full disk** stops it with the last good checkpoint intact, and the error says how much room it needs.
 #
 # ## Starting from weights that are there
@@ -503,7 +503,7 @@ print(*sorted(events.Tags()["scalars"]), sep="\n")
 # | `stu/forget_k_q50` | begins near 0.5, 0.92 and 0.99, and moves (chapter 2c) | all three near 0: nothing is remembered |
 # | `tsa/entropy` | falls from 1, where all frames weigh the same | at 1 for good: attention is a mean |
 #
-# The recipes take the center loss of embeddings of length 1 (`train.center_normalised`, chapter 2e). Taken by length, it was twice the cross-entropy in the first steps from random weights.
+# The recipes take the center loss of embeddings of length 1 (`train.center_normalised`, chapter 2e).
 #
 # A wrong horizontal flip is the classic silent killer: nothing stops, and the pairs *left* and *right* end at a coin toss. `data.hflip_swaps` in `params/ssv2.yaml` has the three pairs of labels that a mirror swaps; a test compares them with the official list, letter by letter.
 #
@@ -561,7 +561,7 @@ for rate in (50, 200):
 # share = 10e6 / K700.files
 # print(f"{share:.1%} of Kinetics-700: {700 * share:.0f} classes of 700")
 # ```
-# Something-Something V2 fits in number and size. Of Kinetics-700 the files, not the bytes, are the limit: train from its videos, take a subset of its classes, or extract at a lower rate of frames (`hitagu extract --fps`). At a quarter of the rate, divide `data.dense_span` and `data.ref_stride` by four too; a dense window with a stride of 8 hardly notices.
+# Something-Something V2 fits in number and size, but leaves only 0.7 million files, about 3 classes of Kinetics-700. Without it there is room for the 48 classes that the code prints. So train Kinetics from its videos. Fewer frames a second are no way out: at a quarter of the rate there are still 36 million files.
 #
 # </details>
 #
@@ -575,14 +575,14 @@ for rate in (50, 200):
 # from hitagu_lib.config import load_config
 # import time
 #
-# cfg = load_config("params/mine.yaml")  # or with "data.source=video data.root=videos"
+# cfg = load_config("params/mini.yaml")  # or your own file; for videos add "data.source=video data.root=videos"
 # dataset = ClipDataset(open_lists(cfg.data)[0], cfg.data, train=True)
 # started = time.process_time()
 # for row in range(200):
 #     dataset[0, row]
 # print((time.process_time() - started) / 200, "core-seconds a clip")
 # ```
-# Run it twice: the second time the files come from memory, and the difference is the disk. With 50 clips a second of a GPU, 0.04 core-seconds a clip are two cores a GPU.
+# Processor time leaves out waiting for the disk. To see that too, time a first and a second pass with `time.perf_counter()`: the second time the files come from memory. With 50 clips a second of a GPU, 0.04 core-seconds a clip are two cores a GPU.
 #
 # </details>
 #
@@ -592,11 +592,11 @@ for rate in (50, 200):
 #
 # ```bash
 # torchrun --standalone --nproc_per_node 2 -m hitagu_lib train \
-#     --params params/smoke.yaml --overrides "run=outputs/two train.batch_size=8"
+#     --params params/smoke.yaml --overrides "run=outputs/two train.batch_size=8 train.epochs=3"
 # hitagu train \
-#     --params params/smoke.yaml --overrides "run=outputs/one train.batch_size=16"
+#     --params params/smoke.yaml --overrides "run=outputs/one train.batch_size=16 train.epochs=3"
 # ```
-# Each step has the same clips, but BatchNorm's statistics are over 8 clips in one case and 16 in the other. `model.backbone.frozen_bn=true` removes one source of the difference; the BatchNorms of MDE and 3STU still learn theirs.
+# Each step has the same clips, but BatchNorm's statistics are over 8 clips in one case and 16 in the other, and dropout draws other masks. `model.backbone.frozen_bn=true` removes one source of the difference; the BatchNorms of MDE and 3STU still learn theirs.
 #
 # </details>
 #
@@ -664,6 +664,6 @@ for rate in (50, 200):
 #
 # ## Next
 #
-# A chapter on reproduction will say what to report of such a run, beside whose numbers and with which deviations. There is no run to report yet.
+# [Chapter 9](09_reproduction.ipynb) says what to report of such a run, beside whose numbers and with which deviations. There is no run to report yet.
 #
 # **References.** Lin et al., *TSM: Temporal Shift Module for Efficient Video Understanding*, ICCV 2019. Wang et al., *TDN: Temporal Difference Networks for Efficient Action Recognition*, CVPR 2021. Goyal et al., *Accurate, Large Minibatch SGD: Training ImageNet in 1 Hour*, 2017. Carreira et al., *A Short Note on the Kinetics-700 Human Action Dataset*, 2019. Goyal et al., *The "something something" video database*, ICCV 2017. Ioffe and Szegedy, *Batch Normalization*, ICML 2015. Wen et al., *A Discriminative Feature Learning Approach for Deep Face Recognition*, ECCV 2016.

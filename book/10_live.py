@@ -17,9 +17,9 @@
 # %% [markdown]
 # # 10 Live: recognition while it happens
 #
-# **Result.** With `model.causal: true` no output depends on a later frame, and the network can follow a video: one frame after another, with a
-# memory of fixed size, and at each frame exactly what it would say for the whole clip so far. How accurate causal networks are on the book's
-# data, by the share of the clip seen, has not been measured yet.
+# **Result.** With `model.causal: true` no output depends on a later frame, and the network can follow a video: one frame after another, with
+# a memory of fixed size, and at each frame it says what it would say for the whole clip so far, up to rounding. How accurate causal networks
+# are on the book's data, by the share of the clip seen, has not been measured yet.
 #
 # **You will be able to** ask what a network knows after half of a clip; say which modules look ahead and how each is made causal; stream a
 # video frame by frame, save the stream and resume it.
@@ -187,7 +187,8 @@ _ = ax.set(xlabel="frames seen", ylabel="top-1 (%)", ylim=(0, 102))
 # ## The stream
 #
 # `Stream` holds what the network needs of the past. It takes a frame and the time at which the frame is shown, and returns the logits. Times
-# may be unevenly spaced: the 3STU's gates and TSA read the time that has passed.
+# are in reference strides (with `seconds_per_stride`, in seconds). They may be unevenly spaced: the 3STU's gates and TSA read the time that
+# has passed.
 
 # %%
 stream = Stream(model)
@@ -205,8 +206,8 @@ difference = (streamed - torch.stack(prefixes)).abs().max()
 print("stream equals forward on the prefix:", bool(difference < 1e-5))
 
 # %% [markdown]
-# The memory has the same size after any number of frames. Most of it is the 3STU's three states at each position, MDE's last frame, and the
-# keys and values of TSA's window.
+# The memory has the same size after any number of frames. Most of it is the 3STU's three states at each position; the rest is mainly MDE's
+# last frame and the keys and values of TSA's window.
 
 # %%
 before = stream.num_bytes
@@ -216,8 +217,8 @@ print(stream)
 print("as many bytes as before:", stream.num_bytes == before)
 
 # %% [markdown]
-# So is the cost of a frame. A network without a stream has to see a clip of $T$ frames again at each new frame; it can keep the frames'
-# features, but its temporal half runs over all $T$ of them.
+# The cost of a frame does not grow either. A network without a stream has to see a clip of $T$ frames again at each new frame; it can keep
+# the frames' features, but its temporal half runs over all $T$ of them.
 
 # %% [markdown]
 # You can save a stream and resume it: `state_dict` holds tensors and plain values.
@@ -271,9 +272,9 @@ player(
 #
 # `python -m experiments.streaming` compares the causal network, with and without the prefix loss, with the network that is not causal, TSM's
 # online form, a causal TSA with as many bytes, and TSN's running mean. `python -m benchmarks.streaming` times a stream frame by frame; its
-# table is in `outputs/published/streaming/mini.md`. With mini's network and the older 3STU, on a busy machine, a frame of
-# the stream took between two and three times the processor time of the bare backbone: the modules are many small operations on small maps. The aim, at most
-# 1.15 times, has not been measured with the large backbone, for which it is meant.
+# table is in `outputs/published/streaming/mini.md`. With mini's network and the older 3STU, on a busy machine, a frame of the stream took
+# between two and three times the processor time of the bare backbone. We aim at no more than 1.15 times with the large backbone; that has not
+# been measured.
 
 # %% tags=["hide-input"]
 from pathlib import Path

@@ -304,7 +304,7 @@ def reproduction_table(found: Reproduction, data: str) -> str:
         for method, ours in by_method(read_runs(entry.ours)).items():
             rows.append((method, backbone, f"{frames}", "1 x 1", "", spread(ours), f"{len(ours)}", "", entry.ours))
     for r in found.of(data):
-        method, top1, seeds = f"**{r.method}**, run", f"**{spread(r.top1)}**", ", ".join(map(str, r.seeds))
+        method, top1, seeds = f"**{r.method}**, run", f"**{spread(r.top1)}**", f"{len(r.seeds)}"
         cost = f"{r.hours:.1f} h, {r.device}" if r.hours >= 1 else f"{60 * r.hours:.1f} min, {r.device}"
         rows.append((method, backbone, f"{r.frames}", r.views, f"{r.gflops:.2f}", top1, seeds, cost, r.verdict))
     if not found.of(data):
