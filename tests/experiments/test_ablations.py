@@ -70,6 +70,13 @@ def test_every_file_asks_a_question_and_can_change_any_recipe(monkeypatch: pytes
     assert len(ablations.FILES) == len(list((project_root() / "params/ablations").iterdir()))
 
 
+def said(folder: str, name: str) -> str:
+    """The ablation's difference in the published table, as the text begins it: `-3.4 (-5.5 to -1.2`."""
+    table = (project_root() / "outputs/published" / folder / "ablations.md").read_text(encoding="utf-8")
+    (row,) = [line for line in table.splitlines() if line.startswith(f"| `{name}`")]
+    return row.split("|")[4].strip().rstrip(")")
+
+
 def test_chapter_6_says_what_the_published_runs_show() -> None:
     runs = pd.read_csv(project_root() / "outputs/published/ablations.csv")
     points, seeds = (
@@ -77,9 +84,11 @@ def test_chapter_6_says_what_the_published_runs_show() -> None:
     )
     text = prose("book/06_ablations.py")
     as_it_is = runs[runs["ablation"] == "as it is"]["top1"]
-    assert f"Two seeds of the network as it is lie {np.ptp(as_it_is):.1f} points apart" in text
-    named = ["as it is", "no_mde", "no_stu", "no_sca", "no_tsa", "no_attention", "sca_as_in_cbam"]
-    assert set(seeds[named]) == {2} and (seeds.drop([*named, "gru", "tsm", "tsn"]) == 1).all(), "the text says so"
+    assert f"Five seeds of the network as it is lie up to {np.ptp(as_it_is):.1f} points apart" in text
+    named = ["no_mde", "no_stu", "no_sca", "no_tsa", "no_attention", "sca_as_in_cbam"]
+    sca = ["sca_random_start", "sca_half_open"]
+    assert set(seeds[["as it is", *sca]]) == {5} and set(seeds[named]) == {2}, "the text says so"
+    assert (seeds.drop(["as it is", *named, *sca, "gru", "tsm", "tsn"]) == 1).all(), "the text says so"
     assert "The other ablations have one seed each so far." in text and set(seeds.index) == {
         "as it is",
         *ablations.FILES,
@@ -87,9 +96,10 @@ def test_chapter_6_says_what_the_published_runs_show() -> None:
     assert f"**MDE is worth {-points['no_mde']:.0f} points**" in text
     assert f"(`mde_map_alone`, {points['mde_map_alone']:+.1f})" in text
     assert abs(points["mde_map_alone"] - points["no_mde"]) < 3, "worth nothing"
-    stu, sca, tsa, both = (f"{points[name]:+.1f}" for name in ("no_stu", "no_sca", "no_tsa", "no_attention"))
-    assert f"without them the network is {stu}, {sca} and {tsa} points ahead, and {both} without both kinds" in text
+    without = [f"{points[name]:+.1f}" for name in ("no_stu", "no_sca", "no_tsa", "no_attention")]
+    assert "without them the network is {}, {} and {} points ahead, and {} without both kinds".format(*without) in text
     assert f"SCA as in CBAM costs {-points['sca_as_in_cbam']:.1f} points" in text
-    assert f"a random start with gates up to 2 is at {points['sca_random_start']:+.1f} points" in text
-    assert f"our start with gates up to 1 at {points['sca_half_open']:+.1f}" in text
+    assert f"gates up to 1 in place of 2 the network is at {said('ablations', 'sca_half_open')}; five seeds)" in text
+    assert f"a random one is at {said('ablations', 'sca_random_start')}; five seeds)" in text
+    assert f"the random start is at {said('sca-hard', 'sca_random_start')}; three seeds" in text
     assert not runs["git_changed"].any()
