@@ -48,7 +48,7 @@ class ClipMaps:
 
     frame_embeddings: Tensor  # (B, T, D)
     clip_embedding: Tensor  # (B, D)
-    motion_gate: Tensor | None = None  # (B, T, h, w): MDE's gate a, mean over channels, in (-1, 1)
+    motion_gate: Tensor | None = None  # (B, T, h, w): the size of MDE's gate a, mean over channels, in [0, 1)
     state_mix: Tensor | None = None  # (B, T, states, h, w): 3STU's s, mean over channels, sums to 1 over states
     channel_gate: Tensor | None = None  # (B, T, D)
     spatial_map: Tensor | None = None  # (B, T, h, w)

@@ -47,8 +47,7 @@ def gate_statistics(model: nn.Module, batch: Batch, device: torch.device) -> dic
         model.train(was_training)
     values: dict[str, Any] = {}
     if maps.motion_gate is not None:
-        gate = maps.motion_gate.float()
-        values |= {"mde/gate_mean": gate.mean(), "mde/gate_abs": gate.abs().mean(), "mde/gate_max": gate.abs().max()}
+        values |= {"mde/gate_abs": maps.motion_gate.float().mean(), "mde/gate_max": maps.motion_gate.float().max()}
     if maps.state_mix is not None:
         values |= {f"stu/mix_{k + 1}": share for k, share in enumerate(maps.state_mix.float().mean((0, 1, 3, 4)))}
     if gates:

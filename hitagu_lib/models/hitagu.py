@@ -75,7 +75,7 @@ class HiTAGUNet(ClipModel):
             embeddings = self.tsa(tokens, t)
         logits, maps, read = self._read(embeddings, before, held)
         if return_maps:
-            maps.motion_gate = None if gate is None else gate.mean(1).unflatten(0, (B, T))
+            maps.motion_gate = None if gate is None else gate.abs().mean(1).unflatten(0, (B, T))
             maps.state_mix = None if mix is None else mix.mean(3)
             maps.channel_gate = None if channel is None else channel.unflatten(0, (B, T))
             maps.spatial_map = None if spatial is None else spatial.unflatten(0, (B, T))

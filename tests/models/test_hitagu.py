@@ -93,6 +93,18 @@ def test_the_maps_have_their_shapes_and_mixes_sum_to_one() -> None:
     torch.testing.assert_close(maps.temporal_attention.sum(3), torch.ones(2, 2, 5))
 
 
+def test_channels_that_open_and_channels_that_close_do_not_cancel_in_the_motion_gate_s_map() -> None:
+    model, gates = woken(small()), []
+    with torch.no_grad():  # each channel's gate has an opposite
+        half = model.mde.W_a.weight[: len(model.mde.W_a.weight) // 2]
+        model.mde.W_a.weight.copy_(torch.cat([half, -half]))
+    model.mde.register_forward_hook(lambda module, inputs, outputs: gates.append(outputs[1]))
+    _, maps = model(clips(), return_maps=True)
+    (gate,) = gates
+    assert gate.mean(1).abs().max() < 1e-6 < 1e-3 < maps.motion_gate.max()
+    torch.testing.assert_close(maps.motion_gate.flatten(0, 1), gate.abs().mean(1))
+
+
 @pytest.mark.parametrize(("temporal", "sees_order"), [("hitagu", True), ("tsn", False), ("tsm", True), ("gru", True)])
 def test_who_sees_order(temporal: str, sees_order: bool) -> None:
     model, x = woken(small(temporal=temporal)), clips()

@@ -515,7 +515,7 @@ def test_a_nan_loss_names_the_step_the_lines_and_the_checkpoint(cfg: Config, mon
 TRAINING_TAGS = {"train/loss", "train/cross_entropy", "train/center", "train/top1", "train/grad_norm", "train/lr"}
 SPEED_TAGS = {"speed/clips_per_second", "speed/data_wait_share", "val/top1"}
 GATE_TAGS = (
-    {"mde/gate_mean", "mde/gate_abs", "mde/gate_max", "tsa/entropy"}
+    {"mde/gate_abs", "mde/gate_max", "tsa/entropy"}
     | {f"stu/mix_{k}" for k in (1, 2, 3)}
     | {f"stu/forget_{k}_q{q}" for k in (1, 2, 3) for q in (10, 50, 90)}
     | {f"sca/{gate}_gate_{what}" for gate in ("channel", "spatial") for what in ("mean", "std")}
