@@ -603,7 +603,7 @@ figure = credit(figure, "outputs/published/memory")
 #
 # ## The form before
 #
-# The older published runs, on hard and on mini, used another unit: a short memory at each position, a mid and a long one for the *whole frame*,
+# An earlier version of this book had another unit: a short memory at each position, a mid and a long one for the *whole frame*,
 # fed by the mean over positions, and each gate confined to a **band** of its own:
 #
 # $$a_0 = 0, \qquad (a_1, a_2, a_3) = \mathrm{cumsum}(\mathrm{softmax}(\gamma))_{1,2,3}, \qquad \gamma \in \mathbb{R}^{4 \times D} \tag{2c.12}$$
