@@ -9,6 +9,7 @@ import pytest
 from prose import prose
 
 from experiments.ablations import EPOCHS
+from hitagu_lib.config import load_config
 from hitagu_lib.evaluation.seeds import (
     KINDS,
     METHODS,
@@ -114,6 +115,15 @@ def test_where_the_runs_come_from() -> None:
     origins = [json.loads((run.folder / "provenance.json").read_text()) for run in HARD + MINI]
     said("None has uncommitted edits.")
     assert not any(origin["git_changed"] for origin in origins)
+
+
+def test_tsm_at_lower_learning_rates() -> None:
+    runs = [ROOT / "outputs/published/tsm-lr" / f"lr{lr}" for lr in ("1e-3", "2e-3")]
+    cfgs = [load_config(run / "params.yaml") for run in runs]
+    assert [(cfg.train.lr, cfg.train.seed, cfg.model.temporal) for cfg in cfgs] == [(1e-3, 5, "tsm"), (2e-3, 5, "tsm")]
+    one, two = (100 * json.loads((run / "summary.json").read_text())["val_top1"] for run in runs)
+    said(f"with 1e-3 and 2e-3 in place of 5e-3, it reached {one:.1f} and {two:.1f} % (seed 5,")
+    assert max(one, two) < min(by_method(HARD)["GRU"])
 
 
 def test_the_error_of_a_finite_set_and_the_length_of_the_pause() -> None:
