@@ -18,8 +18,9 @@
 # # 10 Live: recognition while it happens
 #
 # **Result.** With `model.causal: true` no output depends on a later frame, and the network can follow a video: one frame after another, with
-# a memory of fixed size, and at each frame it says what it would say for the whole clip so far, up to rounding. How accurate causal networks
-# are on the book's data, by the share of the clip seen, has not been measured yet.
+# a memory of fixed size, and at each frame it says what it would say for the whole clip so far, up to rounding. On mini this costs nothing at
+# the end of a clip, 99.4 % against 99.1 % (two seeds), and after half of it the network is right on 95.1 %, where the one that is not causal
+# is right on 76.2 %.
 #
 # **You will be able to** ask what a network knows after half of a clip; say which modules look ahead and how each is made causal; stream a
 # video frame by frame, save the stream and resume it.
@@ -271,21 +272,35 @@ player(
 # ## What has been measured
 #
 # `python -m experiments.streaming` compares the causal network, with and without the prefix loss, with the network that is not causal, TSM's
-# online form, a causal TSA with as many bytes, and TSN's running mean. `python -m benchmarks.streaming` times a stream frame by frame; its
-# table is in `outputs/published/streaming/mini.md`. With mini's network and the older 3STU, on a busy machine, a frame of the stream took
-# between two and three times the processor time of the bare backbone. We aim at no more than 1.15 times with the large backbone; that has not
-# been measured.
+# online form, a causal TSA with as many bytes in place of the 3STU, and TSN's running mean. All train for the same time. On mini, two seeds:
 
-# %% tags=["hide-input"]
+# %% mystnb={"image": {"alt": "Top-1 on mini over the share of the clip seen, a line a method. Both causal networks and the causal TSA rise soonest, to above 95 percent at half of the clip. There the network that is not causal is at 76 percent, TSM at 71 and TSN at 38."}} tags=["hide-input"]
 from pathlib import Path
 
 from IPython.display import Markdown, display
 
-published = Path("outputs/published/streaming")
-for data in ("mini", "hard", "memory"):
-    file = published / data / "shares.md"
-    text = file.read_text() if file.exists() else "not measured yet."
-    display(Markdown(f"**By the share of the clip, {data}**: {text}"))
+from experiments.streaming import read_shares
+
+published = Path("outputs/published/streaming/mini")
+figure, ax = new_figure(3.2)
+for (method, shares), mark in zip(read_shares(published).items(), "osv^DP"):
+    means = [sum(top1) / len(top1) for top1 in shares.values()]
+    _ = ax.plot(list(shares), means, marker=mark, label=method)
+ax.set(
+    xlabel="share of the clip seen (%)", ylabel="top-1 (%)", ylim=(0, 102)
+)
+legend = ax.legend(fontsize=7)
+
+# %% tags=["hide-input"]
+display(Markdown((published / "shares.md").read_text()))
+
+# %% [markdown]
+# After half of the clip, the causal network names 95.1 %, with the prefix loss 97.1 %; after an eighth, 40.2 and 64.3 %: training on prefixes
+# pays where little has been seen. The network that is not causal was never asked before the end, and knows 76.2 % at half. TSM's online form
+# reaches 71.1 %, TSN 37.5 %. A causal TSA without the 3STU is as good, 96.4 %: mini's clips are short, and its window holds all of their
+# frames. Hard and memory are not measured.
+#
+# `python -m benchmarks.streaming` times a stream frame by frame; its table is in `outputs/published/streaming/mini.md`.
 
 # %% [markdown]
 # ## Summary

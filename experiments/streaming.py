@@ -90,15 +90,24 @@ def every_prefix(model: ClipModel, x: torch.Tensor, t: torch.Tensor) -> torch.Te
     return torch.stack([torch.as_tensor(model(x[:, :n], t[:, :n])) for n in range(1, x.shape[1] + 1)], dim=1)
 
 
-def write_table(out: Path) -> None:
-    """Write <out>/shares.md: one row per method, one column per share of the clip, mean and standard deviation over seeds."""
-    rows = []
+def read_shares(out: Path) -> dict[str, dict[float, list[float]]]:
+    """Return what the finished runs under `out` reached: method -> share of the clip seen, percent -> top-1 of each seed, percent."""
+    found = {}
     for method in METHODS:
         files = sorted(out.glob(f"{folder_name(method, '*')}/shares.json"))
         seeds = [json.loads(file.read_text(encoding="utf-8")) for file in files]
         if seeds:
-            by_share = {f"{100 * int(n) / len(seeds[0]):.0f} %": spread([seed[n] for seed in seeds]) for n in seeds[0]}
-            rows.append({"method": method, "seeds": str(len(seeds))} | by_share)
+            found[method] = {100 * int(n) / len(seeds[0]): [seed[n] for seed in seeds] for n in seeds[0]}
+    return found
+
+
+def write_table(out: Path) -> None:
+    """Write <out>/shares.md: one row per method, one column per share of the clip, mean and standard deviation over seeds."""
+    rows = [
+        {"method": method, "seeds": str(len(next(iter(shares.values()))))}
+        | {f"{share:.0f} %": spread(top1) for share, top1 in shares.items()}
+        for method, shares in read_shares(out).items()
+    ]
     table = pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True)
     lines = ["# Validation top-1 (%) by the share of the clip seen, mean ± standard deviation over seeds", "", table]
     write_atomic(out / "shares.md", [f"{line}\n" for line in lines])

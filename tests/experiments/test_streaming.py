@@ -7,8 +7,9 @@ from pathlib import Path
 
 import torch
 from networks import woken
+from prose import prose
 
-from experiments.streaming import every_prefix, matched_window, stream_bytes, write_table
+from experiments.streaming import METHODS, every_prefix, matched_window, read_shares, stream_bytes, write_table
 from hitagu_lib.config import load_config, resolve
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,3 +45,23 @@ def test_the_table_has_a_row_a_method_and_a_column_a_share(tmp_path: Path) -> No
     ]
     assert lines[0] == ["method", "seeds", "50 %", "100 %"]
     assert lines[2:] == [["causal", "2", "45.0 ± 7.1", "80.0 ± 0.0"], ["TSN", "1", "30.0", "80.0"]]
+
+
+def test_chapter_10_says_what_the_runs_reached() -> None:
+    found = read_shares(ROOT / "outputs/published/streaming/mini")
+    assert set(found) == set(METHODS) and {len(t) for shares in found.values() for t in shares.values()} == {2}
+    half, end, eighth = (
+        {method: f"{sum(top1[share]) / 2:.1f}" for method, top1 in found.items()} for share in (50.0, 100.0, 12.5)
+    )
+    text = prose("book/10_live.py")
+    prefix = "causal with prefix loss"
+    for sentence in (
+        f"nothing at the end of a clip, {end['causal']} % against {end['not causal']} % (two seeds), and after half of it the network is "
+        f"right on {half['causal']} %, where the one that is not causal is right on {half['not causal']} %.",
+        f"After half of the clip, the causal network names {half['causal']} %, with the prefix loss {half[prefix]} %; after an eighth, "
+        f"{eighth['causal']} and {eighth[prefix]} %: training on prefixes pays where little has been seen.",
+        f"knows {half['not causal']} % at half. TSM's online form reaches {half['online TSM']} %, TSN {half['TSN']} %. A causal TSA "
+        f"without the 3STU is as good, {half['causal TSA']} %",
+    ):
+        assert sentence in text
+    assert float(end["causal"]) >= float(end["not causal"])
