@@ -300,7 +300,9 @@ display(Markdown((published / "shares.md").read_text()))
 # reaches 71.1 %, TSN 37.5 %. A causal TSA without the 3STU is as good, 96.4 %: mini's clips are short, and its window holds all of their
 # frames. Hard and memory are not measured.
 #
-# `python -m benchmarks.streaming` times a stream frame by frame; its table is in `outputs/published/streaming/mini.md`.
+# `python -m benchmarks.streaming` times a stream frame by frame on one core (`outputs/published/streaming`). With mini's network a frame takes
+# 3.0 ms after 10 frames and 2.8 ms after 10,000, and the state 53,380 bytes throughout. That is 2.2 times the bare backbone, whose maps are
+# small here. With ResNet-50 at 224 pixels, the case for which the modules are meant, a frame takes 80 ms, 1.13 times the bare backbone.
 
 # %% [markdown]
 # ## Summary

@@ -65,3 +65,26 @@ def test_chapter_10_says_what_the_runs_reached() -> None:
     ):
         assert sentence in text
     assert float(end["causal"]) >= float(end["not causal"])
+    assert (
+        f"right on {half['causal']} % of mini after half of each clip and on {end['causal']} % at its end; the network that is not causal on "
+        f"{half['not causal']} and {end['not causal']} % (two seeds)"
+    ) in prose("README.md")
+
+
+def test_chapter_10_says_what_a_frame_of_a_stream_costs() -> None:
+    def rows(name: str) -> dict[str, list[str]]:
+        lines = (ROOT / f"outputs/published/streaming/{name}.md").read_text().splitlines()
+        cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.startswith("| 1")]
+        return {row[0]: row[1:] for row in cells}
+
+    mini, large = rows("mini"), rows("ssv2")
+    first, last = (float(mini[frames][1].split(" ")[0]) for frames in ("10", "10,000"))
+    assert len({row[3] for row in mini.values()}) == 1 and last < 1.1 * first, "neither bytes nor time grow"
+    text = prose("book/10_live.py")
+    assert (
+        f"a frame takes {first:.1f} ms after 10 frames and {last:.1f} ms after 10,000, and the state {mini['10'][3]} bytes"
+        in text
+    )
+    assert f"That is {float(mini['10,000'][2]):.1f} times the bare backbone" in text
+    wall, _, ratio = large["100"][:3]
+    assert f"a frame takes {float(wall.split(' ')[0]):.0f} ms, {ratio} times the bare backbone." in text
