@@ -17,6 +17,11 @@ def first_of(names: Sequence[str], shown: int) -> str:
 class HitaguError(Exception):
     """Base class of all errors whose message is for the user: where, what was found, what was expected, what to do."""
 
+    def __init__(self, message: str = "") -> None:
+        # PyTorch raises a loader process's error anew, with that process's traceback as the message; its last words are ours.
+        before, name, ours = message.rpartition(f"\n{type(self).__module__}.{type(self).__qualname__}: ")
+        super().__init__(ours.rstrip("\n") if name and before.startswith("Caught ") else message)
+
 
 class ListError(HitaguError):
     """A list of clips, a classes file or a folder of frames is wrong."""

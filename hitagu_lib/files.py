@@ -103,8 +103,8 @@ def locked(file: Path, what: str, who: str) -> Iterator[None]:
             else:
                 stream.seek(0)
                 raise ConfigError(
-                    f"{what} is in the hands of another process: {stream.read().strip()}. Wait for it, stop it, or give the new run a "
-                    "folder of its own (run=outputs/...)"
+                    f"{what} is in the hands of another process: {stream.read().strip()}. Wait for it, stop it, or give the new one a "
+                    "folder of its own (run=outputs/..., or --out)"
                 ) from None
         stream.truncate(0)
         since = datetime.now(UTC).isoformat(timespec="seconds")

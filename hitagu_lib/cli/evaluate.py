@@ -117,6 +117,12 @@ def _summary(report: dict[str, Any], folder: Path) -> list[str]:
     return lines
 
 
+def _span(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
+    if value is not None and not 0 < value < float("inf"):  # also for nan
+        raise click.BadParameter(f"found {value:g}, expected seconds, above 0")
+    return value
+
+
 def _rate(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
     if value is not None and not 0 < value <= 1000:  # also for nan
         raise click.BadParameter(f"found {value:g}, expected frames per second, above 0 and up to 1000")
@@ -261,7 +267,8 @@ def _follow(
 
     last: Moment | None = None
     with ExitStack() as stack:
-        playing = stack.enter_context(open_live(source, max(cfg.data.short_side, LARGEST), sys.stdin.buffer, raw))
+        pipe = sys.stdin.buffer if source == "-" else None
+        playing = stack.enter_context(open_live(source, max(cfg.data.short_side, LARGEST), pipe, raw))
         drawn: LiveOverlay | None = None
         for moment in follow(playing.frames, model, cfg.data, fps or playing.rate):
             if overlay is not None:
@@ -284,13 +291,15 @@ def _follow(
 @click.option("--out", type=PATH, metavar="DIR", help="The folder to write.  [default: VIDEO's name + .timeline, here]")
 @click.option(
     "--window",
-    type=click.FloatRange(min=0, min_open=True),
+    type=float,
+    callback=_span,
     metavar="SECONDS",
     help="Length of a window.  [default: what a clip of the training spans]",
 )
 @click.option(
     "--hop",
-    type=click.FloatRange(min=0, min_open=True),
+    type=float,
+    callback=_span,
     metavar="SECONDS",
     help="From one window's start to the next.  [default: half a window]",
 )
@@ -339,7 +348,12 @@ def timeline(
         else:
             spanned = cfg.data.dense_span if cfg.data.sampling == "dense" else cfg.data.num_frames * cfg.data.ref_stride
             length = window or spanned / rate
-            pieces = windows(frames, model, cfg.data, rate, length, hop or length / 2)
+            step = hop or length / 2
+            if step * rate < 1:
+                raise click.UsageError(
+                    f"windows {step:g} s apart: expected at least a frame, {1 / rate:.3g} s; give a larger --hop"
+                )
+            pieces = windows(frames, model, cfg.data, rate, length, step)
         intervals = joined(pieces, classes)
     folder = out or Path(f"{video.stem}.timeline")
     write_timeline(folder, str(video), intervals)
@@ -404,9 +418,16 @@ def features(sources: tuple[Path, ...], checkpoint: Path | None, params: Path | 
     from hitagu_lib.config import load_config, resolve
     from hitagu_lib.data.clip_list import read_list
     from hitagu_lib.data.source import check_paths
-    from hitagu_lib.inference.features import backbone_alone, features_of_files, features_of_list, write_features
+    from hitagu_lib.inference.features import (
+        backbone_alone,
+        features_files,
+        features_of_files,
+        features_of_list,
+        write_features,
+    )
     from hitagu_lib.inference.predict import load_model
 
+    features_files(out)  # before hours of work
     if checkpoint:
         model, trained, _ = load_model(checkpoint)
         cfg = (

@@ -37,7 +37,8 @@ class Commands(Group):
     def invoke(self, ctx: click.Context) -> int:
         try:
             code = int(super().invoke(ctx))
-            sys.stdout.flush()
+            if sys.stdout is not None:  # closed, as for some services
+                sys.stdout.flush()
             return code
         except BrokenPipeError:  # the reader has left, as `head` does
             # Otherwise Python's last flush would fail as well.

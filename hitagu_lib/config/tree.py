@@ -294,7 +294,7 @@ class TrainConfig:
     sync_bn: StrictBool = False  # take BatchNorm's statistics over the clips of all processes; GPUs only
     # auto: bf16 on a CUDA GPU that supports it, else fp32.
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    seed: StrictInt = Field(default=0, ge=0)
+    seed: StrictInt = Field(default=0, ge=0, le=2**32 - 1)  # NumPy takes no larger one
     eval_every: StrictInt = Field(default=1, ge=1)  # epochs between validations; the last epoch is always validated
     # Steps between checkpoints within an epoch; null: a checkpoint after each epoch alone.
     checkpoint_every: StrictInt | None = Field(default=None, ge=1)

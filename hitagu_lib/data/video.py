@@ -188,6 +188,8 @@ def _opened(file: Path, format: str | None = None) -> Iterator[tuple[Any, Any]]:
             streams[0].codec_context.thread_count = 1
             streams[0].thread_type = "NONE"
             yield container, streams[0]
+    except BrokenPipeError:  # who reads what is printed has left: not the file's fault
+        raise
     except OSError as error:  # FFmpeg's own kinds of OSError too
         raise cannot_read(file, error) from error
     except av.error.FFmpegError as error:

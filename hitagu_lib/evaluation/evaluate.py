@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,11 +26,11 @@ from hitagu_lib.evaluation.protocols import Protocol, protocol, read_views
 from hitagu_lib.evaluation.results import write_results
 from hitagu_lib.evaluation.resume import PartialScores, open_folder
 from hitagu_lib.evaluation.score_list import Evaluation, score_list
-from hitagu_lib.files import file_sha256, write_json
+from hitagu_lib.files import file_sha256, locked, write_json
 from hitagu_lib.inference.accelerator import make_accelerator
 from hitagu_lib.inference.predict import frame_folder, load_model, readable
 from hitagu_lib.models import ClipModel
-from hitagu_lib.runs.provenance import surroundings
+from hitagu_lib.runs.provenance import command, surroundings
 
 
 def evaluate(
@@ -43,7 +44,8 @@ def evaluate(
 
     Accuracy is over the videos that could be read; the values "..._of_listed" count the others as wrong. Calibration uses the mean of the
     views' probabilities with `eval.average: probabilities`, and the softmax of their mean logits with `logits`.
-    Raises WeightsError if the checkpoint cannot be used, ConfigError if its classes are not the list's, ListError and ClipError for data
+    Raises WeightsError if the checkpoint cannot be used, ConfigError if its classes are not the list's or if another process
+    writes to the folder, ListError and ClipError for data
     that are malformed or unreadable.
     """
     started = time.perf_counter()
@@ -57,31 +59,35 @@ def evaluate(
         )
     partner = swap_table(classes, cfg.data.reverse_swaps, "data.reverse_swaps")
     folder = Path(out) if out is not None else default_folder(checkpoint, plan.name)
-    if accelerator.is_main_process:
-        open_folder(folder / "partial", _settings(cfg, checkpoint, accelerator))
-    accelerator.wait_for_everyone()
-    partial = PartialScores(folder / "partial", accelerator.process_index)
-    accelerator.wait_for_everyone()  # every process has read the folder before any adds to it
-    with accelerator.autocast():
-        found = score_list(model, clips, plan, cfg, accelerator, partial, progress and accelerator.is_main_process)
-    if found is not None:
-        write_results(folder, found, clips, partner, plan, cfg.eval.average)
-        report = {
-            "protocol": plan.name,
-            "views": asdict(plan),
-            "average": cfg.eval.average,
-            **_numbers(found, len(clips), partner, plan, cfg.eval.average),
-            "seconds": round(time.perf_counter() - started, 1),
-            "list": cfg.data.val_list,
-            "checkpoint": str(checkpoint),
-            "where": surroundings(str(accelerator.device))
-            | {"precision": accelerator.mixed_precision, "processes": accelerator.num_processes},
-        }
-        write_json(folder / "report.json", report)
-        partial.remove()
-    accelerator.wait_for_everyone()
-    written: dict[str, Any] = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-    return written
+    what, who = f"{folder}: this evaluation", " ".join(command())
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder / ".lock", what, who) if accelerator.is_main_process else nullcontext():
+        if accelerator.is_main_process:
+            open_folder(folder / "partial", _settings(cfg, checkpoint, accelerator))
+        accelerator.wait_for_everyone()
+        partial = PartialScores(folder / "partial", accelerator.process_index)
+        accelerator.wait_for_everyone()  # every process has read the folder before any adds to it
+        with accelerator.autocast():
+            found = score_list(model, clips, plan, cfg, accelerator, partial, progress and accelerator.is_main_process)
+        if found is not None:
+            write_results(folder, found, clips, partner, plan, cfg.eval.average)
+            report = {
+                "protocol": plan.name,
+                "views": asdict(plan),
+                "average": cfg.eval.average,
+                **_numbers(found, len(clips), partner, plan, cfg.eval.average),
+                "seconds": round(time.perf_counter() - started, 1),
+                "list": cfg.data.val_list,
+                "checkpoint": str(checkpoint),
+                "where": surroundings(str(accelerator.device))
+                | {"precision": accelerator.mixed_precision, "processes": accelerator.num_processes},
+            }
+            write_json(folder / "report.json", report)
+            partial.remove()
+            (folder / ".lock").unlink()
+        accelerator.wait_for_everyone()
+        written: dict[str, Any] = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+        return written
 
 
 def _numbers(found: Evaluation, listed: int, partner: Indices, plan: Protocol, average: str) -> dict[str, Any]:

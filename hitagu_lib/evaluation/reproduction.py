@@ -75,16 +75,35 @@ class RunFolder:
     provenance: dict[str, Any]
 
     def scores(self) -> dict[tuple[int, int, int], float]:
-        """Return (clips, crops, crop size) -> top-1: of validation during training, and of every `hitagu evaluate` in the run's folder."""
+        """Return (clips, crops, crop size) -> top-1: of validation during training, and of the evaluations in the run's folder.
+
+        An evaluation of another list, or with another sampling of frames, is not one of the run: see `other_evaluations`.
+        """
         plan = protocol(
             self.cfg.data, replace(self.cfg.eval, protocol="single", clips=None, crops=None, crop_size=None)
         )
         found = {(plan.clips, plan.crops, plan.crop_size): 100 * float(self.summary["val_top1"])}
-        for file in sorted(self.folder.glob("evaluate-*/report.json")):
-            report = _read_json(file, {"views", "top1"})
-            views = report["views"]
-            found[views["clips"], views["crops"], views["crop_size"]] = 100 * float(report["top1"])
+        for _, report in self._evaluations():
+            if self._differs(report) is None:
+                views = report["views"]
+                found[views["clips"], views["crops"], views["crop_size"]] = 100 * float(report["top1"])
         return found
+
+    def other_evaluations(self) -> list[str]:
+        """Return a line for each evaluation in the folder that `scores` does not count, with the reason."""
+        return [f"{file}: {why}" for file, report in self._evaluations() if (why := self._differs(report))]
+
+    def _evaluations(self) -> Iterator[tuple[Path, dict[str, Any]]]:
+        for file in sorted(self.folder.glob("evaluate-*/report.json")):
+            yield file, _read_json(file, {"views", "top1"})
+
+    def _differs(self, report: dict[str, Any]) -> str | None:
+        data = self.cfg.data
+        was = {"list": report.get("list", data.val_list)} | report["views"]
+        for key, value in (("list", data.val_list), ("num_frames", data.num_frames), ("sampling", data.sampling)):
+            if was.get(key, value) != value:
+                return f"{key} {was[key]}, the run's {value}"
+        return None
 
     def hours(self) -> float:
         """Return the hours of training, times its processes."""
@@ -152,18 +171,28 @@ def reproduction(folders: Iterable[str | Path], peers: str | Path = PEERS) -> Re
             found.left_out.append(f"{folder}: its data are not in {peers}")
             continue
         method, deviations = _method(run, found.data[data])
+        found.left_out.extend(run.other_evaluations())
         for views in run.scores():
-            groups.setdefault((data, method, views, tuple(deviations)), []).append(run)
+            group = groups.setdefault((data, method, views, tuple(deviations)), [])
+            if any(other.summary["seed"] == run.summary["seed"] for other in group):
+                found.left_out.append(f"{folder}: another run of seed {run.summary['seed']}, which counts once")
+            else:
+                group.append(run)
     for (data, method, views, deviations), runs in groups.items():
         found.results.append(_result(data, found.data[data], method, views, list(deviations), runs))
     return found
 
 
 def _run_folders(folders: Iterable[str | Path]) -> Iterator[Path]:
+    """Yield each run under `folders` once."""
+    seen: set[Path] = set()
     for folder in map(Path, folders):
         if not folder.exists():
             raise ConfigError(f"{folder}: no such folder; expected runs, such as outputs/*")
-        yield from sorted({file.parent for file in folder.rglob("params.yaml")})
+        for run in sorted({file.parent for file in folder.rglob("params.yaml")}):
+            if run.resolve() not in seen:
+                seen.add(run.resolve())
+                yield run
 
 
 def _read_run(folder: Path) -> RunFolder:

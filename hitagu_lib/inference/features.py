@@ -100,9 +100,26 @@ def _collect(
     return Features(paths, labels, times, of_frames, of_clips, bad)
 
 
+def features_files(file: Path) -> tuple[Path, Path]:
+    """Return what `write_features` writes: `file`, .npz, and a .csv beside it.
+
+    Raises ConfigError for another ending, and for a .csv that is there and is not of features: it may be the list of the clips.
+    """
+    if file.suffix != ".npz":
+        raise ConfigError(f"{file}: expected a file that ends in .npz; a .csv is written beside it")
+    table = file.with_suffix(".csv")
+    if table.exists():
+        with table.open(encoding="utf-8", errors="replace") as stream:
+            if not stream.readline().startswith("path,label,c0"):
+                raise ConfigError(
+                    f"{table}: would be replaced, and is not a table of features; choose another name than {file}"
+                )
+    return file, table
+
+
 def write_features(file: Path, found: Features) -> tuple[Path, Path]:
     """Write FILE.npz with paths, labels, t, frames and clip, and FILE.csv with path, label and the clip embedding; return both paths."""
-    npz, table = file.with_suffix(".npz"), file.with_suffix(".csv")
+    npz, table = features_files(file)
     with replacing(npz) as aside:
         np.savez(
             aside,

@@ -57,11 +57,12 @@ class RawVideo:
 
 
 @contextmanager
-def open_live(source: str, short_side: int | None, pipe: BinaryIO, raw: RawVideo | None) -> Iterator[Playing]:
+def open_live(source: str, short_side: int | None, pipe: BinaryIO | None, raw: RawVideo | None) -> Iterator[Playing]:
     """Open what `hitagu predict --stream` names: "-" for raw frames from `pipe`, else a file, named pipe or camera. Raises ClipError."""
     if source == "-":
         if raw is None:
             raise ClipError("-: found no size; expected --raw WIDTHxHEIGHT@FPS, which raw frames do not tell")
+        assert pipe is not None
         yield Playing(raw.fps, None, raw.frames(pipe))
     else:
         with play(Path(source), short_side) as playing:

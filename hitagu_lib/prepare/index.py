@@ -69,6 +69,8 @@ def index_frames(
     different classes.txt lies beside `out`.
     """
     root, out = Path(root), Path(out)
+    if out.name == "classes.txt":
+        raise ListError(f"{out}: expected another name for the list: the labels are written to classes.txt beside it")
     if not root.is_dir():
         raise ListError(f"{root}: no such folder, expected <class>/<video>/000001.jpg in it, as `hitagu extract` makes")
     prefix = prefix_below(root, Path(relative_to) if relative_to is not None else root)

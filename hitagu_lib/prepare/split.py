@@ -141,7 +141,10 @@ def split_videos(
         files = _named(files, rows)
     found = _with_sources(videos, out, files, group, groups, rows)
     _refuse_copies(videos, found)
-    divide(found, val_share, seed, folds, rows)  # what is impossible is reported before hours of extraction
+    planned, _ = divide(
+        found, val_share, seed, folds, rows
+    )  # what is impossible is reported before hours of extraction
+    _refuse_other_lists(out, planned)
     frames = out / "frames"
     done = extract_tree(videos, frames, found=files, short_side=short_side, workers=workers, progress=progress)
     lost = dict(done.failed)
@@ -161,6 +164,17 @@ def split_videos(
     for name, those in lists.items():
         write_rows(out / f"{name}.csv", [(v.folder, index[v.label], counts[v.path]) for v in those])
     return SplitReport(classes, lists, done.failed, done.skipped, counts)
+
+
+def _refuse_other_lists(out: Path, lists: Iterable[str]) -> None:
+    """Raise ListError for lists of another division, as of more folds: a video of theirs may be on the other side now."""
+    written = {out / f"{name}.csv" for name in lists}
+    folders = out.glob("fold*") if any(file.parent != out for file in written) else [out]
+    there = {file for folder in folders for name in (*LISTS, "test") if (file := folder / f"{name}.csv").exists()}
+    if stale := sorted(map(str, there - written)):
+        raise ListError(
+            f"found lists of another division: {first_of(stale, 4)}; remove them, or choose another folder than {out}"
+        )
 
 
 def divide(

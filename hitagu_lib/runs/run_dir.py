@@ -204,8 +204,17 @@ class Run:
                 self._check_same_run()
                 for folder in (self.folder, self._checkpoints):
                     remove_asides(folder)
+                self._refuse_own_params()
                 write_atomic(self.params, [self.cfg.to_yaml()])
                 yield
+
+    def _refuse_own_params(self) -> None:
+        """Raise ConfigError if params.yaml is a file that somebody wrote: the run's resolved parameters would replace it."""
+        if self.params.exists() and re.search(r"(?m)^base:|^\s*#|\s#\s", self.params.read_text(encoding="utf-8")):
+            raise ConfigError(
+                f"{self.params}: found a file with a base or comments; expected none, or one that a run wrote: its resolved parameters go "
+                "there. Move the file to params/, or choose another run folder (run=outputs/...)"
+            )
 
     def _when_full(self) -> str:
         """Say what to do about a full disk."""

@@ -448,3 +448,40 @@ def test_a_timeline_covers_the_video(
     rows = (out / "timeline.csv").read_text().splitlines()
     assert rows[0] == "start,end,label,score" and len(rows) == len(spans) + 1
     assert (out / "timeline.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--window", "nan"], "expected seconds, above 0"),
+        (["--hop", "inf"], "expected seconds, above 0"),
+        (["--hop", "1e-300"], "expected at least a frame"),
+        (["--window", "0.01"], "expected at least a frame"),
+    ],
+)
+def test_windows_that_no_video_has(
+    causal_checkpoint: Path, tmp_path: Path, options: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    video = make_video(tmp_path / "long.mp4", frames=30)
+    with pytest.raises(SystemExit):
+        main(
+            ["timeline", str(video), "--checkpoint", str(causal_checkpoint), "--out", str(tmp_path / "told"), *options]
+        )
+    assert message in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_list_is_not_named_as_its_classes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_video(tmp_path / "frames/a/v1.mp4")
+    assert main(["index", "--root", str(tmp_path / "frames"), "--out", str(tmp_path / "classes.txt")]) == 2
+    assert "the labels are written to classes.txt beside it" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_stream_needs_no_standard_input_and_a_reader_may_leave(causal_checkpoint: Path, tmp_path: Path) -> None:
+    video = make_video(tmp_path / "long.mp4", frames=90)
+    command = f"{sys.executable} -m hitagu_lib predict --stream {video} --checkpoint {causal_checkpoint}"
+    for shell, code in ((f"{command} <&- | cat", 0), (f"{command} | head -1; exit ${{PIPESTATUS[0]}}", 141)):
+        done = subprocess.run(
+            ["bash", "-o", "pipefail", "-c", shell], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, done.stderr) == (code, "")

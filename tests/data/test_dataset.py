@@ -235,3 +235,18 @@ def test_the_same_batches_in_the_same_order_however_a_step_is_split(processes: i
 def test_evaluation_visits_every_clip_exactly_once_with_uneven_shares(processes: int) -> None:
     rows = [row for share in keys_of(20, 4, processes, shuffle=False) for _, row in share]
     assert sorted(rows) == list(range(20))
+
+
+class _Gone(torch.utils.data.Dataset):  # type: ignore[type-arg]
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, row: int) -> None:
+        raise ClipError("list.csv:3: clips/a: missing\nexpected 000001.jpg in it")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_loader_process_s_error_reads_as_in_one_process(workers: int) -> None:
+    with pytest.raises(ClipError) as caught:
+        next(iter(torch.utils.data.DataLoader(_Gone(), num_workers=workers)))
+    assert str(caught.value) == "list.csv:3: clips/a: missing\nexpected 000001.jpg in it"

@@ -464,3 +464,15 @@ def test_a_single_array_is_no_scores_file(tmp_path: Path) -> None:
     np.save(tmp_path / "scores.npy", np.zeros(3))
     with pytest.raises(ConfigError, match=r"scores\.npy: cannot be read as scores\.npz: found one array"):
         read_results(tmp_path / "scores.npy")
+
+
+def test_one_process_at_a_time_writes_to_a_folder(untrained: Path, tiny_cfg: Config) -> None:
+    folder = Path(tiny_cfg.run) / "evaluate-single"
+    folder.mkdir()
+    hold = "import fcntl, sys; f = open(sys.argv[1], 'a'); fcntl.lockf(f, fcntl.LOCK_EX); print('held', flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", hold, str(folder / ".lock")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None and other.stdout.readline()
+        with pytest.raises(ConfigError, match="evaluate-single: this evaluation is in the hands of another process"):
+            evaluate(config(tiny_cfg, order_tests=False), untrained)
+    assert list(folder.iterdir()) == [folder / ".lock"]

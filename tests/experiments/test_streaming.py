@@ -66,8 +66,8 @@ def test_chapter_10_says_what_the_runs_reached() -> None:
         assert sentence in text
     assert float(end["causal"]) >= float(end["not causal"])
     assert (
-        f"right on {half['causal']} % of mini after half of each clip and on {end['causal']} % at its end; the network that is not causal on "
-        f"{half['not causal']} and {end['not causal']} % (two seeds)"
+        f"right on {half['causal']} % of mini after half of each clip and on {end['causal']} % at its end; the network that is not "
+        f"causal on {half['not causal']} and {end['not causal']} % (two seeds)"
     ) in prose("README.md")
 
 

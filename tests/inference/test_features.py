@@ -61,3 +61,17 @@ def test_a_backbone_alone_needs_weights_and_no_checkpoint(
     np.testing.assert_allclose(found["frames"][0], top.mean((2, 3)), atol=1e-4)
     with pytest.raises(SystemExit):
         main(["features", "--out", str(tmp_path / "f.npz")])
+
+
+def test_no_file_of_another_kind_is_replaced(
+    untrained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clips = tmp_path / "val.csv"
+    clips.write_text("a/v1,0,3\n")
+    for out, message in (
+        (clips.with_suffix(".npz"), "is not a table of features"),
+        (tmp_path / "run.v1", "ends in .npz"),
+    ):
+        assert main(["features", "--checkpoint", str(untrained), "--out", str(out)]) == 2
+        assert message in capsys.readouterr().err
+    assert clips.read_text() == "a/v1,0,3\n" and [file.name for file in tmp_path.glob("*.npz")] == []

@@ -353,6 +353,19 @@ def test_each_fold_has_a_source_even_if_there_are_just_enough() -> None:
 
 
 @pytest.mark.slow
+def test_lists_of_another_division_are_not_left_beside_the_new_ones(videos: Path, tmp_path: Path) -> None:
+    split_videos(videos, tmp_path / "own", group="(.*)", folds=3, short_side=32)
+    split_videos(videos, tmp_path / "own", group="(.*)", folds=3, short_side=32)  # the same again
+    with pytest.raises(ListError, match=r"found lists of another division: .*fold2/train\.csv.*; remove them"):
+        split_videos(videos, tmp_path / "own", group="(.*)", folds=2, short_side=32)
+    (tmp_path / "own/test.csv").write_text("a/v1,0,3\n")  # of a table
+    with pytest.raises(ListError, match=r"found lists of another division: .*own/test\.csv; remove them"):
+        split_videos(videos, tmp_path / "own", group="(.*)", short_side=32)
+    (tmp_path / "own/test.csv").unlink()
+    split_videos(videos, tmp_path / "own", group="(.*)", short_side=32)  # folds may stand beside one division
+
+
+@pytest.mark.slow
 def test_a_table_is_taken_as_it_is(videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Its classes, sources and sides, whatever the folders say; videos that it does not name are left out."""
     table, out = tmp_path / "split.csv", tmp_path / "own"

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from hitagu_lib.config import Config
-from hitagu_lib.errors import WeightsError
+from hitagu_lib.config import Config, resolve
+from hitagu_lib.errors import ConfigError, WeightsError
 from hitagu_lib.files import project_root
 from hitagu_lib.runs.checkpoint import load_checkpoint
-from hitagu_lib.runs.run_dir import changed_params, read_metrics
+from hitagu_lib.runs.run_dir import Run, changed_params, read_metrics
 
 
 class Evil:
@@ -66,3 +66,16 @@ def test_the_root_is_found_from_inside_the_project_only(tmp_path: Path, monkeypa
     assert project_root() == tmp_path / "project"
     monkeypatch.chdir(tmp_path)
     assert project_root() == tmp_path
+
+
+def test_a_parameter_file_of_somebody_s_own_is_not_replaced(tmp_path: Path) -> None:
+    own = "# my notes\nbase: params/mini.yaml\n"
+    (tmp_path / "params.yaml").write_text(own)
+    run = Run(resolve({"run": str(tmp_path)}))
+    with pytest.raises(ConfigError, match=r"params\.yaml: found a file with a base or comments"), run.opened():
+        pass
+    assert (tmp_path / "params.yaml").read_text() == own
+    (tmp_path / "params.yaml").unlink()
+    for _ in range(2):  # a run's own file is no obstacle
+        with run.opened():
+            pass
