@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from hitagu_lib.errors import ConfigError, ListError
 from hitagu_lib.evaluation.metrics import LEVEL, RESAMPLES, Floats, interval
+from hitagu_lib.prepare.table import read_sources
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class Graded:
     """N videos, with the share of runs that classify each correctly, between 0 and 1."""
 
     right: Floats  # (N,)
+    names: NDArray[np.str_]  # (N,), the videos' paths
     labels: NDArray[np.str_]  # (N,)
     groups: NDArray[np.str_]  # (N,)
 
@@ -50,7 +52,14 @@ def read_predictions(source: str | Path) -> Predictions:
     file = file / "predictions.csv" if file.is_dir() else file
     try:
         with open(file, encoding="utf-8", newline="") as stream:
-            rows = [(row["path"], row["label"], row["label"] == row["predicted"]) for row in csv.DictReader(stream)]
+            reader = csv.DictReader(stream)
+            rows = []
+            for row in reader:
+                if None in row or None in row.values():
+                    raise ConfigError(
+                        f"{file}:{reader.line_num}: found another number of values than in its first line"
+                    )
+                rows.append((row["path"], row["label"], row["label"] == row["predicted"]))
     except OSError as error:
         raise ConfigError(
             f"{file}: {error.strerror}; `hitagu evaluate` writes predictions.csv to its folder"
@@ -59,6 +68,8 @@ def read_predictions(source: str | Path) -> Predictions:
         raise ConfigError(f"{file}: found {error!r}; expected columns path, label, predicted") from error
     if not rows:
         raise ConfigError(f"{file}: found no videos; expected one per line")
+    if len(seen := {path for path, _, _ in rows}) < len(rows):
+        raise ConfigError(f"{file}: found {len(rows)} lines of {len(seen)} videos; expected each video once")
     paths, labels, right = (list(column) for column in zip(*rows, strict=True))
     return Predictions(file, paths, labels, right)
 
@@ -66,18 +77,9 @@ def read_predictions(source: str | Path) -> Predictions:
 def read_groups(file: str | Path) -> dict[str, str]:
     """Read which source each video comes from, as `hitagu split` writes it to sources.csv: the video without its ending -> source.
 
-    Raises ListError if the file cannot be read or lacks the columns video and source.
+    Raises ListError as `read_sources` does.
     """
-    try:
-        with open(file, encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream)
-            if missing := {"video", "source"} - set(reader.fieldnames or ()):
-                raise ListError(f"{file}:1: found no column {' or '.join(sorted(missing))}; expected video,source")
-            return {os.path.splitext(row["video"])[0]: row["source"] for row in reader}
-    except OSError as error:
-        raise ListError(f"{file}: cannot read the sources: {error.strerror}") from error
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise ListError(f"{file}: no CSV in UTF-8: {error}") from error
+    return {os.path.splitext(video)[0]: source for video, source in read_sources(file).items()}
 
 
 def grade(evaluations: Sequence[Predictions], groups: Mapping[str, str] | None = None) -> Graded:
@@ -99,6 +101,7 @@ def grade(evaluations: Sequence[Predictions], groups: Mapping[str, str] | None =
     names = sorted(seen)
     return Graded(
         np.array([np.mean(seen[name]) for name in names]),
+        np.array(names),
         np.array([label[name] for name in names]),
         np.array([groups[name] if groups is not None else name for name in names]),
     )
@@ -126,7 +129,7 @@ def accuracy(graded: Graded, resamples: int = RESAMPLES, seed: int = 0) -> dict[
 
 def paired_difference(a: Graded, b: Graded, resamples: int = RESAMPLES, seed: int = 0) -> dict[str, Any]:
     """Return top-1 of `b` minus that of `a` on the same videos, with its bootstrap interval over groups."""
-    if len(a.right) != len(b.right) or (a.groups != b.groups).any() or (a.labels != b.labels).any():
+    if len(a.right) != len(b.right) or (a.names != b.names).any() or (a.labels != b.labels).any():
         raise ListError("found evaluations of different videos; expected the same folds for both")
     more = _of_groups(a, np.stack([b.right - a.right, np.ones_like(a.right)], axis=1))  # (G, 2)
     drawn = _draws(len(more), resamples, seed) @ more

@@ -11,7 +11,6 @@ the split divides *sources*, not clips: all clips of a source stay on one side.
 
 from __future__ import annotations
 
-import csv
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,7 +24,7 @@ from hitagu_lib.errors import ConfigError, ListError, first_of
 from hitagu_lib.files import file_sha256, write_atomic
 from hitagu_lib.prepare.extract import extract_tree
 from hitagu_lib.prepare.index import class_folders, count_folders, unwritable
-from hitagu_lib.prepare.table import TableRow, read_table
+from hitagu_lib.prepare.table import TableRow, read_sources, read_table
 from hitagu_lib.prepare.videos import Found, Reasons, find_videos, some, write_rows
 
 _NUMBERS = re.compile(r"([ _-]+[0-9]+)+$")
@@ -355,18 +354,7 @@ def _own_source(path: str) -> str:
 
 
 def _listed_sources(paths: Iterable[str], file: Path) -> dict[str, str]:
-    try:
-        with open(file, encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream)
-            if missing := {"video", "source"} - set(reader.fieldnames or ()):
-                raise ListError(
-                    f"{file}:1: found no column {' or '.join(sorted(missing))}; expected a header with video,source"
-                )
-            listed = {row["video"]: row["source"] for row in reader}
-    except OSError as error:
-        raise ListError(f"{file}: cannot read the sources: {error.strerror}") from error
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise ListError(f"{file}: no CSV in UTF-8: {error}") from error
+    listed = read_sources(file)
     if without := [path for path in paths if not listed.get(path)]:
         raise ListError(f"{file}: has no source for these videos, named as here:\n" + some(without))
     return {path: listed[path] for path in paths}

@@ -90,6 +90,36 @@ def read_table(file: Path, columns: Mapping[str, str], videos: Collection[str]) 
     return {path: rows[path] for path in videos if path in rows}
 
 
+def read_sources(file: str | Path) -> dict[str, str]:
+    """Read which source each video comes from: video -> source, as `hitagu split` writes them to sources.csv.
+
+    Raises ListError if the file cannot be read, lacks the columns video and source, has an empty cell there, or gives a video two sources.
+    """
+    found: dict[str, str] = {}
+    try:
+        with open(file, encoding="utf-8-sig", newline="") as stream:
+            reader = csv.DictReader(stream)
+            if missing := {"video", "source"} - set(reader.fieldnames or ()):
+                raise ListError(
+                    f"{file}:1: found no column {' or '.join(sorted(missing))}; expected a header with video,source"
+                )
+            for row in reader:
+                video, source = row["video"], row["source"]
+                if not video or not source:
+                    raise ListError(
+                        f"{file}:{reader.line_num}: found {video or ''!r} and {source or ''!r}; expected a video and its source"
+                    )
+                if found.setdefault(video, source) != source:
+                    raise ListError(
+                        f"{file}:{reader.line_num}: found {video!r} of {source!r}; expected {found[video]!r}, as before"
+                    )
+    except OSError as error:
+        raise ListError(f"{file}: cannot read the sources: {error.strerror}") from error
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise ListError(f"{file}: no CSV in UTF-8: {error}") from error
+    return found
+
+
 def _fault(
     value: Mapping[str, str], used: Mapping[str, str], path: str | None, rows: Mapping[str, TableRow]
 ) -> str | None:

@@ -9,8 +9,16 @@ import numpy as np
 import pytest
 
 from hitagu_lib.cli.main import main
-from hitagu_lib.errors import ListError
-from hitagu_lib.evaluation.folds import Predictions, accuracy, grade, paired_difference, read_groups
+from hitagu_lib.errors import ConfigError, ListError
+from hitagu_lib.evaluation.folds import (
+    Predictions,
+    accuracy,
+    folds_report,
+    grade,
+    paired_difference,
+    read_groups,
+    read_predictions,
+)
 
 
 def results(right: list[int], labels: list[int], first: int = 0) -> Predictions:
@@ -79,3 +87,34 @@ def test_the_command_reads_what_evaluate_and_split_write(tmp_path: Path, capsys:
     assert "8 videos in 4 groups" in said and " 87.5%  top1 (95% interval" in said and "difference +37.5 points" in said
     assert main([*command, "--json"]) == 0
     assert [fold["top1"] for fold in json.loads(capsys.readouterr().out)["folds"]] == [1.0, 0.75]
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["0,a/v1,a,a,1", "1,a/v2,a"], r"predictions\.csv:3: found another number of values"),
+        (["0,a/v1,a,a,1", "0,a/v1,a,b,1"], r"predictions\.csv: found 2 lines of 1 videos; expected each video once"),
+    ],
+)
+def test_damaged_predictions_are_named(tmp_path: Path, lines: list[str], message: str) -> None:
+    (tmp_path / "predictions.csv").write_text("\n".join(["row,path,label,predicted,score", *lines]))
+    with pytest.raises(ConfigError, match=message):
+        read_predictions(tmp_path)
+
+
+@pytest.mark.parametrize("line", ["a/v1.mp4", "a/v1.mp4,", ",s1", "a/v0.mp4,s2"])
+def test_damaged_sources_are_named(tmp_path: Path, line: str) -> None:
+    file = tmp_path / "sources.csv"
+    file.write_text(f"video,source\na/v0.mp4,s1\n{line}\n")
+    with pytest.raises(ListError, match=r"sources\.csv:3: found "):
+        read_groups(file)
+
+
+def test_other_videos_of_the_same_groups_are_not_compared(tmp_path: Path) -> None:
+    for name in ("x", "y"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "predictions.csv").write_text(f"row,path,label,predicted,score\n0,a/{name}_1,a,a,1\n")
+    groups = tmp_path / "sources.csv"
+    groups.write_text("video,source\na/x_1.mp4,s\na/y_1.mp4,s\n")
+    with pytest.raises(ListError, match="found evaluations of different videos"):
+        folds_report([tmp_path / "x"], [tmp_path / "y"], groups)

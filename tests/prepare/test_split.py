@@ -62,6 +62,11 @@ def test_a_rule_or_a_file_says_otherwise(tmp_path: Path) -> None:
         ({"group": "(h[0-9]+)"}, ListError, r"finds no source in the names of these videos:\n  a/g1\.mp4"),
         ({"groups": "no.csv"}, ListError, "no.csv: cannot read the sources: No such file"),
         ({"groups": "other.csv"}, ListError, "found no column source; expected a header with video,source"),
+        (
+            {"groups": "empty.csv"},
+            ListError,
+            r"empty\.csv:2: found 'a/g1\.mp4' and ''; expected a video and its source",
+        ),
         ({"groups": "short.csv"}, ListError, r"has no source for these videos, named as here:\n  a/g1\.mp4"),
         ({"group": "(.*)", "groups": "short.csv"}, ConfigError, "found both"),
     ],
@@ -71,7 +76,8 @@ def test_a_rule_that_cannot_be_followed_is_named(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("other.csv").write_text("video,sauce\n")
-    Path("short.csv").write_text("video,source\na/g1.mp4,\na/g2.mp4,x\n")
+    Path("empty.csv").write_text("video,source\na/g1.mp4,\n")
+    Path("short.csv").write_text("video,source\na/g2.mp4,x\n")
     with pytest.raises(error, match=said):
         sources(["a/g1.mp4"], **rule)
 
