@@ -53,7 +53,7 @@ class Commands(Group):
             # training.signals.Stopped brings an exit code and its own message, empty in all processes but one. Importing it here would
             # import torch.
             stopped: int | None = getattr(stop, "exit_code", None)
-            message = "stopped; the same command resumes the work" if stopped is None else str(stop)
+            message = "stopped; the same command resumes what can be resumed" if stopped is None else str(stop)
             if message:
                 click.echo(f"hitagu: {message}", err=True)
             return stopped or 130

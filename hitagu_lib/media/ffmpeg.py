@@ -116,7 +116,7 @@ def run_ffmpeg(video: Path, folder: Path, settings: Settings, run: str) -> int:
         raise RunError(f"{folder.parent}: {reason}; free some space and run again: finished videos are kept")
     length, missing = video.stat().st_size, missing_bytes(video)
     if "matches no streams" in said:
-        reason = f"no video stream; {reason}"
+        reason = "no video stream"  # ffmpeg's advice is for its own command line
     if missing:  # this is the cause, and what ffmpeg met is the effect
         reason = "; ".join(filter(None, [f"the file is cut short: its header promises {missing} bytes more", reason]))
     elif "moov atom not found" in said and length:

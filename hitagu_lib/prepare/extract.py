@@ -269,7 +269,7 @@ def _kept(video: Path, out: Path, asked: dict[str, object], overwrite: bool) -> 
     if overwrite:
         _refuse_other_files(out)
         return None
-    advice = "remove the folder, extract to another, or ask to overwrite it (--overwrite)"
+    advice = "remove the folder, choose another, or replace its frames with `hitagu extract --overwrite`"
     if found is None:
         raise RunError(f"{out}: holds files already, but no {MARKER}: not made by this program; {advice}")
     differ = [key for key in asked if found.get(key) != asked[key]]

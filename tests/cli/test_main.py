@@ -90,7 +90,7 @@ def test_ctrl_c_is_130(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: 
 
     monkeypatch.setattr("hitagu_lib.prepare.extract.extract_video", interrupted)
     assert main(["extract", "v.mp4", str(tmp_path / "out")]) == 130
-    assert capsys.readouterr().err == "hitagu: stopped; the same command resumes the work\n"
+    assert capsys.readouterr().err == "hitagu: stopped; the same command resumes what can be resumed\n"
 
 
 def test_a_name_that_standard_output_cannot_encode_is_escaped(tmp_path: Path) -> None:

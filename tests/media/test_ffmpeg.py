@@ -159,7 +159,7 @@ BROKEN: dict[str, tuple[str, Callable[[Path], object], str]] = {
         lambda f: f.write_bytes(b"\0\0\0\x10ftypisom\0\0\0\0"),
         "no whole MP4: cut short, or no video; ",
     ),
-    "no video stream": ("v.mp4", audio_only, "no video stream; "),
+    "no video stream": ("v.mp4", audio_only, "no video stream"),
     "missing": ("v.mp4", lambda f: None, "cannot read this video: No such file"),
 }
 
