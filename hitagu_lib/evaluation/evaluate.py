@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -59,9 +59,7 @@ def evaluate(
         )
     partner = swap_table(classes, cfg.data.reverse_swaps, "data.reverse_swaps")
     folder = Path(out) if out is not None else default_folder(checkpoint, plan.name)
-    what, who = f"{folder}: this evaluation", " ".join(command())
-    folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder / ".lock", what, who) if accelerator.is_main_process else nullcontext():
+    with _alone(folder) if accelerator.is_main_process else nullcontext():
         if accelerator.is_main_process:
             open_folder(folder / "partial", _settings(cfg, checkpoint, accelerator))
         accelerator.wait_for_everyone()
@@ -84,10 +82,21 @@ def evaluate(
             }
             write_json(folder / "report.json", report)
             partial.remove()
-            (folder / ".lock").unlink()
         accelerator.wait_for_everyone()
         written: dict[str, Any] = json.loads((folder / "report.json").read_text(encoding="utf-8"))
         return written
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Own the folder: a second evaluation in it would take the first one's scores away."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = folder / ".lock"
+    with locked(lock, f"{folder}: this evaluation", " ".join(command())):
+        try:
+            yield
+        finally:
+            lock.unlink()
 
 
 def _numbers(found: Evaluation, listed: int, partner: Indices, plan: Protocol, average: str) -> dict[str, Any]:
