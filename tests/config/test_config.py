@@ -126,7 +126,7 @@ def test_a_wrong_key_or_value_is_named_with_its_file_and_line(tmp_path: Path, mo
         "did you mean layer4?",
         "far.yaml:1: run: found 3 (int); expected str, so put it in quotes",
         "far.yaml:4: train.lr_batch: found '1_000' (str); expected int or null",
-        "overrides: train.seed: found -1; expected at least 0",
+        "overrides: train.seed: found -1; expected from 0 to 4294967295",
         "overrides: eval.clips: found 2.5 (float); expected int or null",
     }
 
