@@ -140,9 +140,8 @@ def split_videos(
         files = _named(files, rows)
     found = _with_sources(videos, out, files, group, groups, rows)
     _refuse_copies(videos, found)
-    planned, _ = divide(
-        found, val_share, seed, folds, rows
-    )  # what is impossible is reported before hours of extraction
+    # What is impossible is reported before hours of extraction.
+    planned, _ = divide(found, val_share, seed, folds, rows)
     _refuse_other_lists(out, planned)
     frames = out / "frames"
     done = extract_tree(videos, frames, found=files, short_side=short_side, workers=workers, progress=progress)
@@ -355,7 +354,7 @@ def _own_source(path: str) -> str:
 
 def _listed_sources(paths: Iterable[str], file: Path) -> dict[str, str]:
     listed = read_sources(file)
-    if without := [path for path in paths if not listed.get(path)]:
+    if without := [path for path in paths if path not in listed]:
         raise ListError(f"{file}: has no source for these videos, named as here:\n" + some(without))
     return {path: listed[path] for path in paths}
 

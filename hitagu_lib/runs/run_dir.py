@@ -210,7 +210,15 @@ class Run:
 
     def _refuse_own_params(self) -> None:
         """Raise ConfigError if params.yaml is a file that somebody wrote: the run's resolved parameters would replace it."""
-        if self.params.exists() and re.search(r"(?m)^base:|^\s*#|\s#\s", self.params.read_text(encoding="utf-8")):
+        if not self.params.exists():
+            return
+        text = self.params.read_text(encoding="utf-8", errors="replace")
+        try:
+            values = yaml.safe_load(text)
+        except yaml.YAMLError:  # nobody's any more
+            return
+        # A label or a path may hold a #, and is written with it; a comment is not.
+        if text.count("#") > yaml.safe_dump(values).count("#") or "base" in (values or ()):
             raise ConfigError(
                 f"{self.params}: found a file with a base or comments; expected none, or one that a run wrote: its resolved parameters go "
                 "there. Move the file to params/, or choose another run folder (run=outputs/...)"

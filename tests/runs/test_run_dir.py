@@ -71,7 +71,7 @@ def test_the_root_is_found_from_inside_the_project_only(tmp_path: Path, monkeypa
 def test_a_parameter_file_of_somebody_s_own_is_not_replaced(tmp_path: Path) -> None:
     own = "# my notes\nbase: params/mini.yaml\n"
     (tmp_path / "params.yaml").write_text(own)
-    run = Run(resolve({"run": str(tmp_path)}))
+    run = Run(resolve({"run": str(tmp_path), "data": {"hflip_swaps": [["sign # 1", "sign # 2"]]}}))
     with pytest.raises(ConfigError, match=r"params\.yaml: found a file with a base or comments"), run.opened():
         pass
     assert (tmp_path / "params.yaml").read_text() == own

@@ -407,7 +407,6 @@ def test_a_set_of_the_older_generator_is_refused(made: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 def test_every_list_is_balanced_and_its_clips_wait_as_it_says(made: Path) -> None:
     assert (made / "classes.txt").read_text(encoding="utf-8").splitlines() == list(MEMORY.classes)
     assert {file.stem for file in made.glob("*.csv")} == set(WAITS)
