@@ -177,7 +177,8 @@ for name, runs in results.items():
 
 # %% [markdown]
 # The recipe trains each clip in both directions. TSM must encode the frames twice for that, the others once, so its epochs are few (exercise 2).
-# Its learning rate is not what holds it back: on hard, with 1e-3 and 2e-3 in place of 5e-3, it reached 59.8 and 56.9 % (seed 5, `outputs/published/tsm-lr`).
+# Lower learning rates change little: on hard, with 1e-3 and 2e-3 in place of 5e-3, it reached 59.8 and 56.9 % (seed 5,
+# `outputs/published/tsm-lr`). Its curves still rise at the end (*Would longer training help?*).
 #
 # **Several seeds.** HiTAGU-Net minus each method, paired by seed, with the 95 % interval of the mean by Student's t:
 
