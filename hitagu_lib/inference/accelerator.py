@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 
 import torch
@@ -24,4 +25,14 @@ def make_accelerator(cfg: TrainConfig) -> Accelerator:
     on_cpus = int(os.environ.get("WORLD_SIZE", "1")) > 1 and not torch.accelerator.is_available()
     # The learner accumulates gradients itself: $ACCELERATE_GRADIENT_ACCUMULATION_STEPS must not divide the loss again.
     once = GradientAccumulationPlugin(num_steps=1)
-    return Accelerator(mixed_precision=precision, cpu=on_cpus, gradient_accumulation_plugin=once)
+    accelerator = Accelerator(mixed_precision=precision, cpu=on_cpus, gradient_accumulation_plugin=once)
+    if accelerator.num_processes > 1:
+        atexit.unregister(_leave_group)
+        atexit.register(_leave_group)
+    return accelerator
+
+
+def _leave_group() -> None:
+    """End the threads of torch.distributed: one that frees a tensor while the interpreter shuts down would abort the process."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()

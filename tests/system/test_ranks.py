@@ -73,3 +73,21 @@ def test_three_processes_with_uneven_shares_equal_one(tiny_cfg: Config, tmp_path
     assert others == [[first, second]] * 2
     assert first[0].startswith("the loss is nan at step 3 ") and sorted(first[1]) == [36, 37, 38, 39]
     assert second == ("no clip of a whole step could be read; the first: list.csv:1: gone", None)
+
+
+def test_a_process_leaves_the_others_before_python_ends(tmp_path: Path) -> None:
+    """If it did not, one in three would abort: a thread of gloo frees the last call's tensors while the interpreter shuts down."""
+    script = tmp_path / "last_call.py"
+    script.write_text(
+        "import atexit, torch\n"
+        "from hitagu_lib.config import TrainConfig\n"
+        "from hitagu_lib.inference.accelerator import make_accelerator\n"
+        "group = torch.distributed\n"
+        "atexit.register(lambda: print('a member at the end:', group.is_initialized()))\n"  # the first to register is the last to run
+        "for _ in range(2):\n"
+        "    accelerator = make_accelerator(TrainConfig())\n"
+        "    accelerator.gather(torch.ones(300000))\n"
+    )
+    done = torchrun(2, str(script))
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("a member at the end: False") == 2, done.stdout
