@@ -17,10 +17,10 @@ import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from hitagu_lib.config import Config, flat, load_config, read_params
 from hitagu_lib.errors import ConfigError
@@ -65,14 +65,52 @@ class DataSet(BaseModel):
     ours: str | None = None  # a folder that experiments/compare.py wrote
 
 
+class Summary(BaseModel):
+    """What is read of a run's summary.json."""
+
+    val_top1: float = Field(ge=0, le=1)
+    num_classes: int
+    train_seconds: float
+    train_clips: int
+    val_clips: int
+    seed: int
+    bad_clips: int = 0
+    device: str = "unknown"
+
+
+class Provenance(BaseModel):
+    """What is read of a run's provenance.json."""
+
+    processes: int = 1
+    git_changed: bool = True
+    git_commit: str | None = None
+
+
+class Views(BaseModel):
+    clips: int
+    crops: int
+    crop_size: int
+    num_frames: int | None = None  # of reports written before they named it, as the sampling
+    sampling: str | None = None
+
+
+class Report(BaseModel):
+    """What is read of an evaluation's report.json."""
+
+    views: Views
+    top1: float = Field(ge=0, le=1)
+    list: str | None = None
+
+
 @dataclass(frozen=True)
 class RunFolder:
-    """A finished run."""
+    """A finished run, and the evaluations in its folder."""
 
     folder: Path
     cfg: Config
-    summary: dict[str, Any]
-    provenance: dict[str, Any]
+    summary: Summary
+    provenance: Provenance
+    evaluations: dict[Path, Report]
 
     def scores(self) -> dict[tuple[int, int, int], float]:
         """Return (clips, crops, crop size) -> top-1: of validation during training, and of the evaluations in the run's folder.
@@ -82,32 +120,30 @@ class RunFolder:
         plan = protocol(
             self.cfg.data, replace(self.cfg.eval, protocol="single", clips=None, crops=None, crop_size=None)
         )
-        found = {(plan.clips, plan.crops, plan.crop_size): 100 * float(self.summary["val_top1"])}
-        for _, report in self._evaluations():
+        found = {(plan.clips, plan.crops, plan.crop_size): 100 * self.summary.val_top1}
+        for report in self.evaluations.values():
             if self._differs(report) is None:
-                views = report["views"]
-                found[views["clips"], views["crops"], views["crop_size"]] = 100 * float(report["top1"])
+                found[report.views.clips, report.views.crops, report.views.crop_size] = 100 * report.top1
         return found
 
     def other_evaluations(self) -> list[str]:
         """Return a line for each evaluation in the folder that `scores` does not count, with the reason."""
-        return [f"{file}: {why}" for file, report in self._evaluations() if (why := self._differs(report))]
+        return [f"{file}: {why}" for file, report in self.evaluations.items() if (why := self._differs(report))]
 
-    def _evaluations(self) -> Iterator[tuple[Path, dict[str, Any]]]:
-        for file in sorted(self.folder.glob("evaluate-*/report.json")):
-            yield file, _read_json(file, {"views", "top1"})
-
-    def _differs(self, report: dict[str, Any]) -> str | None:
-        data = self.cfg.data
-        was = {"list": report.get("list", data.val_list)} | report["views"]
-        for key, value in (("list", data.val_list), ("num_frames", data.num_frames), ("sampling", data.sampling)):
-            if was.get(key, value) != value:
-                return f"{key} {was[key]}, the run's {value}"
+    def _differs(self, report: Report) -> str | None:
+        data, views = self.cfg.data, report.views
+        for key, found, own in (
+            ("list", report.list, data.val_list),
+            ("num_frames", views.num_frames, data.num_frames),
+            ("sampling", views.sampling, data.sampling),
+        ):
+            if found is not None and found != own:
+                return f"{key} {found}, the run's {own}"
         return None
 
     def hours(self) -> float:
         """Return the hours of training, times its processes."""
-        return float(self.summary["train_seconds"]) * int(self.provenance.get("processes", 1)) / 3600
+        return self.summary.train_seconds * self.provenance.processes / 3600
 
 
 @dataclass(frozen=True)
@@ -146,16 +182,14 @@ def read_peers(file: str | Path = PEERS) -> dict[str, DataSet]:
     try:
         return TypeAdapter(dict[str, DataSet]).validate_python(read_params(file))
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
-        raise ConfigError(f"{file}: {key}: found {first['input']!r}; expected otherwise: {first['msg']}") from error
+        raise ConfigError(f"{file}: {_first(error)}; expected otherwise: {error.errors()[0]['msg']}") from error
 
 
 def reproduction(folders: Iterable[str | Path], peers: str | Path = PEERS) -> Reproduction:
     """Find every run in and under `folders`, and judge it by `peers`.
 
-    Unfinished runs and runs on other data are left out, with the reason. The runs that `peers` compares with are no results of their own.
-    Raises ConfigError for a folder that is missing, or a file in it that is not as a run writes it.
+    Unfinished and damaged runs and runs on other data are left out, with the reason. The runs that `peers` compares with are no results of
+    their own. Raises ConfigError for a folder that is missing.
     """
     found = Reproduction(read_peers(peers))
     own = {Path(entry.ours).resolve() for entry in found.data.values() if entry.ours}
@@ -166,7 +200,11 @@ def reproduction(folders: Iterable[str | Path], peers: str | Path = PEERS) -> Re
         if not (folder / "summary.json").exists():
             found.left_out.append(f"{folder}: unfinished, {len(read_metrics(folder))} epochs done")
             continue
-        run = _read_run(folder)
+        try:
+            run = _read_run(folder)
+        except ConfigError as error:
+            found.left_out.append(str(error))
+            continue
         if (data := _data_of(run, found.data)) is None:
             found.left_out.append(f"{folder}: its data are not in {peers}")
             continue
@@ -174,8 +212,8 @@ def reproduction(folders: Iterable[str | Path], peers: str | Path = PEERS) -> Re
         found.left_out.extend(run.other_evaluations())
         for views in run.scores():
             group = groups.setdefault((data, method, views, tuple(deviations)), [])
-            if any(other.summary["seed"] == run.summary["seed"] for other in group):
-                found.left_out.append(f"{folder}: another run of seed {run.summary['seed']}, which counts once")
+            if any(other.summary.seed == run.summary.seed for other in group):
+                found.left_out.append(f"{folder}: another run of seed {run.summary.seed}, which counts once")
             else:
                 group.append(run)
     for (data, method, views, deviations), runs in groups.items():
@@ -196,29 +234,38 @@ def _run_folders(folders: Iterable[str | Path]) -> Iterator[Path]:
 
 
 def _read_run(folder: Path) -> RunFolder:
-    summary = _read_json(
-        folder / "summary.json", {"val_top1", "num_classes", "train_seconds", "train_clips", "val_clips", "seed"}
-    )
     return RunFolder(
-        folder, load_config(folder / "params.yaml"), summary, _read_json(folder / "provenance.json", set())
+        folder,
+        load_config(folder / "params.yaml"),
+        _read_json(folder / "summary.json", Summary),
+        _read_json(folder / "provenance.json", Provenance),
+        {file: _read_json(file, Report) for file in sorted(folder.glob("evaluate-*/report.json"))},
     )
 
 
-def _read_json(file: Path, keys: set[str]) -> dict[str, Any]:
+Written = TypeVar("Written", bound=BaseModel)
+
+
+def _read_json(file: Path, what: type[Written]) -> Written:
     try:
-        value = json.loads(file.read_text(encoding="utf-8"))
-        missing = keys - value.keys()
-    except (OSError, ValueError, AttributeError) as error:
+        return what.model_validate(json.loads(file.read_text(encoding="utf-8")))
+    except ValidationError as error:
+        raise ConfigError(f"{file}: {_first(error)}; expected what a run writes") from error
+    except (OSError, ValueError) as error:
         raise ConfigError(f"{file}: found no JSON object ({error}); expected what a run writes") from error
-    if missing:
-        raise ConfigError(f"{file}: found no {', '.join(sorted(missing))}; expected what a run writes")
-    return dict(value)
+
+
+def _first(error: ValidationError) -> str:
+    """Return where the first of the errors is, and what was found there."""
+    first = error.errors()[0]
+    found = "nothing" if first["type"] == "missing" else repr(first["input"])
+    return ": ".join([*filter(None, [".".join(map(str, first["loc"]))]), f"found {found}"])
 
 
 def _data_of(run: RunFolder, data: Mapping[str, DataSet]) -> str | None:
     if (made := run.cfg.data.prepare) is not None:
         return made if made in data else None
-    return next((name for name, entry in data.items() if entry.classes == run.summary["num_classes"]), None)
+    return next((name for name, entry in data.items() if entry.classes == run.summary.num_classes), None)
 
 
 NO_DEVIATION = {
@@ -244,12 +291,12 @@ def _deviations(run: RunFolder, recipe: Config, entry: DataSet) -> list[str]:
     if step != wanted:
         found.append(f"{step} clips per step, recipe {wanted}")
     for what in ("train_clips", "val_clips"):
-        clips, whole = run.summary[what], getattr(entry, what)
+        clips, whole = getattr(run.summary, what), getattr(entry, what)
         if whole is not None and clips != whole:
             found.append(f"{what} {clips:,} of {whole:,}")
-    if bad := run.summary.get("bad_clips"):
+    if bad := run.summary.bad_clips:
         found.append(f"{bad} clips could not be read")
-    if run.provenance.get("git_changed", True):
+    if run.provenance.git_changed:
         found.append("the code had uncommitted changes, or its commit is not known")
     return found
 
@@ -257,7 +304,7 @@ def _deviations(run: RunFolder, recipe: Config, entry: DataSet) -> list[str]:
 def _result(
     data: str, entry: DataSet, method: str, views: tuple[int, int, int], deviations: list[str], runs: list[RunFolder]
 ) -> Result:
-    runs = sorted(runs, key=lambda run: int(run.summary["seed"]))
+    runs = sorted(runs, key=lambda run: run.summary.seed)
     clips, crops, size = views
     first = runs[0]
     top1 = [run.scores()[views] for run in runs]
@@ -267,13 +314,13 @@ def _result(
         method=method,
         frames=first.cfg.data.num_frames,
         views=seen,
-        gflops=_gflops(first.cfg, int(first.summary["num_classes"]), size),
+        gflops=_gflops(first.cfg, first.summary.num_classes, size),
         top1=top1,
-        seeds=[int(run.summary["seed"]) for run in runs],
+        seeds=[run.summary.seed for run in runs],
         hours=statistics.mean(run.hours() for run in runs),
-        device=", ".join(sorted({str(run.summary.get("device", "unknown")) for run in runs})),
+        device=", ".join(sorted({run.summary.device for run in runs})),
         runs=[str(run.folder) for run in runs],
-        commits=sorted({str(run.provenance.get("git_commit"))[:12] for run in runs}),
+        commits=sorted({str(run.provenance.git_commit)[:12] for run in runs}),
         deviations=deviations,
         verdict=_verdict(entry, method, seen, top1, deviations),
     )

@@ -170,18 +170,42 @@ def test_what_is_left_out_is_named(tmp_path: Path) -> None:
     assert f"- {found.left_out[0]}" in reproduction_text(found)
 
 
-def test_bad_input_is_named(tmp_path: Path) -> None:
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="none: no such folder; expected runs"):
         reproduction([tmp_path / "none"])
-    run = write_run(tmp_path / "run", 60.0)
-    (run / "summary.json").write_text('{"seed": 0}')
-    with pytest.raises(
-        ConfigError, match=r"summary\.json: found no num_classes, train_clips, .*; expected what a run writes"
-    ):
-        reproduction([run])
-    (run / "summary.json").write_text("{")
-    with pytest.raises(ConfigError, match=r"summary\.json: found no JSON object"):
-        reproduction([run])
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "reason"),
+    [
+        ("summary.json", "{", "summary.json: found no JSON object"),
+        ("summary.json", "[1]", "summary.json: found [1]; expected what a run writes"),
+        ("summary.json", '{"seed": 0}', "summary.json: val_top1: found nothing; expected what a run writes"),
+        ("summary.json", {"val_top1": "high"}, "summary.json: val_top1: found 'high'; expected what a run writes"),
+        ("summary.json", {"val_top1": 60.0}, "summary.json: val_top1: found 60.0; expected what a run writes"),
+        ("summary.json", {"seed": None}, "summary.json: seed: found None; expected what a run writes"),
+        ("provenance.json", {"processes": "8 of them"}, "provenance.json: processes: found '8 of them'"),
+        ("provenance.json", None, "provenance.json: found no JSON object"),
+        ("params.yaml", "data: 3\n", "params.yaml:1: data"),
+        (
+            "evaluate-multi/report.json",
+            '{"views": {"clips": 2}, "top1": 0.5}',
+            "report.json: views.crops: found nothing",
+        ),
+    ],
+)
+def test_a_damaged_run_is_left_out_with_the_reason(
+    tmp_path: Path, file: str, text: str | dict[str, object] | None, reason: str
+) -> None:
+    write_run(tmp_path / "whole", 60.0)
+    damaged = write_run(tmp_path / "damaged", 60.0, seed=1) / file
+    damaged.parent.mkdir(exist_ok=True)
+    if isinstance(text, dict):
+        text = json.dumps(json.loads(damaged.read_text()) | text)
+    damaged.unlink() if text is None else damaged.write_text(text)
+    found = reproduction([tmp_path])
+    assert [result.seeds for result in found.results] == [[0]]
+    assert len(found.left_out) == 1 and f"{tmp_path}/damaged/" in found.left_out[0] and reason in found.left_out[0]
 
 
 @pytest.mark.parametrize(
