@@ -50,8 +50,8 @@ def evaluate(
     tsm_twice (2 x 3). The network is the checkpoint's; the parameters give the data and the number of frames. The options from --protocol
     to --order-tests are short for overrides such as eval.protocol=multi.
 
-    The command writes report.json, predictions.csv, classes.csv, confusion.csv and scores.npz. Run it again to resume. If some videos
-    cannot be read, the exit code is 1.
+    The command writes report.json, predictions.csv, classes.csv, confusion.csv and scores.npz. Run it again to resume, or to repeat
+    it; another checkpoint, list or view needs another --out. If some videos cannot be read, the exit code is 1.
 
     \b
     hitagu evaluate --checkpoint outputs/mini/checkpoints/last.pt --protocol multi

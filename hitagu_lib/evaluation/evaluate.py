@@ -40,13 +40,14 @@ def evaluate(
 
     The network comes from the checkpoint; the data, including T, and the protocol come from `cfg`. hitagu_lib/evaluation/results.py lists
     the files that are written to `out` (default: <run folder>/evaluate-<protocol>/); the report is written last. Run again, a stopped
-    evaluation continues where it stopped. Under torchrun every process scores its share; the files equal those of a single process.
+    evaluation continues where it stopped, and a finished one is replaced. Under torchrun every process scores its share; the files equal
+    those of a single process.
 
     Accuracy is over the videos that could be read; the values "..._of_listed" count the others as wrong. Calibration uses the mean of the
     views' probabilities with `eval.average: probabilities`, and the softmax of their mean logits with `logits`.
-    Raises WeightsError if the checkpoint cannot be used, ConfigError if its classes are not the list's or if another process
-    writes to the folder, ListError and ClipError for data
-    that are malformed or unreadable.
+    Raises WeightsError if the checkpoint cannot be used; ConfigError if its classes are not the list's, if the folder holds the evaluation
+    of another checkpoint, another list or by other views, or if another process writes to it; ListError and ClipError for data that are
+    malformed or unreadable.
     """
     started = time.perf_counter()
     plan = protocol(cfg.data, cfg.eval)
@@ -59,6 +60,13 @@ def evaluate(
         )
     partner = swap_table(classes, cfg.data.reverse_swaps, "data.reverse_swaps")
     folder = Path(out) if out is not None else default_folder(checkpoint, plan.name)
+    asked = {
+        "views": asdict(plan),
+        "average": cfg.eval.average,
+        "list": cfg.data.val_list,
+        "checkpoint": str(checkpoint),
+    }
+    _refuse_another(folder / "report.json", asked)
     with _alone(folder) if accelerator.is_main_process else nullcontext():
         if accelerator.is_main_process:
             open_folder(folder / "partial", _settings(cfg, checkpoint, accelerator))
@@ -71,12 +79,9 @@ def evaluate(
             write_results(folder, found, clips, partner, plan, cfg.eval.average)
             report = {
                 "protocol": plan.name,
-                "views": asdict(plan),
-                "average": cfg.eval.average,
+                **asked,
                 **_numbers(found, len(clips), partner, plan, cfg.eval.average),
                 "seconds": round(time.perf_counter() - started, 1),
-                "list": cfg.data.val_list,
-                "checkpoint": str(checkpoint),
                 "where": surroundings(str(accelerator.device))
                 | {"precision": accelerator.mixed_precision, "processes": accelerator.num_processes},
             }
@@ -85,6 +90,27 @@ def evaluate(
         accelerator.wait_for_everyone()
         written: dict[str, Any] = json.loads((folder / "report.json").read_text(encoding="utf-8"))
         return written
+
+
+def _refuse_another(file: Path, asked: dict[str, Any]) -> None:
+    """Raise ConfigError if the report is there and names another checkpoint, another list, or other views."""
+    try:
+        there = json.loads(file.read_text(encoding="utf-8"))
+        found = there | there["views"]
+    except (FileNotFoundError, ValueError, KeyError, TypeError):  # no report, or none of an evaluation
+        return
+    for key, value in (asked | asked["views"]).items():
+        was = found.get(key, value)
+        if was == value or key == "views" or (key in {"checkpoint", "list"} and _same_file(was, value)):
+            continue
+        raise ConfigError(
+            f"{file}: found an evaluation with {key} {was}; expected {value}, or no evaluation: choose another folder with --out"
+        )
+
+
+def _same_file(one: str, other: str) -> bool:
+    """Return whether two paths name one file; true also if one is gone, such as that of a run which was moved."""
+    return not Path(one).exists() or not Path(other).exists() or Path(one).samefile(other)
 
 
 @contextmanager

@@ -4,6 +4,8 @@ import csv
 import dataclasses
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 import weakref
@@ -464,6 +466,30 @@ def test_a_single_array_is_no_scores_file(tmp_path: Path) -> None:
     np.save(tmp_path / "scores.npy", np.zeros(3))
     with pytest.raises(ConfigError, match=r"scores\.npy: cannot be read as scores\.npz: found one array"):
         read_results(tmp_path / "scores.npy")
+
+
+@pytest.mark.slow
+def test_an_evaluation_does_not_replace_another_one(untrained: Path, tiny_cfg: Config, tmp_path: Path) -> None:
+    """The same one may be repeated, also after its run was moved; another checkpoint, list or view needs a folder of its own."""
+    cfg = config(tiny_cfg, order_tests=False)
+    report = evaluate(cfg, untrained)
+    file = Path(tiny_cfg.run) / "evaluate-single" / "report.json"
+    data = dataclasses.replace(cfg.data, num_frames=4)
+    shorter = dataclasses.replace(cfg, data=data)
+    other = listing(cfg, tmp_path, Path(cfg.data.val_list).read_text().splitlines()[:5])
+    copy = shutil.copy(untrained, tmp_path / "other.pt")
+    for changed, checkpoint, what in (
+        (shorter, untrained, "num_frames 3; expected 4"),
+        (config(cfg, average="logits"), untrained, "average probabilities; expected logits"),
+        (other, untrained, f"list {cfg.data.val_list}; expected {other.data.val_list}"),
+        (cfg, copy, f"checkpoint {untrained}; expected {copy}"),
+    ):
+        with pytest.raises(ConfigError, match=re.escape(f"{file}: found an evaluation with {what}, or no evaluation")):
+            evaluate(changed, checkpoint, file.parent)
+    assert json.loads(file.read_text()) == report
+    assert evaluate(cfg, os.path.relpath(untrained), file.parent)["top1"] == report["top1"]
+    file.write_text(json.dumps(report | {"checkpoint": "moved/checkpoints/last.pt"}))
+    assert evaluate(cfg, untrained)["checkpoint"] == str(untrained)
 
 
 def test_one_process_at_a_time_writes_to_a_folder(untrained: Path, tiny_cfg: Config) -> None:
