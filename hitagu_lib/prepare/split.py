@@ -205,6 +205,10 @@ def divide(
         raise ListError(
             f"split: found no video for {' and '.join(empty)} in the table; expected some to train and some to validate"
         )
+    if untaught := {v.label for v in videos} - {v.label for v in lists["train"]}:
+        raise ListError(
+            f"split: found no clip of {sorted(untaught)} to train on in the table; expected some of every class"
+        )
     return {name: those for name, those in lists.items() if those}, side
 
 
@@ -286,12 +290,16 @@ def _with_sources(
     label = {path: given.get(path) or path.split("/")[0] for path in targets}
     labels = set(label.values())
     faults = [f"{name!r}: {fault}" for name in sorted(labels) if (fault := unwritable(name) or _not_a_line(name))]
+    spelled: dict[str, str] = {}
+    for name in sorted(labels):
+        if (other := spelled.setdefault(name.casefold(), name)) != name:
+            faults.append(f"{name!r}: differs from {other!r} in case alone; expected one spelling of a class")
     if rows is None:
         names = class_folders(root)
         empty = [name for name in names if name not in labels and root / name not in (out, *out.parents)]
         faults += [f"{name!r}: {_why_empty(name, files)}" for name in empty]
     if faults:
-        raise ListError(f"{root}: of its class folders these are not right:\n" + some(faults))
+        raise ListError(f"{root}: of its classes these are not right:\n" + some(faults))
     if unlisted := [f"{path!r}: {fault}" for path in targets if (fault := unwritable(path))]:
         raise ListError(f"{root}: a list cannot hold the names of these videos:\n" + some(unlisted))
     if len(labels) < 2:

@@ -72,6 +72,8 @@ def read_table(file: Path, columns: Mapping[str, str], videos: Collection[str]) 
                     f"{file}:1: found the columns {', '.join(found) or 'none'}; expected {', '.join(missing)} too, or say which "
                     f"they are, such as --columns video={found[0] if found else 'clip'}"
                 )
+            if twice := [column for column in used.values() if found.count(column) > 1]:
+                raise ListError(f"{file}:1: found column {twice[0]!r} twice; expected it once")
             for cells in reader:
                 value = {key: (cells[column] or "").strip() for key, column in used.items()}
                 path = by_name.get(value["video"])

@@ -259,6 +259,9 @@ def wrong_folders(root: Path, kind: str) -> None:
         shutil.copy(one / "gärten_01.mp4", root / "up, and away" / "other_01.mp4")
     elif kind == "same folder":
         shutil.copy(one / "gärten_01.mp4", one / "gärten_01.avi")
+    elif kind == "two spellings":
+        (root / "Dö wn").mkdir()
+        (one / "gärten_01.mp4").rename(root / "Dö wn" / "gärten_01.mp4")
     elif kind == "one source":
         for file in one.glob("*.mp4"):
             if not file.name.startswith("gä"):
@@ -278,6 +281,7 @@ def wrong_folders(root: Path, kind: str) -> None:
         ("empty", "found no files, expected videos"),
         ("copies", r"keep one of each:\n  dö wn/gärten_01\.mp4 = up, and away/other_01\.mp4"),
         ("same folder", "would both be extracted to"),
+        ("two spellings", r"'dö wn': differs from 'Dö wn' in case alone"),
         ("one source", r"one source only, .*:\n  'dö wn': 2 videos, all of 'gärten'"),
     ],
 )
@@ -419,6 +423,7 @@ def test_a_table_is_taken_as_it_is(videos: Path, tmp_path: Path, capsys: pytest.
         ("video,split\na/x,left\n", {}, ":2: found split 'left'; expected one of train"),
         ("video,fold\na/x,../1\n", {}, r":2: found fold '\.\./1'; expected letters and digits"),
         ("video,who\na/x,\n", {"source": "who"}, ":2: found nothing in column 'who'"),
+        ("video,split,split\na/x,train,val\n", {}, ":1: found column 'split' twice"),
     ],
 )
 def test_a_table_that_is_not_right_is_named(tmp_path: Path, text: str, columns: dict[str, str], said: str) -> None:
@@ -426,6 +431,18 @@ def test_a_table_that_is_not_right_is_named(tmp_path: Path, text: str, columns: 
     file.write_text(text)
     with pytest.raises(ListError, match=said):
         read_table(file, columns, ["a/x.mp4", "a/y.mp4"])
+
+
+def test_a_table_that_leaves_a_class_nothing_to_train_on_is_named(videos: Path, tmp_path: Path) -> None:
+    paths = sorted(str(file.relative_to(videos)) for file in videos.rglob("*.mp4"))
+    sides = ["val" if path.startswith("dö wn") else "train" for path in paths]
+    assert set(sides) == {"train", "val"}
+    (tmp_path / "split.csv").write_text(
+        "video,split\n" + "".join(f'"{path}",{side}\n' for path, side in zip(paths, sides, strict=True))
+    )
+    with pytest.raises(ListError, match=r"found no clip of \['dö wn'\] to train on in the table"):
+        split_videos(videos, tmp_path / "own", table=tmp_path / "split.csv", progress=False)
+    assert not (tmp_path / "own").exists()
 
 
 def test_columns_are_named_once_each() -> None:
