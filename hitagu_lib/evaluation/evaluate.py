@@ -27,7 +27,7 @@ from hitagu_lib.evaluation.results import write_results
 from hitagu_lib.evaluation.resume import PartialScores, open_folder
 from hitagu_lib.evaluation.score_list import Evaluation, score_list
 from hitagu_lib.files import file_sha256, locked, write_json
-from hitagu_lib.inference.accelerator import make_accelerator
+from hitagu_lib.inference.accelerator import full_memory_explained, make_accelerator
 from hitagu_lib.inference.predict import frame_folder, load_model, readable
 from hitagu_lib.models import ClipModel
 from hitagu_lib.runs.provenance import command, surroundings
@@ -46,8 +46,8 @@ def evaluate(
     Accuracy is over the videos that could be read; the values "..._of_listed" count the others as wrong. Calibration uses the mean of the
     views' probabilities with `eval.average: probabilities`, and the softmax of their mean logits with `logits`.
     Raises WeightsError if the checkpoint cannot be used; ConfigError if its classes are not the list's, if the folder holds the evaluation
-    of another checkpoint, another list or by other views, or if another process writes to it; ListError and ClipError for data that are
-    malformed or unreadable.
+    of another checkpoint, another list or by other views, if another process writes to it, or if the memory is not enough; ListError and
+    ClipError for data that are malformed or unreadable.
     """
     started = time.perf_counter()
     plan = protocol(cfg.data, cfg.eval)
@@ -73,7 +73,9 @@ def evaluate(
         accelerator.wait_for_everyone()
         partial = PartialScores(folder / "partial", accelerator.process_index)
         accelerator.wait_for_everyone()  # every process has read the folder before any adds to it
-        with accelerator.autocast():
+        at_once = cfg.eval.frames_at_once
+        fewer = f"found eval.frames_at_once {at_once}; expected fewer, such as {max(1, at_once // 4)}: the scores stay the same"
+        with accelerator.autocast(), full_memory_explained(fewer):
             found = score_list(model, clips, plan, cfg, accelerator, partial, progress and accelerator.is_main_process)
         if found is not None:
             write_results(folder, found, clips, partner, plan, cfg.eval.average)

@@ -1,9 +1,11 @@
-"""Set up Accelerate: device, precision, processes."""
+"""Set up Accelerate: device, precision, processes; say what to do when the device's memory is full."""
 
 from __future__ import annotations
 
 import atexit
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from accelerate import Accelerator
@@ -11,6 +13,7 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import GradientAccumulationPlugin
 
 from hitagu_lib.config import TrainConfig
+from hitagu_lib.errors import ConfigError
 
 
 def make_accelerator(cfg: TrainConfig) -> Accelerator:
@@ -36,3 +39,14 @@ def _leave_group() -> None:
     """End the threads of torch.distributed: one that frees a tensor while the interpreter shuts down would abort the process."""
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
+
+
+@contextmanager
+def full_memory_explained(advice: str) -> Iterator[None]:
+    """Raise ConfigError with PyTorch's words and the advice if the memory of the device, or of the machine, is not enough."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+            raise
+        raise ConfigError(f"{str(error).strip().splitlines()[0]}\n{advice}") from error

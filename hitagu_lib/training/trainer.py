@@ -22,7 +22,7 @@ from hitagu_lib.data.loader import Bar, Batch, EpochSampler, make_loader
 from hitagu_lib.data.source import check_paths, open_lists
 from hitagu_lib.errors import TrainingError
 from hitagu_lib.evaluation.scores import Scores, score_clips
-from hitagu_lib.inference.accelerator import make_accelerator
+from hitagu_lib.inference.accelerator import full_memory_explained, make_accelerator
 from hitagu_lib.models.diagnostics import gate_statistics, probe_batch
 from hitagu_lib.models.losses import balanced_weights
 from hitagu_lib.prepare.synthetic.make import prepare_data
@@ -91,9 +91,9 @@ def fit(cfg: Config, on_epoch: OnEpoch | None = None, progress: bool = False) ->
     Call `on_epoch` after each epoch, and once for a finished run, with the metrics of all epochs so far. Return the summary, whose top-1
     values are those of the last epoch's weights, not of the best epoch's: choosing an epoch by validation would flatter them.
 
-    Raises TrainingError if the loss is not a number or the disk is full, ClipError if a clip cannot be read, ConfigError if another
-    process trains in the folder or the folder's run had other parameters or lists, WeightsError if its checkpoints are damaged, Stopped
-    after one of SIGNALS (hitagu_lib.data.loader).
+    Raises TrainingError if the loss is not a number or the disk is full; ClipError if a clip cannot be read; ConfigError if another
+    process trains in the folder, if its run had other parameters or lists, or if a step does not fit into memory; WeightsError if its
+    checkpoints are damaged; Stopped after one of SIGNALS (hitagu_lib.data.loader).
     """
     run = Run(cfg)
     if (finished := run.summary()) is not None:
@@ -103,10 +103,20 @@ def fit(cfg: Config, on_epoch: OnEpoch | None = None, progress: bool = False) ->
     set_seed(cfg.train.seed)
     accelerator = make_accelerator(cfg.train)
     # Only the main process writes to the run's folder.
-    with run.opened() if accelerator.is_main_process else nullcontext():
+    with run.opened() if accelerator.is_main_process else nullcontext(), full_memory_explained(_smaller(cfg)):
         trainer = Trainer(cfg, run, accelerator, progress)
         trainer.resume()
         return trainer.train(on_epoch)
+
+
+def _smaller(cfg: Config) -> str:
+    """Return what to change if a step does not fit into memory."""
+    train, data = cfg.train, cfg.data
+    found = f"found train.batch_size {train.batch_size} of {data.num_frames} frames at {data.image_size} px"
+    if train.batch_size % 2:
+        return f"{found}; expected fewer clips, fewer frames (data.num_frames) or smaller ones (data.image_size)"
+    half = f"train.batch_size={train.batch_size // 2} train.accumulate={2 * train.accumulate}"
+    return f"{found}; expected fewer clips at a time: {half} takes steps of as many clips"
 
 
 class Trainer:

@@ -492,6 +492,19 @@ def test_an_evaluation_does_not_replace_another_one(untrained: Path, tiny_cfg: C
     assert evaluate(cfg, untrained)["checkpoint"] == str(untrained)
 
 
+def test_an_evaluation_that_does_not_fit_into_memory_says_what_to_change(
+    untrained: Path, tiny_cfg: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def score(*_: object) -> None:
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.")
+
+    monkeypatch.setattr(scoring, "score_views", score)
+    with pytest.raises(
+        ConfigError, match=r"allocate 9 bytes\.\nfound eval\.frames_at_once 64; expected fewer, such as 16"
+    ):
+        evaluate(config(tiny_cfg, frames_at_once=64), untrained)
+
+
 def test_one_process_at_a_time_writes_to_a_folder(untrained: Path, tiny_cfg: Config) -> None:
     folder = Path(tiny_cfg.run) / "evaluate-single"
     folder.mkdir()

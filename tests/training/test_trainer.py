@@ -155,6 +155,24 @@ def test_a_nan_loss_stops_training_and_names_the_clips(tiny_cfg: Config, monkeyp
     assert not (Path(tiny_cfg.run) / "summary.json").exists()
 
 
+def test_a_step_that_does_not_fit_into_memory_says_what_to_change(
+    tiny_cfg: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def step(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nSee documentation")
+
+    monkeypatch.setattr(learner.Learner, "step", step)
+    even, odd = with_train(tiny_cfg, batch_size=8, accumulate=3), with_train(tiny_cfg, batch_size=7)
+    half = r"^CUDA out of memory\. Tried to allocate 2\.00 GiB\.\nfound train\.batch_size 8 of 3 frames at \d+ px; expected .*"
+    with pytest.raises(ConfigError, match=half + "train.batch_size=4 train.accumulate=6 takes steps of as many clips$"):
+        training.fit(even)
+    with pytest.raises(ConfigError, match=r"found train\.batch_size 7 of .*; expected fewer clips, fewer frames"):
+        training.fit(in_folder(odd, "odd"))
+    monkeypatch.setattr(learner.Learner, "step", lambda *_: torch.zeros(2) @ torch.zeros(3))
+    with pytest.raises(RuntimeError, match=r"inconsistent tensor size|size mismatch"):  # a bug stays a bug
+        training.fit(in_folder(even, "bug"))
+
+
 @pytest.mark.slow
 def test_a_bad_clip_stops_training_or_is_counted(tiny_cfg: Config, tmp_path: Path) -> None:
     listing = tmp_path / "train.csv"
