@@ -135,6 +135,11 @@ def file_sha256(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def same_file(one: str | Path, other: str | Path) -> bool:
+    """Return whether two paths name one file; true also if one is gone, such as that of a run which was moved."""
+    return not Path(one).exists() or not Path(other).exists() or Path(one).samefile(other)
+
+
 def project_root() -> Path:
     """Return the nearest folder, from the current one upwards, that holds params/ and hitagu_lib/; without one, the current folder.
 

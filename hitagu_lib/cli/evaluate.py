@@ -184,6 +184,8 @@ def predict(
     if stream:
         if len(sources) > 1 or window:
             raise click.UsageError("--stream follows one FILE, from its first frame on: give no other, and no --window")
+        if raw and str(sources[0]) != "-":
+            raise click.UsageError("--raw is for --stream -")
         return _follow(str(sources[0]), checkpoint, top, as_json, overlay, fps, raw)
     if raw:
         raise click.UsageError("--raw is for --stream -")
@@ -335,10 +337,12 @@ def timeline(
     from hitagu_lib.data.video import play
     from hitagu_lib.inference.predict import load_model
     from hitagu_lib.inference.timeline import joined, steps, windows
-    from hitagu_lib.viz.timeline import with_progress, write_timeline
+    from hitagu_lib.viz.timeline import refuse_another, with_progress, write_timeline
 
     if stream and (window or hop):
         raise click.UsageError("--window and --hop are for sliding windows: give them without --stream")
+    folder = out or Path(f"{video.stem}.timeline")
+    refuse_another(folder, video)
     model, cfg, classes = load_model(checkpoint)
     with play(video, cfg.data.short_side) as playing:
         rate = fps or playing.rate
@@ -355,7 +359,6 @@ def timeline(
                 )
             pieces = windows(frames, model, cfg.data, rate, length, step)
         intervals = joined(pieces, classes)
-    folder = out or Path(f"{video.stem}.timeline")
     write_timeline(folder, str(video), intervals)
     for each in intervals[:10]:
         click.echo(f"{each.start:9.1f} to {each.end:9.1f} s  {each.score:6.1%}  {each.label}")

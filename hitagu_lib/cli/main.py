@@ -15,6 +15,7 @@ output has left.
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
@@ -31,6 +32,11 @@ from hitagu_lib.cli.train import checkpoints, train
 from hitagu_lib.errors import HitaguError
 
 
+def _close_output() -> None:
+    """Write no more to standard output: Python's last flush would fail as well."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 class Commands(Group):
     """A group that turns errors into one-line messages and exit codes."""
 
@@ -41,12 +47,13 @@ class Commands(Group):
                 sys.stdout.flush()
             return code
         except BrokenPipeError:  # the reader has left, as `head` does
-            # Otherwise Python's last flush would fail as well.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _close_output()
             return 141
         except (HitaguError, OSError) as error:
             if isinstance(error, OSError) and error.filename is None:  # not about one of the user's files
-                raise
+                if error.errno != errno.ENOSPC:
+                    raise
+                _close_output()  # which may be what the disk has no room for
             click.echo(f"hitagu: {reason(error)}", err=True)
             return 2
         except KeyboardInterrupt as stop:

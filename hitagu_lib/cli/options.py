@@ -53,7 +53,9 @@ def workers_option(what: str) -> Callable[[Command], Command]:
 
 
 def reason(error: HitaguError | OSError) -> str:
-    return f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
+    if not isinstance(error, OSError):
+        return str(error)
+    return f"{error.filename}: {error.strerror}" if error.filename is not None else str(error.strerror)
 
 
 def failed(failures: Sequence[str], summary: str) -> int:

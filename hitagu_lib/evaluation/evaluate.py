@@ -26,7 +26,7 @@ from hitagu_lib.evaluation.protocols import Protocol, protocol, read_views
 from hitagu_lib.evaluation.results import write_results
 from hitagu_lib.evaluation.resume import PartialScores, open_folder
 from hitagu_lib.evaluation.score_list import Evaluation, score_list
-from hitagu_lib.files import file_sha256, locked, write_json
+from hitagu_lib.files import file_sha256, locked, same_file, write_json
 from hitagu_lib.inference.accelerator import full_memory_explained, make_accelerator
 from hitagu_lib.inference.predict import frame_folder, load_model, readable
 from hitagu_lib.models import ClipModel
@@ -103,16 +103,11 @@ def _refuse_another(file: Path, asked: dict[str, Any]) -> None:
         return
     for key, value in (asked | asked["views"]).items():
         was = found.get(key, value)
-        if was == value or key == "views" or (key in {"checkpoint", "list"} and _same_file(was, value)):
+        if was == value or key == "views" or (key in {"checkpoint", "list"} and same_file(was, value)):
             continue
         raise ConfigError(
             f"{file}: found an evaluation with {key} {was}; expected {value}, or no evaluation: choose another folder with --out"
         )
-
-
-def _same_file(one: str, other: str) -> bool:
-    """Return whether two paths name one file; true also if one is gone, such as that of a run which was moved."""
-    return not Path(one).exists() or not Path(other).exists() or Path(one).samefile(other)
 
 
 @contextmanager

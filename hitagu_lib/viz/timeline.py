@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from torch import Tensor
 
 from hitagu_lib.data.loader import Bar
 from hitagu_lib.data.video import Playing
-from hitagu_lib.files import replacing, write_csv, write_json
+from hitagu_lib.errors import ConfigError
+from hitagu_lib.files import replacing, same_file, write_csv, write_json
 from hitagu_lib.inference.timeline import Interval
 from hitagu_lib.viz.style import PALETTE, new_figure
 
@@ -45,6 +47,18 @@ def with_progress(playing: Playing) -> Iterator[tuple[float, Tensor]]:
         for seconds, frame in playing.frames:
             bar.update(max(0, int(seconds) - bar.n))
             yield seconds, frame
+
+
+def refuse_another(folder: Path, source: Path) -> None:
+    """Raise ConfigError if the folder holds the timeline of another video."""
+    try:
+        there = json.loads((folder / "timeline.json").read_text(encoding="utf-8"))["source"]
+    except (FileNotFoundError, ValueError, KeyError, TypeError):  # no timeline, or one that nobody can read
+        return
+    if not same_file(there, source):
+        raise ConfigError(
+            f"{folder}: found the timeline of {there}; expected none, or that of {source}: choose another with --out"
+        )
 
 
 def write_timeline(folder: Path, source: str, intervals: Sequence[Interval]) -> None:

@@ -349,6 +349,15 @@ def test_a_closed_pipe_is_no_error() -> None:
     assert run.wait() == 141
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full, which is a disk that is full, on this system")
+def test_a_full_disk_is_named() -> None:
+    command = [sys.executable, "-m", "hitagu_lib", "report", "model", "--params", "params/mini.yaml"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2, "hitagu: No space left on device\n")
+
+
 @pytest.fixture(scope="module")
 def causal_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A causal network that was never trained."""
@@ -424,6 +433,7 @@ def test_what_a_stream_cannot_follow(
     for wrong, message in (
         (["--stream", str(video), str(video)], "--stream follows one FILE"),
         ([str(video), "--raw", "4x4@5"], "--raw is for --stream -"),
+        (["--stream", str(video), "--raw", "4x4@5"], "--raw is for --stream -"),
         (["--stream", "-", "--raw", "4x4"], "expected width x height @ frames per second"),
         (["--stream", str(video), "--overlay", str(tmp_path)], "that ends in .mp4"),
     ):
@@ -448,6 +458,23 @@ def test_a_timeline_covers_the_video(
     rows = (out / "timeline.csv").read_text().splitlines()
     assert rows[0] == "start,end,label,score" and len(rows) == len(spans) + 1
     assert (out / "timeline.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_timeline_does_not_replace_that_of_another_video(
+    causal_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two cameras may name their videos alike; the same video may be labelled again, from wherever it is named."""
+    monkeypatch.chdir(tmp_path)
+    for folder in ("left", "right"):
+        make_video(tmp_path / folder / "0001.mp4", frames=30)
+    command = ["--checkpoint", str(causal_checkpoint)]
+    assert main(["timeline", "left/0001.mp4", *command]) == 0
+    assert main(["timeline", str(tmp_path / "left" / "0001.mp4"), *command]) == 0
+    capsys.readouterr()
+    written = (tmp_path / "0001.timeline" / "timeline.json").read_text()
+    assert main(["timeline", "right/0001.mp4", *command]) == 2
+    assert "0001.timeline: found the timeline of" in (said := capsys.readouterr().err) and "with --out" in said
+    assert (tmp_path / "0001.timeline" / "timeline.json").read_text() == written
 
 
 @pytest.mark.parametrize(
