@@ -22,7 +22,7 @@
 #
 # **Result.** Top-1 on the validation clips in percent, mean ± standard deviation over three seeds:
 #
-# | method | mini | hard | hard: one motion | hard: two events and a pause |
+# | method | mini | hard | hard, one motion | hard, two events |
 # |---|---:|---:|---:|---:|
 # | HiTAGU-Net | 99.2 ± 0.4 | 99.1 ± 0.5 | 98.6 ± 0.9 | 99.8 ± 0.3 |
 # | without 3STU | 99.7 ± 0.4 | 99.8 ± 0.1 | 99.7 ± 0.2 | 100.0 ± 0.0 |
@@ -227,8 +227,8 @@ draw_pairs(ax, hard, HARD.pairs)
 # %% [markdown]
 # Below 50 %, a method also takes the pair for other pairs.
 #
-# HiTAGU-Net is right on 96 % of every pair or more. TSM knows the pushes (96 %) and the turns to left and right (86 %), but not the zoom (27
-# %) and the turns up and down (23 %).
+# HiTAGU-Net is right on 96 % of every pair or more. TSM knows the pushes (96 %) and the turns to left and right (86 %), but not the
+# zoom (27 %) and the turns up and down (23 %).
 #
 # ### Why? What each method can see
 #

@@ -23,7 +23,15 @@ import pandas as pd
 
 from experiments.compare import arguments, run_all, train_and_publish
 from hitagu_lib.config import flat, load_config, read_params
-from hitagu_lib.evaluation.seeds import by_method, folder_name, interval, paired_differences, read_runs, spread
+from hitagu_lib.evaluation.seeds import (
+    by_method,
+    folder_name,
+    interval,
+    paired_differences,
+    read_runs,
+    spread,
+    table_lines,
+)
 from hitagu_lib.files import project_root, write_atomic
 from hitagu_lib.models.cost import recipe_cost
 from hitagu_lib.prepare.synthetic.make import prepare_data
@@ -78,8 +86,8 @@ def write_tables(out: Path) -> None:
                 | {key: origin[key] for key in ("git_commit", "git_changed", "device", "started", "data_fingerprint")}
                 | {"torch": origin["packages"]["torch"]}
             )
-    table = pd.DataFrame(lines).to_markdown(index=False, disable_numparse=True) if lines else "No run is published yet."
-    write_atomic(out / "ablations.md", [table, "\n"])
+    table = table_lines(pd.DataFrame(lines)) if lines else ["No run is published yet."]
+    write_atomic(out / "ablations.md", [f"{line}\n" for line in table])
     write_atomic(out.with_suffix(".csv"), [pd.DataFrame(every).round(4).to_csv(index=False)])
 
 

@@ -22,7 +22,7 @@ import pandas as pd
 from experiments.compare import arguments, run_grid
 from hitagu_lib.config import Config, DataConfig
 from hitagu_lib.evaluation.evaluate import evaluate
-from hitagu_lib.evaluation.seeds import folder_name, interval, spread
+from hitagu_lib.evaluation.seeds import folder_name, interval, spread, table_lines
 from hitagu_lib.files import write_atomic, write_csv
 from hitagu_lib.prepare.synthetic.memory import STRIDE, WAITS, clip_frames
 
@@ -142,7 +142,7 @@ def tables(right: Right) -> list[str]:
                 )
         paired.append(row)
     found = [pd.DataFrame(rows).fillna("") for rows in (top1, tasks, each, paired) if rows]
-    return [line for table in found for line in [*table.to_markdown(index=False).splitlines(), ""]]
+    return [line for table in found for line in [*table_lines(table), ""]]
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ import pandas as pd
 from experiments.compare import matched_epochs, train_and_publish
 from hitagu_lib.config import load_config
 from hitagu_lib.evaluation.folds import Graded, accuracy, grade, paired_difference, read_groups, read_predictions
-from hitagu_lib.evaluation.seeds import METHODS, folder_name, is_published
+from hitagu_lib.evaluation.seeds import METHODS, folder_name, is_published, table_lines
 from hitagu_lib.files import write_atomic
 from hitagu_lib.prepare.split import split_videos
 
@@ -168,7 +168,7 @@ def write_tables(out: Path) -> None:
         lines += [
             f"**{name}**",
             "",
-            *pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True).splitlines(),
+            *table_lines(pd.DataFrame(rows)),
             "",
         ]
     write_atomic(out / "real.md", [f"{line}\n" for line in lines])

@@ -25,7 +25,7 @@ from hitagu_lib.data.dataset import ClipDataset
 from hitagu_lib.data.frames import normalise
 from hitagu_lib.data.loader import make_loader
 from hitagu_lib.data.source import open_lists
-from hitagu_lib.evaluation.seeds import folder_name, spread
+from hitagu_lib.evaluation.seeds import folder_name, spread, table_lines
 from hitagu_lib.files import write_atomic, write_json
 from hitagu_lib.inference.predict import load_model
 from hitagu_lib.inference.streaming import empty_state
@@ -108,8 +108,8 @@ def write_table(out: Path) -> None:
         | {f"{share:.0f} %": spread(top1) for share, top1 in shares.items()}
         for method, shares in read_shares(out).items()
     ]
-    table = pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True)
-    lines = ["# Validation top-1 (%) by the share of the clip seen, mean ± standard deviation over seeds", "", table]
+    title = "Validation top-1 (%) by the share of the clip seen, mean ± standard deviation over seeds:"
+    lines = [title, "", *table_lines(pd.DataFrame(rows))]
     write_atomic(out / "shares.md", [f"{line}\n" for line in lines])
 
 

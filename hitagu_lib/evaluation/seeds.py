@@ -206,7 +206,7 @@ def methods_table(runs: Sequence[PublishedRun]) -> list[str]:
         "epochs",
         "training, processor seconds",
     ]
-    return _markdown(pd.DataFrame(rows, columns=columns), left)
+    return table_lines(pd.DataFrame(rows, columns=columns), left)
 
 
 def kinds_table(runs: Sequence[PublishedRun]) -> list[str]:
@@ -229,16 +229,16 @@ def differences_table(runs: Sequence[PublishedRun], method: str) -> list[str]:
             rows.append((peer, interval(list(points.values())), each, more))
     title = f"{method} minus"
     columns = [title, "points, mean (95 %)", "each seed", "above by more than both sds"]
-    return _markdown(pd.DataFrame(rows, columns=columns), left=(title, "each seed")) if rows else []
+    return table_lines(pd.DataFrame(rows, columns=columns), left=(title, "each seed")) if rows else []
 
 
 def _spread_table(title: str, runs: Sequence[PublishedRun], rows: dict[str, dict[str, list[float]]]) -> list[str]:
     methods = list(by_method(runs))
     cells = [{title: name} | {m: spread(row[m]) if m in row else "-" for m in methods} for name, row in rows.items()]
-    return _markdown(pd.DataFrame(cells), left=(title,))
+    return table_lines(pd.DataFrame(cells))
 
 
-def _markdown(table: pd.DataFrame, left: Sequence[str]) -> list[str]:
-    """Return a table of strings as lines of Markdown; the columns not in `left` are aligned to the right."""
-    align = ["left" if column in left else "right" for column in table.columns]
+def table_lines(table: pd.DataFrame, left: Sequence[str] | None = None) -> list[str]:
+    """Return a table of strings as lines of Markdown; all columns but those of `left`, the first by default, are aligned to the right."""
+    align = ["left" if column in (left or table.columns[:1]) else "right" for column in table.columns]
     return table.to_markdown(index=False, disable_numparse=True, colalign=align).splitlines()

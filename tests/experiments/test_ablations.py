@@ -51,8 +51,8 @@ def test_ablations_are_trained_and_told_apart(
         (True, 0, 2), (False, 0, 2), (True, 1, 2), (False, 1, 2)
     ]  # fmt: skip
     base, less = (out / "ablations.md").read_text().splitlines()[2:]
-    assert "| as it is " in base and "| 55.0 ± 7.1 " in base
-    assert "| `no_stu`: Is the memory missed? | 2 " in less and "| -15.0 " in less
+    assert "| as it is " in base and " 55.0 ± 7.1 |" in base
+    assert "| `no_stu`: Is the memory missed? | " in less and " -15.0 |" in less
     table = pd.read_csv(tmp_path / "ablations.csv")
     assert table["points"].tolist() == [0, 0, -10, -20] and (table["git_commit"] == "x").all()
     assert table["gflops"][0] > table["gflops"][2]
