@@ -32,12 +32,6 @@ class RandomCrop:
         return _resized(frames, self.size, self.size)
 
 
-def random_crop(frames: Tensor, size: int, min_scale: float, rng: np.random.Generator) -> Tensor:
-    """Apply RandomCrop to a whole clip: (T, 3, H, W) -> (T, 3, size, size)."""
-    crop = RandomCrop(size, min_scale, rng)
-    return crop.resize(crop.cut(frames))
-
-
 def centre_crop(frames: Tensor, size: int, short_side: int) -> Tensor:
     """Resize the short side to `short_side`, then take the central square: (T, 3, H, W) -> (T, 3, size, size)."""
     frames = scale_short_side(frames, short_side)

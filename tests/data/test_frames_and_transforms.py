@@ -16,7 +16,7 @@ from hitagu_lib.data.dataset import read_clip
 from hitagu_lib.data.frames import normalise, read_frames
 from hitagu_lib.data.loader import collate
 from hitagu_lib.data.sampling import clip_indices
-from hitagu_lib.data.transforms import centre_crop, mirror, random_crop
+from hitagu_lib.data.transforms import RandomCrop, centre_crop, mirror
 from hitagu_lib.errors import ClipError
 from hitagu_lib.prepare.check import check_list
 
@@ -174,6 +174,12 @@ def test_the_centre_crop_is_the_centre(H: int, W: int, left: int, top: int) -> N
 @pytest.mark.parametrize(("H", "W"), [(72, 96), (240, 427), (427, 240), (50, 50), (1080, 608)])
 def test_the_centre_crop_resizes_the_short_side_first(H: int, W: int) -> None:
     assert centre_crop(torch.zeros(1, 3, H, W, dtype=torch.uint8), 56, 64).shape == (1, 3, 56, 56)
+
+
+def random_crop(frames: torch.Tensor, size: int, min_scale: float, rng: np.random.Generator) -> torch.Tensor:
+    """A whole clip at once: (T, 3, H, W) -> (T, 3, size, size)."""
+    crop = RandomCrop(size, min_scale, rng)
+    return crop.resize(crop.cut(frames))
 
 
 def test_random_crops_are_the_same_in_every_frame_and_reach_all_corners() -> None:
