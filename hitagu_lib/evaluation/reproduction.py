@@ -12,6 +12,7 @@ standard deviations.
 
 from __future__ import annotations
 
+import functools
 import json
 import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,7 +23,7 @@ from typing import Any, TypeVar
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from hitagu_lib.config import Config, flat, load_config, read_params
+from hitagu_lib.config import Config, ModelConfig, flat, load_config, read_params
 from hitagu_lib.errors import ConfigError
 from hitagu_lib.evaluation.protocols import protocol
 from hitagu_lib.evaluation.seeds import METHODS, by_method, read_runs, spread
@@ -314,7 +315,7 @@ def _result(
         method=method,
         frames=first.cfg.data.num_frames,
         views=seen,
-        gflops=_gflops(first.cfg, first.summary.num_classes, size),
+        gflops=_gflops(first.cfg.model, first.summary.num_classes, first.cfg.data.num_frames, size),
         top1=top1,
         seeds=[run.summary.seed for run in runs],
         hours=statistics.mean(run.hours() for run in runs),
@@ -326,8 +327,9 @@ def _result(
     )
 
 
-def _gflops(cfg: Config, classes: int, size: int) -> float:
-    return model_cost(shape_model(cfg.model, classes), cfg.data.num_frames, size)["total"].gflops
+@functools.cache
+def _gflops(model: ModelConfig, classes: int, frames: int, size: int) -> float:
+    return model_cost(shape_model(model, classes), frames, size)["total"].gflops
 
 
 def _verdict(entry: DataSet, method: str, views: str, top1: Sequence[float], deviations: Sequence[str]) -> str:
@@ -384,7 +386,8 @@ def reproduction_table(found: Reproduction, data: str) -> str:
         cost = f"{r.hours:.1f} h, {r.device}" if r.hours >= 1 else f"{60 * r.hours:.1f} min, {r.device}"
         rows.append((method, backbone, f"{r.frames}", r.views, f"{r.gflops:.2f}", top1, seeds, cost, r.verdict))
     if not found.of(data):
-        gflops = f"{_gflops(recipe, entry.classes, recipe.data.image_size):.1f}" if entry.classes else ""
+        size = recipe.data.image_size
+        gflops = f"{_gflops(recipe.model, entry.classes, frames, size):.1f}" if entry.classes else ""
         reason = "not run" if entry.ours else "not run: needs data and GPUs"
         rows.append(("**HiTAGU-Net**", backbone, f"{frames}", "", gflops, reason, "", "", "the commands are below"))
     columns = [

@@ -36,8 +36,11 @@ def make_accelerator(cfg: TrainConfig) -> Accelerator:
 
 
 def _leave_group() -> None:
-    """End the threads of torch.distributed: one that frees a tensor while the interpreter shuts down would abort the process."""
-    if torch.distributed.is_initialized():
+    """End gloo's threads: one that frees a tensor while the interpreter shuts down would abort the process.
+
+    NCCL's group stays: leaving it may wait for the others, and a process that has failed must end.
+    """
+    if torch.distributed.is_initialized() and torch.distributed.get_backend() == "gloo":
         torch.distributed.destroy_process_group()
 
 
