@@ -201,6 +201,7 @@ def draw_where(opened, seen, i):
 
 
 figure = draw_where(mini, seen, pushed)
+figure.savefig(f"{run}/maps.png", dpi=110)
 
 # %% mystnb={"image": {"alt": "The same for a clip in which a thing spins: frames, motion gate, spatial gate, Grad-CAM."}} tags=["hide-input"]
 figure = draw_where(mini, seen, spun)
