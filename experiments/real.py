@@ -34,6 +34,7 @@ PARAMS = Path("params/own.yaml")
 OUT = Path("outputs/published/real")
 DATA = Path("data/real")
 OURS = "HiTAGU-Net"
+DIFFERENCE = f"{OURS} minus it"
 REAL_METHODS = {
     OURS: "",
     "without 3STU": METHODS["without 3STU"],
@@ -52,17 +53,34 @@ SMALL = "data.image_size=48 data.short_side=54 data.workers=0 eval.order_tests=f
 
 
 class RealSet(NamedTuple):
-    """How a set is read: the column of its groups, and what its clips ask of the recipe."""
+    """What a set holds, the column of its groups and what they are, and what its clips ask of the recipe."""
 
+    title: str
     group: str
+    groups: str
     overrides: str
 
 
 SETS = {
     # A mirrored mouth says the same word.
-    "lips_words": RealSet("subject", "data.ref_stride=1.3 data.hflip=true train.epochs=8 train.warmup_epochs=1"),
-    "room_actions": RealSet("recording", "data.ref_stride=6 data.hflip=true train.epochs=12 train.warmup_epochs=1"),
-    "ut_interaction": RealSet("sequence", "data.ref_stride=7 data.hflip=true train.epochs=12 train.warmup_epochs=1"),
+    "lips_words": RealSet(
+        "ten spoken words",
+        "subject",
+        "speakers",
+        "data.ref_stride=1.3 data.hflip=true train.epochs=8 train.warmup_epochs=1",
+    ),
+    "room_actions": RealSet(
+        "five actions in rooms",
+        "recording",
+        "recordings",
+        "data.ref_stride=6 data.hflip=true train.epochs=12 train.warmup_epochs=1",
+    ),
+    "ut_interaction": RealSet(
+        "six actions of two people",
+        "sequence",
+        "sequences",
+        "data.ref_stride=7 data.hflip=true train.epochs=12 train.warmup_epochs=1",
+    ),
 }
 
 
@@ -152,25 +170,28 @@ def graded(runs: Sequence[Path], groups: dict[str, str]) -> Graded:
 
 
 def write_tables(out: Path) -> None:
-    """Write <out>/real.md: for each set a row per method. A difference is over the folds and seeds that both methods have."""
-    lines = [
-        "Top-1 on held-out groups, 95 % intervals by bootstrap over groups. Order: top-1 with frames shuffled / reversed / frozen.",
-        "",
-    ]
-    for name in SETS:
+    """Write <out>/real.md: a row per set, then for each set a row per method. A difference is over the folds and seeds of both methods."""
+    overview, tables = [], []
+    for name, the_set in SETS.items():
         ours = runs_of(out, name, OURS)
         if not ours:
             continue
-        groups, rows = read_groups(out / name / "sources.csv"), []
-        for method in REAL_METHODS:
-            if runs := runs_of(out, name, method):
-                rows.append(_row(method, runs, ours, groups))
-        lines += [
-            f"**{name}**",
-            "",
-            *table_lines(pd.DataFrame(rows)),
-            "",
-        ]
+        groups = read_groups(out / name / "sources.csv")
+        rows = {
+            method: _row(method, runs, ours, groups) for method in REAL_METHODS if (runs := runs_of(out, name, method))
+        }
+        seen, seeds = rows[OURS]["runs, folds, groups"].split(", ")[2], {run.name.rpartition("seed")[2] for run in ours}
+        what = f"{the_set.title} ({seen} {the_set.groups}, {len(seeds)} seed{'s' * (len(seeds) > 1)})"
+        differences = {f"minus {method}": row[DIFFERENCE] for method, row in rows.items() if method != OURS}
+        overview.append({"top-1 (%)": what, OURS: rows[OURS]["top-1 (%)"], **differences})
+        tables += [f"**{name}**", "", *table_lines(pd.DataFrame(rows.values())), ""]
+    lines = [
+        "Top-1 on held-out groups, 95 % intervals by bootstrap over groups. Order: top-1 with frames shuffled / reversed / frozen.",
+        "",
+        *table_lines(pd.DataFrame(overview).fillna("")),
+        "",
+        *tables,
+    ]
     write_atomic(out / "real.md", [f"{line}\n" for line in lines])
 
 
@@ -182,13 +203,13 @@ def _row(method: str, runs: Sequence[Path], ours: Sequence[Path], groups: dict[s
         "runs, folds, groups": f"{len(runs)}, {len({run.name.split('-')[0] for run in runs})}, {found['groups']}",
         "top-1 (%)": f"{100 * found['top1']:.1f} [{100 * low:.1f}, {100 * high:.1f}]",
         "mean class (%)": f"{100 * found['mean_class_accuracy']:.1f}",
-        f"{OURS} minus it": "",
+        DIFFERENCE: "",
     }
     same = {run.name.replace(folder_name(method, ""), folder_name(OURS, "")): run for run in runs}
     if both := [run for run in ours if run.name in same] if method != OURS else []:
         difference = paired_difference(graded([same[run.name] for run in both], groups), graded(both, groups))
         low, high = difference["interval"]
-        row[f"{OURS} minus it"] = f"{100 * difference['difference']:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
+        row[DIFFERENCE] = f"{100 * difference['difference']:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
     reports = [json.loads((run / "report.json").read_text(encoding="utf-8")) for run in runs]
     orders = [sum(r["orders"][o]["top1"] for r in reports) / len(reports) for o in ("shuffled", "reversed", "frozen")]
     summaries = [json.loads((run / "summary.json").read_text(encoding="utf-8")) for run in runs]

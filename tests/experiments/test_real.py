@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from prose import prose
 
@@ -77,25 +78,45 @@ def test_a_run_is_published_once_and_whole(tmp_path: Path, monkeypatch: pytest.M
     assert {file.name for file in published.iterdir()} == {*PUBLISHED, "predictions.csv", "report.json"}
 
 
+def cells_of(table: str) -> list[list[str]]:
+    """The cells of each row of a Markdown table, without its header."""
+    rows = [line for line in table.splitlines() if line.startswith("| ")]
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows[1:]]
+
+
 def test_readme_and_chapter_6_say_what_the_published_runs_reached() -> None:
-    """Each method's distance to HiTAGU-Net, with its interval, as the table has it."""
     root = Path(real.__file__).parents[1]
-    table = (root / real.OUT / "real.md").read_text(encoding="utf-8").split("**lips_words**")[1].split("**")[0]
-    cells = {
-        row.split("|")[1].strip(): [cell.strip() for cell in row.split("|")] for row in table.splitlines() if "|" in row
-    }
-    ours = cells[real.OURS]
-    runs, folds, groups = ours[2].split(", ")
+    overview = cells_of((root / real.OUT / "real.md").read_text(encoding="utf-8").split("**")[0])
+    assert len(overview) == 3
+    readme = (root / "README.md").read_text(encoding="utf-8")
+    assert cells_of(readme[readme.index("| top-1 on unseen") :].split("\n\n")[0]) == overview
+
+    points = {row[0].split(" (")[0]: [re.findall(r"[+-]?\d+\.\d", cell) for cell in row[1:]] for row in overview}
+    for of in points.values():  # "ahead of TSM, GRU and TSN on all three, and no interval reaches zero"
+        assert all(float(low) > 0 for _, low, _ in of[3:])
+    words, rooms, people = points.values()
     for name in ("README.md", "book/06_ablations.py"):
-        text = prose(name)
-        assert f"{ours[3].split()[0]} % of the words of {groups} speakers" in text, name
-        for method in ("without 3STU", "without MDE", "TSM", "GRU", "TSN"):
-            points, low, high = re.findall(r"[+-]\d+\.\d", cells[method][5])
-            assert f"{method} {points} ({low} to {high})" in text, (name, method, cells[method][5])
-    assert int(runs) == int(folds), "one seed a fold: both texts say so"
-    tsm, gru = (re.findall(r"\d+\.\d", cells[method][5])[0] for method in ("TSM", "GRU"))
-    head = f"{ours[3].split()[0]} % of the words of unseen speakers, {tsm} points above TSM and {gru} above GRU"
+        said = prose(name)
+        assert "ahead of TSM, GRU and TSN on all three, and no interval reaches zero" in said, name
+        alone, low, high = people[1]
+        assert f"is worth {alone.strip('+')} points ({low} to {high}) on the actions of two people" in said, name
+    assert float(people[1][1]) > 0
+    # "no other interval of a single module"
+    assert all(float(of[i][1]) < 0 for of in (words, rooms) for i in (1, 2)) and float(people[2][1]) < 0
+    gains = [f"{of[3][0].strip('+')}" for of in (words, rooms, people)]
+    head = f"On real clips of three kinds it is ahead of TSM by {gains[0]}, {gains[1]} and {gains[2]} points"
     assert head in prose("book/06_ablations.py")
+
+
+def test_chapter_6_says_who_can_tell_down_from_up() -> None:
+    down = {"fall_down", "lie_down", "sit_down"}
+    said = prose("book/06_ablations.py")
+    for method, name in (("HiTAGU-Net", real.OURS), ("GRU", "GRU"), ("TSM", "TSM"), ("TSN", "TSN")):
+        runs = real.runs_of(Path(real.__file__).parents[1] / real.OUT, "room_actions", name)
+        rows = pd.concat(pd.read_csv(run / "predictions.csv") for run in runs)
+        rows = rows[(rows["label"] != "walk") & (rows["predicted"] != "walk")]
+        right = (rows["label"].isin(down) == rows["predicted"].isin(down)).mean()
+        assert f"{method} {100 * right:.0f} %" in said, (method, right)
 
 
 def test_the_recipe_says_what_its_tuning_reached() -> None:
@@ -118,3 +139,16 @@ def test_the_recipe_says_what_its_tuning_reached() -> None:
     assert top1["tsm-lr5e-4"] == max(value for run, value in top1.items() if run.startswith("tsm"))
     chosen = load_config(real.PARAMS, real.REAL_METHODS["TSM"]).train
     assert (chosen.lr, chosen.backbone_lr_mult) == (cfg.lr, cfg.backbone_lr_mult)
+
+
+def test_no_higher_rate_would_have_helped_tsm_on_the_actions() -> None:
+    folder = Path(real.__file__).parents[1] / real.OUT / "tuning-actions"
+    said = prose("book/06_ablations.py")
+    for row in cells_of((folder / "README.md").read_text(encoding="utf-8")):
+        for name, written in zip(("room_actions", "ut_interaction"), row[1:], strict=True):
+            files = sorted(folder.glob(f"{name}-{row[0]}-seed*/summary.json"))
+            top1 = [100 * json.loads(file.read_text(encoding="utf-8"))["val_top1"] for file in files]
+            assert len(top1) == 3 and written == f"{sum(top1) / 3:.1f}", (name, row)
+    rooms, people = zip(*(row[1:] for row in cells_of((folder / "README.md").read_text(encoding="utf-8"))), strict=True)
+    assert f"{rooms[1]}, {rooms[2]} and {rooms[3]} % in rooms" in said and f"HiTAGU-Net has {rooms[0]} %, and" in said
+    assert f"{people[1]}, {people[2]} and {people[3]} % between two people, where HiTAGU-Net has {people[0]} %" in said
