@@ -135,9 +135,12 @@ def file_sha256(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def same_file(one: str | Path, other: str | Path) -> bool:
-    """Return whether two paths name one file; true also if one is gone, such as that of a run which was moved."""
-    return not Path(one).exists() or not Path(other).exists() or Path(one).samefile(other)
+def same_file(one: str | Path, other: str | Path) -> bool | None:
+    """Return whether two paths name one file; None if one of them cannot be reached."""
+    try:
+        return Path(one).samefile(other)
+    except (OSError, ValueError):
+        return None
 
 
 def project_root() -> Path:

@@ -51,7 +51,7 @@ def evaluate(
     to --order-tests are short for overrides such as eval.protocol=multi.
 
     The command writes report.json, predictions.csv, classes.csv, confusion.csv and scores.npz. Run it again to resume, or to repeat
-    it; another checkpoint, list or view needs another --out. If some videos cannot be read, the exit code is 1.
+    it; another checkpoint, list, view or average needs another --out. If some videos cannot be read, the exit code is 1.
 
     \b
     hitagu evaluate --checkpoint outputs/mini/checkpoints/last.pt --protocol multi
@@ -328,8 +328,8 @@ def timeline(
     frames (model.readout) remembers all of the video, and changes its mind ever more slowly. Neighbouring windows of one label are joined
     to intervals, each with its mean probability.
 
-    The command writes timeline.csv and timeline.json, the intervals, and timeline.png. Memory does not grow with the video, but for one
-    row of probabilities for each window.
+    The command writes timeline.csv and timeline.json, the intervals, and timeline.png; another video needs another --out. Memory does not
+    grow with the video, but for one row of probabilities for each window.
 
     \b
     hitagu timeline match.mp4 --checkpoint outputs/own/checkpoints/last.pt
@@ -337,12 +337,12 @@ def timeline(
     from hitagu_lib.data.video import play
     from hitagu_lib.inference.predict import load_model
     from hitagu_lib.inference.timeline import joined, steps, windows
-    from hitagu_lib.viz.timeline import refuse_another, with_progress, write_timeline
+    from hitagu_lib.viz.timeline import refuse_other_timeline, with_progress, write_timeline
 
     if stream and (window or hop):
         raise click.UsageError("--window and --hop are for sliding windows: give them without --stream")
     folder = out or Path(f"{video.stem}.timeline")
-    refuse_another(folder, video)
+    refuse_other_timeline(folder, video)
     model, cfg, classes = load_model(checkpoint)
     with play(video, cfg.data.short_side) as playing:
         rate = fps or playing.rate

@@ -20,6 +20,7 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 import click
 
@@ -34,7 +35,8 @@ from hitagu_lib.errors import HitaguError
 
 def _close_output() -> None:
     """Write no more to standard output: Python's last flush would fail as well."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class Commands(Group):
@@ -51,10 +53,11 @@ class Commands(Group):
             return 141
         except (HitaguError, OSError) as error:
             if isinstance(error, OSError) and error.filename is None:  # not about one of the user's files
-                if error.errno != errno.ENOSPC:
+                if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                     raise
                 _close_output()  # which may be what the disk has no room for
-            click.echo(f"hitagu: {reason(error)}", err=True)
+            with suppress(OSError):  # for standard error, too
+                click.echo(f"hitagu: {reason(error)}", err=True)
             return 2
         except KeyboardInterrupt as stop:
             # training.signals.Stopped brings an exit code and its own message, empty in all processes but one. Importing it here would

@@ -46,8 +46,8 @@ def evaluate(
     Accuracy is over the videos that could be read; the values "..._of_listed" count the others as wrong. Calibration uses the mean of the
     views' probabilities with `eval.average: probabilities`, and the softmax of their mean logits with `logits`.
     Raises WeightsError if the checkpoint cannot be used; ConfigError if its classes are not the list's, if the folder holds the evaluation
-    of another checkpoint, another list or by other views, if another process writes to it, or if the memory is not enough; ListError and
-    ClipError for data that are malformed or unreadable.
+    of another checkpoint, another list, by other views or of another average, if another process writes to it, or if the memory is not
+    enough; ListError and ClipError for data that are malformed or unreadable.
     """
     started = time.perf_counter()
     plan = protocol(cfg.data, cfg.eval)
@@ -64,6 +64,7 @@ def evaluate(
         "views": asdict(plan),
         "average": cfg.eval.average,
         "list": cfg.data.val_list,
+        "video": None,
         "checkpoint": str(checkpoint),
     }
     _refuse_another(folder / "report.json", asked)
@@ -73,15 +74,13 @@ def evaluate(
         accelerator.wait_for_everyone()
         partial = PartialScores(folder / "partial", accelerator.process_index)
         accelerator.wait_for_everyone()  # every process has read the folder before any adds to it
-        at_once = cfg.eval.frames_at_once
-        fewer = f"found eval.frames_at_once {at_once}; expected fewer, such as {max(1, at_once // 4)}: the scores stay the same"
-        with accelerator.autocast(), full_memory_explained(fewer):
+        with accelerator.autocast(), full_memory_explained(_fewer(cfg)):
             found = score_list(model, clips, plan, cfg, accelerator, partial, progress and accelerator.is_main_process)
         if found is not None:
             write_results(folder, found, clips, partner, plan, cfg.eval.average)
             report = {
                 "protocol": plan.name,
-                **asked,
+                **{key: value for key, value in asked.items() if value is not None},
                 **_numbers(found, len(clips), partner, plan, cfg.eval.average),
                 "seconds": round(time.perf_counter() - started, 1),
                 "where": surroundings(str(accelerator.device))
@@ -95,19 +94,36 @@ def evaluate(
 
 
 def _refuse_another(file: Path, asked: dict[str, Any]) -> None:
-    """Raise ConfigError if the report is there and names another checkpoint, another list, or other views."""
+    """Raise ConfigError if the report is there and is of another checkpoint, list, video or average, or by other views."""
     try:
         there = json.loads(file.read_text(encoding="utf-8"))
-        found = there | there["views"]
+        found = {"list": None, "video": None} | there | there["views"]
     except (FileNotFoundError, ValueError, KeyError, TypeError):  # no report, or none of an evaluation
         return
     for key, value in (asked | asked["views"]).items():
         was = found.get(key, value)
-        if was == value or key == "views" or (key in {"checkpoint", "list"} and same_file(was, value)):
+        if was == value or key == "views" or (key in {"checkpoint", "list", "video"} and _moved(was, value)):
             continue
         raise ConfigError(
             f"{file}: found an evaluation with {key} {was}; expected {value}, or no evaluation: choose another folder with --out"
         )
+
+
+def _moved(was: object, now: object) -> bool:
+    """Return whether two paths name one file, or one of the same name if its run was moved."""
+    if not (isinstance(was, str) and isinstance(now, str)):
+        return False
+    same = same_file(was, now)
+    return Path(was).name == Path(now).name if same is None else same
+
+
+def _fewer(cfg: Config) -> str:
+    """Return what to change if a pass through the network does not fit into memory."""
+    at_once = cfg.eval.frames_at_once
+    found = f"found eval.frames_at_once {at_once}"
+    if at_once == 1:
+        return f"{found}; expected a device with more memory, or smaller frames (eval.crop_size)"
+    return f"{found}; expected fewer, such as {max(1, at_once // 4)}: the scores stay the same"
 
 
 @contextmanager
@@ -151,7 +167,7 @@ def _settings(cfg: Config, checkpoint: str | Path, accelerator: Accelerator) -> 
     data, evaluation = asdict(cfg.data), asdict(cfg.eval)
     for key in ("workers", "on_bad_clip", "prepare"):
         del data[key]
-    for key in ("batch_size", "tsn_baseline"):
+    for key in ("batch_size", "frames_at_once", "tsn_baseline"):
         del evaluation[key]
     return {
         "checkpoint": file_sha256(Path(checkpoint)),
@@ -169,24 +185,31 @@ def evaluate_video(
 ) -> dict[str, Any]:
     """Rank the classes for one frame folder or video file by `eval.protocol`; with `out`, also write <out>/report.json.
 
-    Raises WeightsError for the checkpoint, ClipError or ExtractError for a video that cannot be read.
+    Raises WeightsError for the checkpoint, ClipError or ExtractError for a video that cannot be read, ConfigError if `out` holds another
+    evaluation or the memory is not enough.
     """
     plan = protocol(cfg.data, cfg.eval)
+    asked = {
+        "views": asdict(plan),
+        "average": cfg.eval.average,
+        "list": None,
+        "video": str(source),
+        "checkpoint": str(checkpoint),
+    }
+    if out is not None:
+        _refuse_another(Path(out) / "report.json", asked)
     model, classes, accelerator = _load(cfg, checkpoint)
     with readable(Path(source)), frame_folder(source, plan.short_side) as (folder, num_frames):
         views = read_views(folder, num_frames, plan)
-    with accelerator.autocast():
+    with accelerator.autocast(), full_memory_explained(_fewer(cfg)):
         (logits,) = score_views(model, [views], cfg.eval.frames_at_once)
     ranked = average_views(logits, cfg.eval.average).sort(descending=True)
     report = {
-        "video": str(source),
+        **{key: value for key, value in asked.items() if value is not None},
         "num_frames": num_frames,
         "protocol": plan.name,
-        "views": asdict(plan),
-        "average": cfg.eval.average,
         "labels": [classes[i] for i in ranked.indices.tolist()],
         "scores": ranked.values.tolist(),
-        "checkpoint": str(checkpoint),
     }
     if out is not None:
         write_json(Path(out) / "report.json", report)

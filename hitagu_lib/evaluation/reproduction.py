@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import functools
 import json
+import reprlib
 import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -202,7 +203,7 @@ def reproduction(folders: Iterable[str | Path], peers: str | Path = PEERS) -> Re
             found.left_out.append(f"{folder}: unfinished, {len(read_metrics(folder))} epochs done")
             continue
         try:
-            run = _read_run(folder)
+            run = _read_run(folder, found.left_out)
         except ConfigError as error:
             found.left_out.append(str(error))
             continue
@@ -234,14 +235,17 @@ def _run_folders(folders: Iterable[str | Path]) -> Iterator[Path]:
                 yield run
 
 
-def _read_run(folder: Path) -> RunFolder:
-    return RunFolder(
-        folder,
-        load_config(folder / "params.yaml"),
-        _read_json(folder / "summary.json", Summary),
-        _read_json(folder / "provenance.json", Provenance),
-        {file: _read_json(file, Report) for file in sorted(folder.glob("evaluate-*/report.json"))},
-    )
+def _read_run(folder: Path, left_out: list[str]) -> RunFolder:
+    """Read a run; add a line to `left_out` for each of its evaluations that cannot be read, or is of a single video."""
+    evaluations = {}
+    for file in sorted(folder.glob("evaluate-*/report.json")):
+        try:
+            evaluations[file] = _read_json(file, Report)
+        except ConfigError as error:
+            left_out.append(str(error))
+    cfg = load_config(folder / "params.yaml")
+    summary = _read_json(folder / "summary.json", Summary)
+    return RunFolder(folder, cfg, summary, _read_json(folder / "provenance.json", Provenance), evaluations)
 
 
 Written = TypeVar("Written", bound=BaseModel)
@@ -259,7 +263,7 @@ def _read_json(file: Path, what: type[Written]) -> Written:
 def _first(error: ValidationError) -> str:
     """Return where the first of the errors is, and what was found there."""
     first = error.errors()[0]
-    found = "nothing" if first["type"] == "missing" else repr(first["input"])
+    found = "nothing" if first["type"] == "missing" else reprlib.repr(first["input"])
     return ": ".join([*filter(None, [".".join(map(str, first["loc"]))]), f"found {found}"])
 
 

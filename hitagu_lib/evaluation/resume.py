@@ -1,6 +1,6 @@
 """Partial scores of a list in numbered files, so that a stopped evaluation continues where it stopped.
 
-    <folder>/settings.json      what the scores depend on; other settings start anew
+    <folder>/settings.json      what the scores depend on; with other settings there is an error
              000001-0.npz ...   scores of process 0, and the videos it could not read; files are written atomically
 
 All processes write here and the main one reads everything, so they need a common file system, as they do for the videos.
@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hitagu_lib.errors import ConfigError
 from hitagu_lib.files import replacing, to_disk, write_json
 
 SAVE_SECONDS = 30.0
@@ -29,7 +30,10 @@ _log = logging.getLogger(__name__)
 
 
 def open_folder(folder: Path, settings: dict[str, Any]) -> None:
-    """Create the folder; if it holds scores of other settings, warn and empty it first. One process calls this before the others read."""
+    """Create the folder, empty it if nobody can tell what its scores are of. One process calls this before the others read.
+
+    Raises ConfigError if it holds scores of other settings.
+    """
     file = folder / "settings.json"
     settings = json.loads(json.dumps(settings))  # tuples become lists, as in the file
     there: Any = None
@@ -40,9 +44,12 @@ def open_folder(folder: Path, settings: dict[str, Any]) -> None:
             _log.warning("%s: cannot be read: scoring starts anew", file)
     if there == settings:
         return
-    if isinstance(there, dict):
+    if isinstance(there, dict) and any(folder.glob("[0-9]*-*.npz")):
         changed = sorted(key for key in there.keys() | settings.keys() if there.get(key) != settings.get(key))
-        _log.warning("%s: its scores are of another %s: starting anew", folder, ", ".join(changed))
+        raise ConfigError(
+            f"{folder}: found scores of a stopped evaluation with another {', '.join(changed)}; expected none: choose another folder with "
+            "--out, or remove this one"
+        )
     shutil.rmtree(folder, ignore_errors=True)
     write_json(file, settings)
 

@@ -38,7 +38,7 @@ def make_accelerator(cfg: TrainConfig) -> Accelerator:
 def _leave_group() -> None:
     """End gloo's threads: one that frees a tensor while the interpreter shuts down would abort the process.
 
-    NCCL's group stays: leaving it may wait for the others, and a process that has failed must end.
+    Gloo's group waits for its own last calls. NCCL's stays, as leaving it may wait for the others, and a process that has failed must end.
     """
     if torch.distributed.is_initialized() and torch.distributed.get_backend() == "gloo":
         torch.distributed.destroy_process_group()
@@ -49,7 +49,12 @@ def full_memory_explained(advice: str) -> Iterator[None]:
     """Raise ConfigError with PyTorch's words and the advice if the memory of the device, or of the machine, is not enough."""
     try:
         yield
-    except RuntimeError as error:
-        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+    except (RuntimeError, MemoryError) as error:
+        lines = [line for line in str(error).splitlines() if any(words in line.lower() for words in _FULL)]
+        if not lines and not isinstance(error, torch.OutOfMemoryError | MemoryError):
             raise
-        raise ConfigError(f"{str(error).strip().splitlines()[0]}\n{advice}") from error
+        raise ConfigError(f"{lines[0].strip() if lines else 'out of memory'}\n{advice}") from error
+
+
+_FULL = ("out of memory", "allocate memory", "not enough memory", "alloc_failed")
+"""In what CUDA, cuBLAS, MPS and the CPU's allocator say when memory is full, also in a loader's process."""

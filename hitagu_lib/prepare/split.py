@@ -12,6 +12,7 @@ the split divides *sources*, not clips: all clips of a source stay on one side.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -122,8 +123,9 @@ def split_videos(
 
     A call that was stopped resumes when it is repeated. Videos that fail, and entries that are not videos, are in the report
     and in out/frames/failed.csv and skipped.csv, but in no list. Raises ListError for a class folder without videos or that
-    cannot be reached, a class whose videos all fail, a single class, the same video twice, a name that a list cannot hold, a table
-    that is not right, and a class whose clips all come from one source; ConfigError for an impossible share or rule.
+    cannot be reached, a class whose videos all fail or that has nothing to train on, two classes that differ in case alone, a
+    single class, the same video twice, a name that a list cannot hold, a table that is not right, and a class whose clips all come
+    from one source; ConfigError for an impossible share or rule.
     """
     videos, out = Path(videos), Path(out)
     if not 0 < val_share < 1:
@@ -148,7 +150,12 @@ def split_videos(
     lost = dict(done.failed)
     _refuse_lost_classes(videos, found, lost)
     found = [video for video in found if video.path not in lost]
-    lists, side = divide(found, val_share, seed, folds, rows)
+    try:
+        lists, side = divide(found, val_share, seed, folds, rows)
+    except ListError as error:  # it was possible with the videos that failed
+        raise ListError(
+            f"{error}; these videos failed:\n{some([f'{path}: {why}' for path, why in lost.items()])}"
+        ) from error
     counted = count_folders(frames, [video.folder for video in found], progress)
     if faults := [f"{frames / v.folder}: {fault}" for v, (_, fault) in zip(found, counted, strict=True) if fault]:
         raise ListError(f"{out}: no lists written, since these frames are not right:\n{some(faults)}")
@@ -207,7 +214,7 @@ def divide(
         )
     if untaught := {v.label for v in videos} - {v.label for v in lists["train"]}:
         raise ListError(
-            f"split: found no clip of {sorted(untaught)} to train on in the table; expected some of every class"
+            f"split: found no clip of {sorted(untaught)} to train on in the table; expected some of every class in it"
         )
     return {name: those for name, those in lists.items() if those}, side
 
@@ -292,8 +299,8 @@ def _with_sources(
     faults = [f"{name!r}: {fault}" for name in sorted(labels) if (fault := unwritable(name) or _not_a_line(name))]
     spelled: dict[str, str] = {}
     for name in sorted(labels):
-        if (other := spelled.setdefault(name.casefold(), name)) != name:
-            faults.append(f"{name!r}: differs from {other!r} in case alone; expected one spelling of a class")
+        if (other := spelled.setdefault(unicodedata.normalize("NFC", name).casefold(), name)) != name:
+            faults.append(f"{name!r}: differs from {other!r} in case or encoding alone; rename one, or join them")
     if rows is None:
         names = class_folders(root)
         empty = [name for name in names if name not in labels and root / name not in (out, *out.parents)]

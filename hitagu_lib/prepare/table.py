@@ -56,7 +56,7 @@ def read_table(file: Path, columns: Mapping[str, str], videos: Collection[str]) 
 
     columns: as from `parse_columns`. A column that it names must be there; one that it does not name is read if it is there, by
     its own name. The table may leave out the endings of the videos' names. Raises ListError naming file and line for a video that is
-    not among `videos` or listed twice, an empty cell, and a split or fold that cannot be read.
+    not among `videos` or listed twice, a column twice, an empty cell, and a split or fold that cannot be read.
     """
     by_name = {re.sub(r"\.[^./]*$", "", path): path for path in videos} | {path: path for path in videos}
     rows: dict[str, TableRow] = {}
@@ -95,13 +95,17 @@ def read_table(file: Path, columns: Mapping[str, str], videos: Collection[str]) 
 def read_sources(file: str | Path) -> dict[str, str]:
     """Read which source each video comes from: video -> source, as `hitagu split` writes them to sources.csv.
 
-    Raises ListError if the file cannot be read, lacks the columns video and source, has an empty cell there, or gives a video two sources.
+    Raises ListError if the file cannot be read, lacks the columns video and source or has one twice, has an empty cell there, or gives a
+    video two sources.
     """
     found: dict[str, str] = {}
     try:
         with open(file, encoding="utf-8-sig", newline="") as stream:
             reader = csv.DictReader(stream)
-            if missing := {"video", "source"} - set(reader.fieldnames or ()):
+            header = list(reader.fieldnames or ())
+            if twice := [column for column in ("video", "source") if header.count(column) > 1]:
+                raise ListError(f"{file}:1: found column {twice[0]!r} twice; expected it once")
+            if missing := {"video", "source"} - set(header):
                 raise ListError(
                     f"{file}:1: found no column {' or '.join(sorted(missing))}; expected a header with video,source"
                 )

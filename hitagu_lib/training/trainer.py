@@ -114,7 +114,7 @@ def _smaller(cfg: Config) -> str:
     train, data = cfg.train, cfg.data
     found = f"found train.batch_size {train.batch_size} of {data.num_frames} frames at {data.image_size} px"
     if train.batch_size % 2:
-        return f"{found}; expected fewer clips, fewer frames (data.num_frames) or smaller ones (data.image_size)"
+        return f"{found}; expected fewer clips, or a run of its own (run=...) with fewer or smaller frames"
     half = f"train.batch_size={train.batch_size // 2} train.accumulate={2 * train.accumulate}"
     return f"{found}; expected fewer clips at a time: {half} takes steps of as many clips"
 
@@ -282,7 +282,9 @@ class Trainer:
         self.run.last_step = state["steps"]
 
     def _score(self, order: str = "forward") -> Scores:
-        return score_clips(self.learner.evaluated, self.val_loader, self.accelerator, order, progress=self.progress)
+        clips = self.cfg.eval.batch_size
+        with full_memory_explained(f"found eval.batch_size {clips}; expected fewer, such as {max(1, clips // 4)}"):
+            return score_clips(self.learner.evaluated, self.val_loader, self.accelerator, order, progress=self.progress)
 
     def _validate(self) -> float:
         top1 = self._score().topk(1)

@@ -49,13 +49,13 @@ def with_progress(playing: Playing) -> Iterator[tuple[float, Tensor]]:
             yield seconds, frame
 
 
-def refuse_another(folder: Path, source: Path) -> None:
+def refuse_other_timeline(folder: Path, source: Path) -> None:
     """Raise ConfigError if the folder holds the timeline of another video."""
     try:
-        there = json.loads((folder / "timeline.json").read_text(encoding="utf-8"))["source"]
+        there = str(json.loads((folder / "timeline.json").read_text(encoding="utf-8"))["source"])
     except (FileNotFoundError, ValueError, KeyError, TypeError):  # no timeline, or one that nobody can read
         return
-    if not same_file(there, source):
+    if not same_file(there, source):  # nor if it is gone: it may have been another
         raise ConfigError(
             f"{folder}: found the timeline of {there}; expected none, or that of {source}: choose another with --out"
         )

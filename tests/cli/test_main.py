@@ -355,7 +355,9 @@ def test_a_full_disk_is_named() -> None:
     command = [sys.executable, "-m", "hitagu_lib", "report", "model", "--params", "params/mini.yaml"]
     with open("/dev/full", "w") as full:
         done = subprocess.run(command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+        silent = subprocess.run(command, cwd=ROOT, stdout=full, stderr=full, check=False)
     assert (done.returncode, done.stderr) == (2, "hitagu: No space left on device\n")
+    assert silent.returncode == 2
 
 
 @pytest.fixture(scope="module")

@@ -52,9 +52,9 @@ def said(*words: str) -> None:
 
 
 def test_all_methods_have_the_seeds_that_the_head_names() -> None:
-    seeds = [{len(top1) for top1 in by_method(runs).values()} for runs in (MINI, HARD)]
-    assert seeds == [{3}, {3}]
-    said("standard deviation over three seeds")
+    mini, hard = ({method: len(top1) for method, top1 in by_method(runs).items()} for runs in (MINI, HARD))
+    assert set(mini.values()) == {3} and hard == {OURS: 5, WITHOUT: 5, **dict.fromkeys(PEERS, 3)}
+    said("standard deviation over three seeds; on hard five seeds of HiTAGU-Net and of the network without 3STU:")
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -122,8 +122,10 @@ def test_tsm_at_lower_learning_rates() -> None:
     cfgs = [load_config(run / "params.yaml") for run in runs]
     assert [(cfg.train.lr, cfg.train.seed, cfg.model.temporal) for cfg in cfgs] == [(1e-3, 5, "tsm"), (2e-3, 5, "tsm")]
     one, two = (100 * json.loads((run / "summary.json").read_text())["val_top1"] for run in runs)
-    said(f"with 1e-3 and 2e-3 in place of 5e-3, it reached {one:.1f} and {two:.1f} % (seed 5,")
-    assert max(one, two) < min(by_method(HARD)["GRU"])
+    said(f"1e-3 and 2e-3 in place of 5e-3, it reached {one:.1f} and {two:.1f} % on hard (seed 5,")
+    tsm = by_method(HARD)["TSM"]
+    said("more than its mean, but within the range of its seeds")
+    assert statistics.mean(tsm) < min(one, two) and max(one, two) < max(tsm) < min(by_method(HARD)["GRU"])
 
 
 def test_the_error_of_a_finite_set_and_the_length_of_the_pause() -> None:

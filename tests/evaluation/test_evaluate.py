@@ -291,19 +291,22 @@ def count_calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 @pytest.mark.slow
 def test_scores_under_other_settings_are_not_reused(
-    untrained: Path, tiny_cfg: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    untrained: Path, tiny_cfg: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Nor are they thrown away; fewer frames at once, which the message about full memory advises, are no other setting."""
     cfg = config(tiny_cfg, frames_at_once=9)
     with monkeypatch.context() as stopping, pytest.raises(Stopped):
         stop_after(4, stopping)
         evaluate(cfg, untrained, tmp_path / "out")
-    changed = config(cfg, average="logits")
     state = torch.load(untrained)
-    torch.save(state | {"epoch": 9}, untrained)
-    assert evaluate(changed, untrained, tmp_path / "out")["videos_resumed"] == 0
-    assert f"{tmp_path / 'out' / 'partial'}: its scores are of another checkpoint, eval.average" in caplog.text
-    assert "starting anew" in caplog.text
-    assert_same_files(tmp_path / "out", evaluate_to(changed, untrained, tmp_path / "whole"))
+    other = tmp_path / "other.pt"
+    torch.save(state | {"epoch": 9}, other)
+    message = re.escape(
+        f"{tmp_path / 'out' / 'partial'}: found scores of a stopped evaluation with another checkpoint, eval.average;"
+    )
+    with pytest.raises(ConfigError, match=message):
+        evaluate(config(cfg, average="logits"), other, tmp_path / "out")
+    assert evaluate(config(cfg, frames_at_once=3), untrained, tmp_path / "out")["videos_resumed"] > 0
 
 
 def evaluate_to(cfg: Config, checkpoint: Path, out: Path) -> Path:
@@ -487,9 +490,15 @@ def test_an_evaluation_does_not_replace_another_one(untrained: Path, tiny_cfg: C
         with pytest.raises(ConfigError, match=re.escape(f"{file}: found an evaluation with {what}, or no evaluation")):
             evaluate(changed, checkpoint, file.parent)
     assert json.loads(file.read_text()) == report
+    with pytest.raises(ConfigError, match=r"found an evaluation with list .*; expected None"):
+        evaluate_video(cfg, untrained, Path(cfg.data.root) / "none", file.parent)
+    assert json.loads(file.read_text()) == report
     assert evaluate(cfg, os.path.relpath(untrained), file.parent)["top1"] == report["top1"]
     file.write_text(json.dumps(report | {"checkpoint": "moved/checkpoints/last.pt"}))
     assert evaluate(cfg, untrained)["checkpoint"] == str(untrained)
+    file.write_text(json.dumps({key: value for key, value in report.items() if key != "list"} | {"video": "a.mp4"}))
+    with pytest.raises(ConfigError, match=r"found an evaluation with list None; expected"):
+        evaluate(cfg, untrained)
 
 
 def test_an_evaluation_that_does_not_fit_into_memory_says_what_to_change(
@@ -503,6 +512,8 @@ def test_an_evaluation_that_does_not_fit_into_memory_says_what_to_change(
         ConfigError, match=r"allocate 9 bytes\.\nfound eval\.frames_at_once 64; expected fewer, such as 16"
     ):
         evaluate(config(tiny_cfg, frames_at_once=64), untrained)
+    with pytest.raises(ConfigError, match=r"found eval\.frames_at_once 1; expected a device with more memory"):
+        evaluate(config(tiny_cfg, frames_at_once=1), untrained)
 
 
 def test_one_process_at_a_time_writes_to_a_folder(untrained: Path, tiny_cfg: Config) -> None:

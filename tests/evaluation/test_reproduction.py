@@ -187,11 +187,6 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
         ("provenance.json", {"processes": "8 of them"}, "provenance.json: processes: found '8 of them'"),
         ("provenance.json", None, "provenance.json: found no JSON object"),
         ("params.yaml", "data: 3\n", "params.yaml:1: data"),
-        (
-            "evaluate-multi/report.json",
-            '{"views": {"clips": 2}, "top1": 0.5}',
-            "report.json: views.crops: found nothing",
-        ),
     ],
 )
 def test_a_damaged_run_is_left_out_with_the_reason(
@@ -206,6 +201,15 @@ def test_a_damaged_run_is_left_out_with_the_reason(
     found = reproduction([tmp_path])
     assert [result.seeds for result in found.results] == [[0]]
     assert len(found.left_out) == 1 and f"{tmp_path}/damaged/" in found.left_out[0] and reason in found.left_out[0]
+
+
+def test_a_damaged_evaluation_is_left_out_and_its_run_counts(tmp_path: Path) -> None:
+    report = write_run(tmp_path / "run", 60.0) / "evaluate-multi" / "report.json"
+    report.parent.mkdir()
+    report.write_text('{"views": {"clips": 2}, "top1": 0.5}')
+    found = reproduction([tmp_path])
+    assert [result.views for result in found.results] == ["1 x 1"]
+    assert found.left_out == [f"{report}: views.crops: found nothing; expected what a run writes"]
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from hitagu_lib.data.clip_list import read_list
 from hitagu_lib.errors import ConfigError, ExtractError, ListError
 from hitagu_lib.prepare.check import check_list
 from hitagu_lib.prepare.split import Video, choose_folds, choose_validation, sources, split_videos
-from hitagu_lib.prepare.table import parse_columns, read_table
+from hitagu_lib.prepare.table import parse_columns, read_sources, read_table
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -281,7 +281,7 @@ def wrong_folders(root: Path, kind: str) -> None:
         ("empty", "found no files, expected videos"),
         ("copies", r"keep one of each:\n  dö wn/gärten_01\.mp4 = up, and away/other_01\.mp4"),
         ("same folder", "would both be extracted to"),
-        ("two spellings", r"'dö wn': differs from 'Dö wn' in case alone"),
+        ("two spellings", r"'dö wn': differs from 'Dö wn' in case or encoding alone"),
         ("one source", r"one source only, .*:\n  'dö wn': 2 videos, all of 'gärten'"),
     ],
 )
@@ -443,6 +443,22 @@ def test_a_table_that_leaves_a_class_nothing_to_train_on_is_named(videos: Path, 
     with pytest.raises(ListError, match=r"found no clip of \['dö wn'\] to train on in the table"):
         split_videos(videos, tmp_path / "own", table=tmp_path / "split.csv", progress=False)
     assert not (tmp_path / "own").exists()
+
+
+def test_a_class_that_lost_what_it_trains_on_is_named_with_the_videos_that_failed(videos: Path, tmp_path: Path) -> None:
+    paths = sorted(str(file.relative_to(videos)) for file in videos.rglob("*.mp4"))
+    alone = next(path for path in paths if path.startswith("dö wn"))
+    (videos / alone).write_bytes(b"no video")
+    sides = {path: "val" if path.startswith("dö wn") and path != alone else "train" for path in paths}
+    (tmp_path / "split.csv").write_text("video,split\n" + "".join(f'"{path}",{side}\n' for path, side in sides.items()))
+    with pytest.raises(ListError, match=r"(?s)no clip of \['dö wn'\] to train on .* these videos failed:\n  " + alone):
+        split_videos(videos, tmp_path / "own", table=tmp_path / "split.csv", progress=False)
+
+
+def test_a_table_of_sources_has_each_column_once(tmp_path: Path) -> None:
+    (tmp_path / "sources.csv").write_text("video,source,source\na/x.mp4,one,two\n")
+    with pytest.raises(ListError, match=r"sources\.csv:1: found column 'source' twice"):
+        read_sources(tmp_path / "sources.csv")
 
 
 def test_columns_are_named_once_each() -> None:

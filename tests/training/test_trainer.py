@@ -158,7 +158,9 @@ def test_a_nan_loss_stops_training_and_names_the_clips(tiny_cfg: Config, monkeyp
 def test_a_step_that_does_not_fit_into_memory_says_what_to_change(
     tiny_cfg: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def step(*_: object) -> None:
+    real = learner.Learner.step
+
+    def step(*_: object, **__: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nSee documentation")
 
     monkeypatch.setattr(learner.Learner, "step", step)
@@ -166,8 +168,17 @@ def test_a_step_that_does_not_fit_into_memory_says_what_to_change(
     half = r"^CUDA out of memory\. Tried to allocate 2\.00 GiB\.\nfound train\.batch_size 8 of 3 frames at \d+ px; expected .*"
     with pytest.raises(ConfigError, match=half + "train.batch_size=4 train.accumulate=6 takes steps of as many clips$"):
         training.fit(even)
-    with pytest.raises(ConfigError, match=r"found train\.batch_size 7 of .*; expected fewer clips, fewer frames"):
+    with pytest.raises(
+        ConfigError, match=r"found train\.batch_size 7 of .*; expected fewer clips, or a run of its own"
+    ):
         training.fit(in_folder(odd, "odd"))
+    with (
+        monkeypatch.context() as scoring,
+        pytest.raises(ConfigError, match=r"found eval\.batch_size \d+; expected fewer"),
+    ):
+        scoring.setattr(learner.Learner, "step", real)
+        scoring.setattr(training, "score_clips", step)
+        training.fit(in_folder(odd, "scored"))
     monkeypatch.setattr(learner.Learner, "step", lambda *_: torch.zeros(2) @ torch.zeros(3))
     with pytest.raises(RuntimeError, match=r"inconsistent tensor size|size mismatch"):  # a bug stays a bug
         training.fit(in_folder(even, "bug"))
