@@ -77,9 +77,9 @@ def test_readme_says_what_the_runs_reached() -> None:
     paired = [a - b for a, b in zip(*(lighting(method, "val") for method in methods[:2]), strict=True)]
     points, low_high = interval(paired).rstrip(")").split(" (")
     assert (
-        f"{ours} with its 3STU, {without} without, {points} points ({low_high}; three seeds). A GRU at each position also reaches {gru}, TSM "
-        f"{tsm} and the older 3STU {before} (one seed each). After four times the training's wait, the three seeds with the 3STU are at "
-        f"{first}, {second} and {third} %, all others near chance."
+        f"{ours} with its 3STU, {without} without, {points} points ({low_high}; three seeds). A GRU at each position also reaches {gru}, "
+        f"TSM {tsm} and the older 3STU {before} (one seed each). After four times the training's wait, the three seeds with the 3STU are "
+        f"at {first}, {second} and {third} %, all others near chance."
     ) in prose("README.md")
     assert all(abs(value - 50) < 6 for method in methods[1:] for value in lighting(method, "val_wait4"))
     chapter = prose("book/06_ablations.py")
