@@ -72,16 +72,12 @@ def test_readme_says_what_the_runs_reached() -> None:
         return [found[name]["Lighting"] for (one, _), found in right.items() if one == method]
 
     methods = ("HiTAGU-Net", "without 3STU", "3STU as it was", "TSM", "GRU per position")
-    ours, without, before, tsm, gru = (f"{np.mean(lighting(method, 'val')):.1f} %" for method in methods)
-    first, second, third = (f"{value:.0f}" for value in lighting("HiTAGU-Net", "val_wait4"))
+    ours, without = (f"{np.mean(lighting(method, 'val')):.1f} %" for method in methods[:2])
     paired = [a - b for a, b in zip(*(lighting(method, "val") for method in methods[:2]), strict=True)]
     points, low_high = interval(paired).rstrip(")").split(" (")
-    assert (
-        f"{ours} with its 3STU, {without} without, {points} points ({low_high}; three seeds). A GRU at each position also reaches {gru}, "
-        f"TSM {tsm} and the older 3STU {before} (one seed each). After four times the training's wait, the three seeds with the 3STU are "
-        f"at {first}, {second} and {third} %, all others near chance."
-    ) in prose("README.md")
-    assert all(abs(value - 50) < 6 for method in methods[1:] for value in lighting(method, "val_wait4"))
+    assert f"{ours} with its 3STU, {without} without, {points} points ({low_high}; three seeds)." in prose("README.md")
+    later = lighting("HiTAGU-Net", "val_wait4")
+    assert min(later) < 60 and max(later) > 90, "learned under some seeds and not under others"
     chapter = prose("book/06_ablations.py")
     assert f"on {ours} of these clips, without it on {without}: {points} points ({low_high}; three seeds)" in chapter
     assert f"Where only a memory at each place helps, it is worth {float(points):.0f} points" in chapter
