@@ -445,12 +445,12 @@ draw_points(ax, points)
 show_published("ablations/ablations.md", "make ablations")
 
 # %% [markdown]
-# Five seeds of the network as it is lie up to 4.3 points apart, so a few points between single seeds mean little. Two things stand out, over
-# three seeds. **MDE is worth 15 points**: without it the network is at -15.1 (-24.4 to -5.7). It is worth them because it looks at other
-# frames: with the frame's own map alone, it is worth nothing (`mde_map_alone`, -18.1, one seed). **3STU, SCA and TSA do not help here**:
-# without 3STU the network is at +1.5 (-2.5 to +5.5), without SCA at +2.9 (-2.5 to +8.2), without TSA at +3.7 (+1.2 to +6.1), and without both
-# kinds of attention at +4.7 (-2.0 to +11.3). Perhaps they cost time to learn: mini's events fill the clip, and two epochs are short. What the
-# 3STU is for, *Lighting* asks above. Most other ablations have one seed so far.
+# Five seeds of the network as it is lie up to 4.3 points apart, so a few points between single seeds mean little. **On mini, after two epochs,
+# MDE is worth 15 points**: without it the network is at -15.1 (-24.4 to -5.7). It must look at other frames (`mde_map_alone`, -16.0), on an
+# early map (`mde_top_map`, -13.0), and allow for shifts (`mde_no_shifts`, -9.3; two seeds each). **3STU, SCA and TSA do not help here**: without
+# one of them the network is at +1.5, +2.9 and +3.7 points. Only TSA's interval excludes zero (+1.2 to +6.1): here it costs. Perhaps they take
+# time to learn: mini's events fill the clip, and two epochs are short. What the 3STU is for, *Lighting* asks above. Most other ablations have
+# two seeds so far, and seven have one.
 #
 # SCA as in CBAM is at -1.3 (-7.5 to +5.0; three seeds), which decides nothing ([chapter 2d](02d_attention.ipynb)). Of our two changes to it,
 # the gates' range helps: with gates up to 1 in place of 2 the network is at -3.4 (-5.5 to -1.2; five seeds). Our start does not: a random one

@@ -114,6 +114,11 @@ def test_readme_and_chapter_6_say_what_the_published_runs_reached() -> None:
     assert float(people[1][1]) > 0
     # "no other interval of a single module"
     assert all(float(of[i][1]) < 0 for of in (words, rooms) for i in (1, 2)) and float(people[2][1]) < 0
+    mde = [float(of[2][0]) for of in points]
+    assert (
+        f"On real clips it is worth {min(mde):.0f} to {max(mde):.0f} points, and no interval excludes zero."
+        in prose("book/06_ablations.py")
+    )
     gains = [f"{of[3][0].strip('+')}" for of in (words, rooms, people)]
     head = f"On real clips of three kinds it is ahead of TSM by {gains[0]}, {gains[1]} and {gains[2]} points"
     assert head in prose("book/06_ablations.py")
