@@ -113,13 +113,17 @@ def locked(file: Path, what: str, who: str) -> Iterator[None]:
         yield
 
 
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""The system's numbers for a full disk, a quota and a limit on the size of a file."""
+
+
 @contextmanager
 def explained_when_full(folder: Path, advice: Callable[[], str]) -> Iterator[None]:
     """Turn an OSError for a full disk into a TrainingError that says how much space is free and gives the `advice`."""
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if error.errno not in DISK_FULL:
             raise
         there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
         free = shutil.disk_usage(there).free

@@ -15,7 +15,6 @@ output has left.
 
 from __future__ import annotations
 
-import errno
 import io
 import os
 import sys
@@ -31,6 +30,7 @@ from hitagu_lib.cli.options import Group, reason
 from hitagu_lib.cli.report import report
 from hitagu_lib.cli.train import checkpoints, train
 from hitagu_lib.errors import HitaguError
+from hitagu_lib.files import DISK_FULL
 
 
 def _close_output() -> None:
@@ -53,7 +53,7 @@ class Commands(Group):
             return 141
         except (HitaguError, OSError) as error:
             if isinstance(error, OSError) and error.filename is None:  # not about one of the user's files
-                if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                if error.errno not in DISK_FULL:
                     raise
                 _close_output()  # which may be what the disk has no room for
             with suppress(OSError):  # for standard error, too

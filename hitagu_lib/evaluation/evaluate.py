@@ -27,7 +27,7 @@ from hitagu_lib.evaluation.results import write_results
 from hitagu_lib.evaluation.resume import PartialScores, open_folder
 from hitagu_lib.evaluation.score_list import Evaluation, score_list
 from hitagu_lib.files import file_sha256, locked, same_file, write_json
-from hitagu_lib.inference.accelerator import full_memory_explained, make_accelerator
+from hitagu_lib.inference.accelerator import fewer, full_memory_explained, make_accelerator
 from hitagu_lib.inference.predict import frame_folder, load_model, readable
 from hitagu_lib.models import ClipModel
 from hitagu_lib.runs.provenance import command, surroundings
@@ -60,13 +60,7 @@ def evaluate(
         )
     partner = swap_table(classes, cfg.data.reverse_swaps, "data.reverse_swaps")
     folder = Path(out) if out is not None else default_folder(checkpoint, plan.name)
-    asked = {
-        "views": asdict(plan),
-        "average": cfg.eval.average,
-        "list": cfg.data.val_list,
-        "video": None,
-        "checkpoint": str(checkpoint),
-    }
+    asked = _asked(plan, cfg, checkpoint, list=cfg.data.val_list)
     _refuse_another(folder / "report.json", asked)
     with _alone(folder) if accelerator.is_main_process else nullcontext():
         if accelerator.is_main_process:
@@ -74,13 +68,13 @@ def evaluate(
         accelerator.wait_for_everyone()
         partial = PartialScores(folder / "partial", accelerator.process_index)
         accelerator.wait_for_everyone()  # every process has read the folder before any adds to it
-        with accelerator.autocast(), full_memory_explained(_fewer(cfg)):
+        with accelerator.autocast(), full_memory_explained(fewer("eval.frames_at_once", cfg.eval.frames_at_once)):
             found = score_list(model, clips, plan, cfg, accelerator, partial, progress and accelerator.is_main_process)
         if found is not None:
             write_results(folder, found, clips, partner, plan, cfg.eval.average)
             report = {
                 "protocol": plan.name,
-                **{key: value for key, value in asked.items() if value is not None},
+                **asked,
                 **_numbers(found, len(clips), partner, plan, cfg.eval.average),
                 "seconds": round(time.perf_counter() - started, 1),
                 "where": surroundings(str(accelerator.device))
@@ -93,14 +87,20 @@ def evaluate(
         return written
 
 
+def _asked(plan: Protocol, cfg: Config, checkpoint: str | Path, **of: str) -> dict[str, Any]:
+    """Return what makes two evaluations the same one, as the report says it; of: the list or the video."""
+    return {"views": asdict(plan), "average": cfg.eval.average, **of, "checkpoint": str(checkpoint)}
+
+
 def _refuse_another(file: Path, asked: dict[str, Any]) -> None:
     """Raise ConfigError if the report is there and is of another checkpoint, list, video or average, or by other views."""
+    either = {"list": None, "video": None}
     try:
         there = json.loads(file.read_text(encoding="utf-8"))
-        found = {"list": None, "video": None} | there | there["views"]
+        found = either | there | there["views"]
     except (FileNotFoundError, ValueError, KeyError, TypeError):  # no report, or none of an evaluation
         return
-    for key, value in (asked | asked["views"]).items():
+    for key, value in (either | asked | asked["views"]).items():
         was = found.get(key, value)
         if was == value or key == "views" or (key in {"checkpoint", "list", "video"} and _moved(was, value)):
             continue
@@ -115,15 +115,6 @@ def _moved(was: object, now: object) -> bool:
         return False
     same = same_file(was, now)
     return Path(was).name == Path(now).name if same is None else same
-
-
-def _fewer(cfg: Config) -> str:
-    """Return what to change if a pass through the network does not fit into memory."""
-    at_once = cfg.eval.frames_at_once
-    found = f"found eval.frames_at_once {at_once}"
-    if at_once == 1:
-        return f"{found}; expected a device with more memory, or smaller frames (eval.crop_size)"
-    return f"{found}; expected fewer, such as {max(1, at_once // 4)}: the scores stay the same"
 
 
 @contextmanager
@@ -189,23 +180,17 @@ def evaluate_video(
     evaluation or the memory is not enough.
     """
     plan = protocol(cfg.data, cfg.eval)
-    asked = {
-        "views": asdict(plan),
-        "average": cfg.eval.average,
-        "list": None,
-        "video": str(source),
-        "checkpoint": str(checkpoint),
-    }
+    asked = _asked(plan, cfg, checkpoint, video=str(source))
     if out is not None:
         _refuse_another(Path(out) / "report.json", asked)
     model, classes, accelerator = _load(cfg, checkpoint)
     with readable(Path(source)), frame_folder(source, plan.short_side) as (folder, num_frames):
         views = read_views(folder, num_frames, plan)
-    with accelerator.autocast(), full_memory_explained(_fewer(cfg)):
+    with accelerator.autocast(), full_memory_explained(fewer("eval.frames_at_once", cfg.eval.frames_at_once)):
         (logits,) = score_views(model, [views], cfg.eval.frames_at_once)
     ranked = average_views(logits, cfg.eval.average).sort(descending=True)
     report = {
-        **{key: value for key, value in asked.items() if value is not None},
+        **asked,
         "num_frames": num_frames,
         "protocol": plan.name,
         "labels": [classes[i] for i in ranked.indices.tolist()],

@@ -56,5 +56,12 @@ def full_memory_explained(advice: str) -> Iterator[None]:
         raise ConfigError(f"{lines[0].strip() if lines else 'out of memory'}\n{advice}") from error
 
 
+def fewer(key: str, count: int) -> str:
+    """Return the advice for a parameter that bounds how much is scored at a time."""
+    if count == 1:
+        return f"found {key} 1; expected a device with more memory, or smaller frames"
+    return f"found {key} {count}; expected fewer, such as {max(1, count // 4)}: the scores stay the same"
+
+
 _FULL = ("out of memory", "allocate memory", "not enough memory", "alloc_failed")
 """In what CUDA, cuBLAS, MPS and the CPU's allocator say when memory is full, also in a loader's process."""

@@ -19,7 +19,6 @@ import json
 import logging
 import os
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,7 +28,15 @@ from typing import Any, NamedTuple
 from hitagu_lib.data.clip_list import csv_rows, path_fault, read_classes, without_blanks
 from hitagu_lib.errors import ListError
 from hitagu_lib.files import write_csv
-from hitagu_lib.prepare.index import count_folders, folded, prefix_below, scan_frames, unwritable, write_classes
+from hitagu_lib.prepare.index import (
+    count_folders,
+    folded,
+    prefix_below,
+    scan_frames,
+    spelling,
+    unwritable,
+    write_classes,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -303,8 +310,7 @@ def _own_classes(file: Path, clips: Sequence[Annotation]) -> list[str]:
         raise ListError(f"{file}: found no labels; name the training list's classes (--classes classes.txt)")
     seen: dict[str, str] = {}
     for label, line in lines.items():
-        # Composed and decomposed accents look the same too.
-        if (other := seen.setdefault(unicodedata.normalize("NFC", label).casefold(), label)) != label:
+        if (other := seen.setdefault(spelling(label), label)) != label:
             raise ListError(
                 f"{file}:{line}: found label {label!r}, which is {other!r} of line {lines[other]} in another spelling; "
                 "expected one spelling of each class, or the classes in a file (--classes classes.txt)"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -287,6 +288,11 @@ def write_classes(file: Path, names: Sequence[str]) -> None:
             f"this list. For a validation list name the training list's classes (--classes {file}); for another data "
             "set write elsewhere or remove the file"
         )
+
+
+def spelling(name: str) -> str:
+    """Return what two names share that look the same: composed and decomposed accents do, and here also capitals and small letters."""
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def unwritable(name: str) -> str | None:

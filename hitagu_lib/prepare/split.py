@@ -12,7 +12,6 @@ the split divides *sources*, not clips: all clips of a source stay on one side.
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -24,7 +23,7 @@ import numpy as np
 from hitagu_lib.errors import ConfigError, ListError, first_of
 from hitagu_lib.files import file_sha256, write_atomic
 from hitagu_lib.prepare.extract import extract_tree
-from hitagu_lib.prepare.index import class_folders, count_folders, unwritable
+from hitagu_lib.prepare.index import class_folders, count_folders, spelling, unwritable
 from hitagu_lib.prepare.table import TableRow, read_sources, read_table
 from hitagu_lib.prepare.videos import Found, Reasons, find_videos, some, write_rows
 
@@ -299,7 +298,7 @@ def _with_sources(
     faults = [f"{name!r}: {fault}" for name in sorted(labels) if (fault := unwritable(name) or _not_a_line(name))]
     spelled: dict[str, str] = {}
     for name in sorted(labels):
-        if (other := spelled.setdefault(unicodedata.normalize("NFC", name).casefold(), name)) != name:
+        if (other := spelled.setdefault(spelling(name), name)) != name:
             faults.append(f"{name!r}: differs from {other!r} in case or encoding alone; rename one, or join them")
     if rows is None:
         names = class_folders(root)

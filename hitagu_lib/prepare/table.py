@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,8 +72,7 @@ def read_table(file: Path, columns: Mapping[str, str], videos: Collection[str]) 
                     f"{file}:1: found the columns {', '.join(found) or 'none'}; expected {', '.join(missing)} too, or say which "
                     f"they are, such as --columns video={found[0] if found else 'clip'}"
                 )
-            if twice := [column for column in used.values() if found.count(column) > 1]:
-                raise ListError(f"{file}:1: found column {twice[0]!r} twice; expected it once")
+            _refuse_twice(file, found, used.values())
             for cells in reader:
                 value = {key: (cells[column] or "").strip() for key, column in used.items()}
                 path = by_name.get(value["video"])
@@ -102,9 +101,8 @@ def read_sources(file: str | Path) -> dict[str, str]:
     try:
         with open(file, encoding="utf-8-sig", newline="") as stream:
             reader = csv.DictReader(stream)
-            header = list(reader.fieldnames or ())
-            if twice := [column for column in ("video", "source") if header.count(column) > 1]:
-                raise ListError(f"{file}:1: found column {twice[0]!r} twice; expected it once")
+            header = tuple(reader.fieldnames or ())
+            _refuse_twice(file, header, ("video", "source"))
             if missing := {"video", "source"} - set(header):
                 raise ListError(
                     f"{file}:1: found no column {' or '.join(sorted(missing))}; expected a header with video,source"
@@ -124,6 +122,11 @@ def read_sources(file: str | Path) -> dict[str, str]:
     except (csv.Error, UnicodeDecodeError) as error:
         raise ListError(f"{file}: no CSV in UTF-8: {error}") from error
     return found
+
+
+def _refuse_twice(file: str | Path, header: Sequence[str], used: Iterable[str]) -> None:
+    if twice := [column for column in used if header.count(column) > 1]:
+        raise ListError(f"{file}:1: found column {twice[0]!r} twice; expected it once")
 
 
 def _fault(

@@ -22,7 +22,7 @@ from hitagu_lib.data.loader import Bar, Batch, EpochSampler, make_loader
 from hitagu_lib.data.source import check_paths, open_lists
 from hitagu_lib.errors import TrainingError
 from hitagu_lib.evaluation.scores import Scores, score_clips
-from hitagu_lib.inference.accelerator import full_memory_explained, make_accelerator
+from hitagu_lib.inference.accelerator import fewer, full_memory_explained, make_accelerator
 from hitagu_lib.models.diagnostics import gate_statistics, probe_batch
 from hitagu_lib.models.losses import balanced_weights
 from hitagu_lib.prepare.synthetic.make import prepare_data
@@ -282,8 +282,7 @@ class Trainer:
         self.run.last_step = state["steps"]
 
     def _score(self, order: str = "forward") -> Scores:
-        clips = self.cfg.eval.batch_size
-        with full_memory_explained(f"found eval.batch_size {clips}; expected fewer, such as {max(1, clips // 4)}"):
+        with full_memory_explained(fewer("eval.batch_size", self.cfg.eval.batch_size)):
             return score_clips(self.learner.evaluated, self.val_loader, self.accelerator, order, progress=self.progress)
 
     def _validate(self) -> float:
