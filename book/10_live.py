@@ -296,8 +296,8 @@ display(Markdown((published / "shares.md").read_text()))
 
 # %% [markdown]
 # After half of the clip, the causal network names 95.1 %, with the prefix loss 97.1 %; after an eighth, 40.2 and 64.3 %: training on prefixes
-# pays where little has been seen. An eighth is one frame, and who knows that it is the first can tell more than half of the classes: a thing at
-# the left edge will probably go right. The network that is not causal misses the frames that have not come, and knows 76.2 % at half. TSM's
+# pays where little has been seen. An eighth is one frame. Even that may give the class away if it is known to be the first: a thing at the
+# left edge will probably go right. The network that is not causal misses the frames that have not come, and knows 76.2 % at half. TSM's
 # online form reaches 71.1 %, TSN 37.5 %. A causal TSA without the 3STU is as good, 96.4 %: mini's clips are short, and its window holds all of
 # their frames. Hard and memory are not measured.
 #
