@@ -61,7 +61,9 @@ def train_in_processes(cfg: Config, on_epoch: OnEpoch | None = None, progress: b
                             on_epoch(known[:n])
                             told = True
         except Stopped as stopped:
-            raise Stopped(stopped.signal, _text(failure)) from None
+            # None of the processes has spoken if it stopped before training began.
+            words = f"stopped by {stopped.signal.name}; the same command resumes what can be resumed"
+            raise Stopped(stopped.signal, _text(failure) or words) from None
         summary = Run(cfg).summary()
         if run.returncode or summary is None:
             last = f"{processes} processes ended with exit code {run.returncode}; torchrun's report:\n{_text(report)}"

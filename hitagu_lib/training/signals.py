@@ -35,7 +35,7 @@ class Stopped(KeyboardInterrupt):
 
 
 class StopSignals:
-    """A context in which SIGNALS raise Stopped at once, or, within `deferred`, are noted in `received`.
+    """A context in which SIGNALS raise Stopped at once, or, within `deferred`, are noted in `received`, except within `at_once`.
 
     A second signal, more than a second after the first, raises Stopped even within `deferred`. Only the main thread may set handlers;
     in any other thread this context does nothing. Signals that were ignored stay ignored (nohup).
@@ -70,12 +70,23 @@ class StopSignals:
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """Keep a signal from interrupting the block; the caller checks `received` after it, or between its steps."""
+        """Keep a signal from interrupting the block; the caller checks `received` between its steps, and at its end."""
         self._defers = True
         try:
             yield
         finally:
             self._defers = False
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Within `deferred`, let a signal interrupt this block, and one that has come before it."""
+        self._defers = False
+        try:
+            if self.received is not None:
+                raise Stopped(self.received)
+            yield
+        finally:
+            self._defers = True
 
 
 def end_with_launcher() -> None:

@@ -122,7 +122,8 @@ def _smaller(cfg: Config) -> str:
 class Trainer:
     """Train one model from where its run stands to its summary; `fit` is the only user.
 
-    A signal stops training between two steps, the same two in all processes, with a checkpoint. Stopped then says where it stands.
+    A signal stops training between two steps, the same two in all processes, with a checkpoint. It interrupts only scoring: anywhere
+    else, it could end one process while another one is in its next step. Stopped then says where training stands.
     """
 
     def __init__(self, cfg: Config, run: Run, accelerator: Accelerator, progress: bool) -> None:
@@ -170,6 +171,7 @@ class Trainer:
         purge = self.learner.steps + 1
         try:
             with (
+                self.stop.deferred(),
                 self.stop,
                 SummaryWriter(str(self.run.logs), purge_step=purge) if self.main else nullcontext() as self.board,
             ):
@@ -177,7 +179,10 @@ class Trainer:
                     self._epoch()
                     if self.main and on_epoch is not None:
                         on_epoch(self.run.metrics())
-                return self._summary()
+                    self._stop_if_asked()
+                summary = self._summary()
+                self._stop_if_asked()
+                return summary
         except Stopped as stopped:
             words = f"stopped by {stopped.signal.name} at {self._place()}; {self.run.kept()}; the same command resumes there"
             raise Stopped(stopped.signal, words if self.main else "") from None
@@ -185,8 +190,7 @@ class Trainer:
     def _epoch(self) -> None:
         """Train the epoch's remaining steps, validate, and save both results."""
         cfg, learner = self.cfg.train, self.learner
-        with self.stop.deferred():
-            metrics: dict[str, Any] = {"epoch": learner.epoch} | self._steps()
+        metrics: dict[str, Any] = {"epoch": learner.epoch} | self._steps()
         trained = learner.state_dict()
         try:
             self._stop_if_asked()
@@ -195,18 +199,16 @@ class Trainer:
         except Stopped:
             self._save(trained)  # validation does not change it
             raise
-        with self.stop.deferred():
-            learner.epoch, learner.tally = learner.epoch + 1, EpochTally()
-            self._lap()
-            metrics |= {"seconds": round(learner.seconds, 2), "cpu_seconds": round(learner.cpu_seconds, 2)}
-            if metrics.get("val_top1", -1.0) > learner.best_top1:
-                learner.best_top1 = metrics["val_top1"]
-                if self.main:
-                    self.run.save_checkpoint("best", learner.state_dict())
+        learner.epoch, learner.tally = learner.epoch + 1, EpochTally()
+        self._lap()
+        metrics |= {"seconds": round(learner.seconds, 2), "cpu_seconds": round(learner.cpu_seconds, 2)}
+        if metrics.get("val_top1", -1.0) > learner.best_top1:
+            learner.best_top1 = metrics["val_top1"]
             if self.main:
-                self.run.log_metrics(metrics)
-            self._save(learner.state_dict())
-        self._stop_if_asked()
+                self.run.save_checkpoint("best", learner.state_dict())
+        if self.main:
+            self.run.log_metrics(metrics)
+        self._save(learner.state_dict())
 
     def _steps(self) -> dict[str, float]:
         """Train the epoch's remaining steps; return means over the clips of the whole epoch and of all processes."""
@@ -267,7 +269,8 @@ class Trainer:
             raise Stopped(stop)
 
     def _place(self) -> str:
-        return f"step {self.learner.steps}, in epoch {self.learner.epoch + 1} of {self.cfg.train.epochs}"
+        epochs = self.cfg.train.epochs
+        return f"step {self.learner.steps}, in epoch {min(self.learner.epoch + 1, epochs)} of {epochs}"
 
     def _lap(self) -> None:
         wall, cpu = self.watch.lap()
@@ -282,7 +285,7 @@ class Trainer:
         self.run.last_step = state["steps"]
 
     def _score(self, order: str = "forward") -> Scores:
-        with full_memory_explained(fewer("eval.batch_size", self.cfg.eval.batch_size)):
+        with self.stop.at_once(), full_memory_explained(fewer("eval.batch_size", self.cfg.eval.batch_size)):
             return score_clips(self.learner.evaluated, self.val_loader, self.accelerator, order, progress=self.progress)
 
     def _validate(self) -> float:

@@ -164,6 +164,17 @@ def test_every_recipe_takes_steps_with_its_own_workers_and_leaves_no_orphan(
     assert not list(Path(cfg.run).glob("launch*"))
 
 
+def test_a_stop_before_the_first_step_is_told_as_well(tiny_cfg: Config, tmp_path: Path) -> None:
+    training = Training(in_two_processes(tiny_cfg), tmp_path)
+    try:
+        training.wait_for(lambda: len(training.processes()) > 1)  # torchrun, which has not started them yet
+        os.kill(training.process.pid, signal.SIGTERM)
+        assert training.code_after(60) == 128 + signal.SIGTERM and not training.left_after(10)
+    finally:
+        training.kill()
+    assert training.said() == "hitagu: stopped by SIGTERM; the same command resumes what can be resumed\n"
+
+
 def test_the_first_failure_that_is_no_consequence_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "failure.txt"
     monkeypatch.setenv("WORLD_SIZE", "3")

@@ -17,6 +17,8 @@ from hitagu_lib.data.clip_list import read_list
 from hitagu_lib.data.dataset import ClipDataset
 from hitagu_lib.data.loader import make_loader
 from hitagu_lib.evaluation.scores import score_clips
+from hitagu_lib.runs.checkpoint import load_checkpoint
+from hitagu_lib.training.distributed import FAILURE_FILE
 
 
 def torchrun(processes: int, *command: str) -> subprocess.CompletedProcess[str]:
@@ -91,3 +93,27 @@ def test_a_process_leaves_the_others_before_python_ends(tmp_path: Path) -> None:
     done = torchrun(2, str(script))
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("a member at the end: False") == 2, done.stdout
+
+
+def test_a_signal_between_two_epochs_does_not_part_the_processes(tiny_cfg: Config, tmp_path: Path) -> None:
+    """It reaches one of them before the other one's next step. Both stop at one step, and the first says which."""
+    params, said = tmp_path / "params.yaml", tmp_path / "said.txt"
+    params.write_text(with_train(tiny_cfg, batch_size=4, epochs=3).to_yaml())
+    script = tmp_path / "signalled.py"
+    script.write_text(
+        "import os, signal, sys\n"
+        "from hitagu_lib.cli.main import main\n"
+        "from hitagu_lib.training.trainer import Trainer\n"
+        "whole = Trainer._epoch\n"
+        "def epoch(trainer):\n"
+        "    if trainer.learner.epoch == 1 and os.environ['RANK'] == '1':\n"
+        "        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    whole(trainer)\n"
+        "Trainer._epoch = epoch\n"
+        f"os.environ[{FAILURE_FILE!r}] = {str(said)!r}\n"
+        f"sys.exit(main(['train', '--params', {str(params)!r}]))\n"
+    )
+    torchrun(2, str(script))
+    steps = load_checkpoint(Path(tiny_cfg.run) / "checkpoints" / "last.pt")["steps"]
+    assert said.exists(), "a process that loses the other one has nothing to say"
+    assert said.read_text().startswith(f"stopped by SIGTERM at step {steps}, in epoch 2 of 3; ")

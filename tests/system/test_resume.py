@@ -247,6 +247,34 @@ def test_a_signal_in_validation_stops_at_once_and_loses_no_step(
     assert_same_run(whole.run, cut.run)
 
 
+def test_a_signal_between_two_epochs_waits_until_the_reader_has_seen_the_first(cfg: Config) -> None:
+    seen: list[int] = []
+
+    def on_epoch(metrics: list[dict[str, Any]]) -> None:
+        signal_self(signal.SIGTERM)()
+        seen.append(len(metrics))
+
+    place = f"stopped by SIGTERM at step {STEPS}, in epoch 2 of 3; .*last.pt, of step {STEPS};"
+    with pytest.raises(Stopped, match=place):
+        training.fit(cfg, on_epoch=on_epoch)
+    assert seen == [1]
+
+
+def test_a_signal_while_the_summary_is_written_ends_a_run_that_is_whole(
+    cfg: Config, whole: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write_summary(run: Run, summary: dict[str, Any]) -> None:
+        signal_self(signal.SIGTERM)()
+        real(run, summary)
+
+    real = Run.write_summary
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "write_summary", write_summary)
+        with pytest.raises(Stopped, match=f"stopped by SIGTERM at step {3 * STEPS}, in epoch 3 of 3; "):
+            training.fit(cfg)
+    assert_same_run(whole.run, cfg.run)
+
+
 def test_a_signal_that_comes_twice_at_once_is_one(cfg: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     """SLURM and torchrun both send a SIGTERM to every process."""
     with monkeypatch.context() as patch:
