@@ -72,17 +72,18 @@ def run_grid(
     write_table: Callable[[Path], None],
     after: Callable[[Config, Path], None] = lambda cfg, published: None,
     runs: str = "compare",
+    epochs_file: Path | None = None,
 ) -> None:
     """Train each of `args.methods` with each seed, unless that run is published.
 
     methods: name -> overrides. write_table: is called with `args.out` as runs end. after: see `train_and_publish`. runs: ends the name
-    of the folder that the runs are in, beside the recipe's own.
+    of the folder that the runs are in, beside the recipe's own. epochs_file: see `matched_epochs` (default: <out>/epochs.json).
     """
     # One thread per run and no loader processes: then its processor seconds are its whole cost.
     common = f"{args.overrides} data.workers=0 eval.tsn_baseline=false"
     prepare_data(load_config(args.params, common).data, progress=True)
     args.out.mkdir(parents=True, exist_ok=True)
-    epochs = matched_epochs(args.params, common, args.out / "epochs.json", methods)
+    epochs = matched_epochs(args.params, common, epochs_file or args.out / "epochs.json", methods)
 
     def job(method: str, seed: int) -> bool:
         name = folder_name(method, seed)

@@ -33,21 +33,21 @@ from hitagu_lib.prepare.split import split_videos
 PARAMS = Path("params/own.yaml")
 OUT = Path("outputs/published/real")
 DATA = Path("data/real")
+WEIGHTS = DATA / "resnet18.pt"  # a path inside the project, so that no file published here names another
 OURS = "HiTAGU-Net"
 DIFFERENCE, RUNS = f"{OURS} minus it", "runs, folds, groups"
+TSM_RATES = "train.lr=5e-4 train.backbone_lr_mult=1"
+"""TSM has no new module but its classifier. At the recipe's rates its backbone hardly learns (outputs/published/real/tuning): it gets the
+best of four choices."""
 REAL_METHODS = {
     OURS: "",
     "without 3STU": METHODS["without 3STU"],
     "without MDE": "model.mde.enabled=false",
-    "TSM": f"{METHODS['TSM']} train.lr=5e-4 train.backbone_lr_mult=1",
+    "TSM": f"{METHODS['TSM']} {TSM_RATES}",
     "GRU": METHODS["GRU"],
     "TSN": METHODS["TSN"],
 }
-"""All of them start from the same ImageNet weights, and share everything but `model` and TSM's learning rates.
-
-TSM has no new module but its classifier. At the recipe's rates its backbone hardly learns (outputs/published/real/tuning): it gets the best
-of four choices.
-"""
+"""All of them start from the same ImageNet weights, and share everything but `model` and TSM's learning rates."""
 # Small pictures and few epochs, so that a run takes up to nine minutes of a core.
 SMALL = "data.image_size=48 data.short_side=54 data.workers=0 eval.order_tests=false train.eval_every=1000"
 
@@ -95,14 +95,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--parallel", type=int, default=2, help="number of runs at a time (default: %(default)s)")
     parser.add_argument("--overrides", default="", help='for all methods, such as "train.epochs=2"')
     args = parser.parse_args(argv)
-    weights = DATA / "resnet18.pt"  # a path inside the project, so that no file published here names another
-    if not weights.exists():
-        weights.parent.mkdir(parents=True, exist_ok=True)
-        weights.symlink_to(args.weights.resolve())
+    if not WEIGHTS.exists():
+        WEIGHTS.parent.mkdir(parents=True, exist_ok=True)
+        WEIGHTS.symlink_to(args.weights.resolve())
     jobs = []
     for name in args.sets:
         prepare(args.videos / name, name)
-        common = f"model.backbone.weights={weights} data.root={DATA / name}/frames {SMALL} {SETS[name].overrides} {args.overrides}"
+        common = f"{recipe(name)} {args.overrides}"
         (OUT / name).mkdir(parents=True, exist_ok=True)
         shutil.copyfile(DATA / name / "sources.csv", OUT / name / "sources.csv")
         epochs = matched_epochs(PARAMS, f"{common} {lists(name, 0)}", OUT / name / "epochs.json", REAL_METHODS)
@@ -129,6 +128,11 @@ def prepare(videos: Path, name: str) -> None:
     if not (DATA / name / "sources.csv").exists():
         columns = {"video": "clip", "source": SETS[name].group}
         split_videos(videos, DATA / name, table=videos / "split.csv", columns=columns, folds=5, short_side=96)
+
+
+def recipe(name: str) -> str:
+    """Return what a set asks of params/own.yaml, apart from its lists."""
+    return f"model.backbone.weights={WEIGHTS} data.root={DATA / name}/frames {SMALL} {SETS[name].overrides}"
 
 
 def lists(name: str, fold: int) -> str:

@@ -1,12 +1,14 @@
 """What do you know after half of the clip? Causal networks and their peers, by the share of the clip that they have seen.
 
     python -m experiments.streaming --params params/mini.yaml --out outputs/published/streaming/mini
+    python -m experiments.streaming --params params/own.yaml --real lips_words --out outputs/published/streaming/lips_words
 
 Methods share recipe and training time, as in experiments/compare.py. A causal network gives its logits after every frame; the network that
 is not causal is run anew on the frames so far. The causal TSA in the place of the 3STU keeps as many bytes as the causal HiTAGU-Net's
 stream, or a little more. Published runs are kept and stopped ones resume, so the same command can be repeated at any time.
 
-Writes <out>/<method>-seed<seed>/ with shares.json (frames seen -> validation top-1, percent), and <out>/shares.md.
+Writes <out>/<method>-seed<seed>/ with shares.json (frames seen -> validation top-1, percent), and <out>/shares.md. With --real, each fold
+of a set of real video, which experiments/real.py has prepared, has a folder of its own in <out>.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import pandas as pd
 import torch
 
 from experiments.compare import arguments, run_grid
+from experiments.real import SETS, TSM_RATES, lists, recipe
 from hitagu_lib.config import Config, load_config, resolve
 from hitagu_lib.data.dataset import ClipDataset
 from hitagu_lib.data.frames import normalise
@@ -43,17 +46,29 @@ METHODS = {
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    args = arguments(__doc__, METHODS).parse_args(argv)
-    args.overrides += " eval.order_tests=false"
-    window = matched_window(load_config(args.params, f"{args.overrides} model.causal=true"))
-    methods = {method: overrides.format(window=window) for method, overrides in METHODS.items()}
+    parser = arguments(__doc__, METHODS)
+    parser.add_argument("--real", choices=SETS, help="a set of real video in place of the recipe's")
+    parser.add_argument("--folds", type=int, nargs="+", choices=range(5), default=[0, 1, 2, 3], help="of the real set")
+    args = parser.parse_args(argv)
+    overrides, out = f"{args.overrides} eval.order_tests=false", args.out
+    if args.real:
+        overrides = f"{recipe(args.real)} {overrides}"
+    window = matched_window(load_config(args.params, f"{overrides} model.causal=true"))
+    methods = {method: changes.format(window=window) for method, changes in METHODS.items()}
+    if args.real:
+        methods["online TSM"] += f" {TSM_RATES}"
     torch.set_num_threads(1)
 
     def publish_shares(cfg: Config, published: Path) -> None:
         write_json(published / "shares.json", top1_by_frames(cfg))
 
-    run_grid(args, methods, write_table, publish_shares, runs="streaming")
-    print((args.out / "shares.md").read_text(encoding="utf-8"))
+    for fold in args.folds if args.real else [None]:
+        args.overrides, runs = overrides, "streaming"
+        if fold is not None:
+            args.overrides += f" {lists(args.real, fold)}"
+            args.out, runs = out / f"fold{fold}", f"streaming/{args.real}-fold{fold}"
+        run_grid(args, methods, lambda _: write_table(out), publish_shares, runs, out / "epochs.json")
+    print((out / "shares.md").read_text(encoding="utf-8"))
 
 
 def stream_bytes(cfg: Config) -> int:
@@ -91,24 +106,24 @@ def every_prefix(model: ClipModel, x: torch.Tensor, t: torch.Tensor) -> torch.Te
 
 
 def read_shares(out: Path) -> dict[str, dict[float, list[float]]]:
-    """Return what the finished runs under `out` reached: method -> share of the clip seen, percent -> top-1 of each seed, percent."""
+    """Return what the finished runs under `out` reached: method -> share of the clip seen, percent -> top-1 of each run, percent."""
     found = {}
     for method in METHODS:
-        files = sorted(out.glob(f"{folder_name(method, '*')}/shares.json"))
-        seeds = [json.loads(file.read_text(encoding="utf-8")) for file in files]
-        if seeds:
-            found[method] = {100 * int(n) / len(seeds[0]): [seed[n] for seed in seeds] for n in seeds[0]}
+        files = sorted(out.rglob(f"{folder_name(method, '*')}/shares.json"))
+        runs = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+        if runs:
+            found[method] = {100 * int(n) / len(runs[0]): [run[n] for run in runs] for n in runs[0]}
     return found
 
 
 def write_table(out: Path) -> None:
-    """Write <out>/shares.md: one row per method, one column per share of the clip, mean and standard deviation over seeds."""
+    """Write <out>/shares.md: one row per method, one column per share of the clip, mean and standard deviation over runs."""
     rows = [
-        {"method": method, "seeds": str(len(next(iter(shares.values()))))}
+        {"method": method, "runs": str(len(next(iter(shares.values()))))}
         | {f"{share:.0f} %": spread(top1) for share, top1 in shares.items()}
         for method, shares in read_shares(out).items()
     ]
-    title = "Validation top-1 (%) by the share of the clip seen, mean ± standard deviation over seeds:"
+    title = "Validation top-1 (%) by the share of the clip seen, mean ± standard deviation over runs (seeds and folds):"
     lines = [title, "", *table_lines(pd.DataFrame(rows))]
     write_atomic(out / "shares.md", [f"{line}\n" for line in lines])
 

@@ -35,15 +35,15 @@ def test_a_network_that_is_not_causal_is_run_anew_on_each_prefix() -> None:
 
 
 def test_the_table_has_a_row_a_method_and_a_column_a_share(tmp_path: Path) -> None:
-    for name, half in (("causal-seed0", 40.0), ("causal-seed1", 50.0), ("tsn-seed0", 30.0)):
-        (tmp_path / name).mkdir()
+    for name, half in (("causal-seed0", 40.0), ("fold1/causal-seed0", 50.0), ("tsn-seed0", 30.0)):
+        (tmp_path / name).mkdir(parents=True)
         (tmp_path / name / "shares.json").write_text(json.dumps({"1": half, "2": 80.0}))
     write_table(tmp_path)
     lines = [
         [cell.strip() for cell in line.split("|")[1:-1]]
         for line in (tmp_path / "shares.md").read_text().splitlines()[2:]
     ]
-    assert lines[0] == ["method", "seeds", "50 %", "100 %"]
+    assert lines[0] == ["method", "runs", "50 %", "100 %"]
     assert lines[2:] == [["causal", "2", "45.0 ± 7.1", "80.0 ± 0.0"], ["TSN", "1", "30.0", "80.0"]]
 
 
