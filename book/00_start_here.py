@@ -18,7 +18,7 @@
 # # 0 Start here
 #
 # **Result.** This page trains a network on clips of four motions, in less than a minute. The slider near the end plays a video that the network
-# has never seen. Below each frame stands what the network would say *now*, and orange shows where its spatial gate is open. Played backwards, the
+# has never seen. Below each frame stands what the network would say *now*, and orange shows where its spatial gate, one of its attention maps, is highest. Played backwards, the
 # same video gets the opposite name.
 #
 # **You will be able to** say what this book builds, choose your way through it, check that your computer has what the chapters need, and use a
@@ -142,8 +142,8 @@ _ = ax.axis("off")
 # %% [markdown]
 # ## How to read
 #
-# You are probably one of four readers. The times are for reading at 200 words a minute, code not counted; the cell counts the words in the
-# chapters as they are. Running a chapter's cells takes a few minutes more, and each chapter says how many.
+# You are probably one of four readers. The times are for reading at 200 words a minute, code not counted. Running a chapter's cells takes a
+# few minutes more, and each chapter says how many.
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 titles, words = {}, {}
@@ -169,9 +169,8 @@ display(Markdown("\n".join(rows)))
 
 # %% [markdown]
 # - As a **student**, do the exercises that tempt you. Each has a solution, folded away.
-# - As a **reviewer**, start with the tests: each numbered equation of chapters 1, 2 and 4 has one that compares it with a plain reference, those
-#   of chapter 2 with their gradients too. `make test` runs everything.
-# - As an **instructor**, note that no chapter defines what a later one needs: each runs alone. The quizzes explain every choice.
+# - As a **reviewer**, start with the tests, which compare each numbered equation of chapters 1, 2 and 4 with a plain reference. `make test` runs everything.
+# - As an **instructor**, note that each chapter's code runs alone. The quizzes explain every answer.
 # - As a **researcher**, read the chapter of the module that you will change, then chapter 6: it compares over several seeds, which is what a
 #   small change needs.
 #
@@ -208,7 +207,7 @@ down, right = drawn_clip(LABELS[0], 1), drawn_clip(LABELS[2], 2)
 figure = clip_rows([down, down.flip(0), right, right.flip(0)], LABELS)
 
 # %% [markdown]
-# ## One minute of training
+# ## A short training run
 #
 # The training clips are 48 drawn scenes of each pair. Each is used twice: forwards, and backwards under the other name. The network is that of
 # `params/mini.yaml`, with random weights and four classes. [Chapter 3](03_train.ipynb) trains it on all fourteen classes, and says what a
@@ -281,7 +280,7 @@ print(f"{in_no_order:.0%} with their frames in random order")
 
 # %% [markdown]
 # ```{warning}
-# This network knows four motions of drawn shapes, from 96 scenes and a minute. It has never seen a real video and must call whatever you
+# This network knows four motions of drawn shapes, from 96 scenes and a few seconds of training. It has never seen a real video and must call whatever you
 # show it by one of its four names. It shows how the parts work together. What they are worth, [chapter 6](06_ablations.ipynb) measures.
 # ```
 #
@@ -311,8 +310,8 @@ for video in (forwards, backwards):
 # ## Watch it decide
 #
 # Move the slider. At each frame the network gets what has been shown so far and no more. The bars are its three most probable labels at that
-# moment. Orange marks where the spatial gate is open ([chapter 2d](02d_attention.ipynb)); the strokes below the picture are the frames that
-# it reads, as tall as their weight in Temporal Self-Attention.
+# moment. Orange is strongest where the spatial gate ([chapter 2d](02d_attention.ipynb)) is highest in this video: a gate can also mark a
+# thing by being low on it; the strokes below the picture are the frames that it reads, as tall as their weight in Temporal Self-Attention.
 
 # %% tags=["nbval-ignore-output", "hide-input"]
 with frame_folder(forwards, 72) as (frames, n):
@@ -327,7 +326,7 @@ display(
         [f"frame {i + 1} of {n}: {classes[best[i]]}" for i in shown],
         label="frame",
         alt="A thing is pushed from left to right; in orange where its "
-        "spatial gate is open, below its three most probable labels.",
+        "spatial gate is high, below its three most probable labels.",
         start=len(shown) // 2,
     )
 )
@@ -341,7 +340,7 @@ display(
 #
 # - `hitagu report environment` says what is missing here, and what to do.
 # - The network looks at each frame alone, then at how they follow each other. A film and its reverse get different names.
-# - A minute of training is enough for four drawn motions. It says nothing about real video.
+# - A few seconds of training are enough for four drawn motions. It says nothing about real video.
 #
 # ## Exercises
 #

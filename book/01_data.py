@@ -29,7 +29,7 @@
 
 # %% [markdown]
 # > **Given, and ours.** Given is the data format: folders of JPEG frames and lists of `path,label_index,num_frames`. The two sampling
-# > strategies are those of TSN and Non-local networks. The drawn videos, the times $t$ and the label swaps are ours. No result of the original
+# > strategies are those of TSN and Non-local networks. The drawn videos, the times $\tau$ and the label swaps are ours. No result of the original
 # > work is claimed.
 #
 # ## Parameters
@@ -121,7 +121,7 @@ print(
 print(f" JPEG {jpeg:,}")
 
 # %% [markdown]
-# Frames take more room than the video, but a training that needs eight of them opens eight small files and decodes nothing else. With
+# Frames take more room than the video, but training on eight of them opens eight small files and decodes nothing else. With
 # `data.source: video` the library reads the video files themselves: less disk, 4 to 15 times the processor time for each clip.
 #
 # ## A data set: folders and lists
@@ -185,7 +185,8 @@ for ax, name, colour in zip(axes, ("segment", "dense"), PALETTE):
 _ = axes[0].invert_yaxis()
 
 # %% [markdown]
-# With frames from 0 to $N - 1$, $T$ frames to choose, a window of $L$ frames and a random $u$ or $u_i$ in $[0, 1)$, segment sampling takes
+# With frames from 0 to $N - 1$, $T$ frames to choose, a window of $L$ frames (`data.dense_span`) and a random $u$ or $u_i$ in $[0, 1)$,
+# segment sampling takes
 #
 # $$n_i = \Big\lfloor \frac{(i + u_i)\, N}{T} \Big\rfloor, \qquad i = 0, \dots, T - 1 \tag{1.1}$$
 #
@@ -255,9 +256,9 @@ explore(
 # ## When is a frame?
 #
 # Segment sampling makes the distance between frames depend on the video's length and on chance. HiTAGU-Net's memory and attention are told
-# about it: each frame comes with its time $t$, its position in the video in *reference strides*,
+# about it: each frame comes with its time $\tau$ (`t` in the code), its position in the video in *reference strides*,
 #
-# $$t_i = n_i / r, \tag{1.3}$$
+# $$\tau_i = n_i / r, \tag{1.3}$$
 #
 # where $r$ is `data.ref_stride`, a typical distance in frames. So neighbouring frames of a typical clip are about 1 apart.
 
@@ -366,8 +367,8 @@ print("epoch 0 and 1: equal", torch.equal(first[0], later[0]))
 # ```
 #
 # `extract` can be stopped and started again; `failed.csv` lists videos that ffmpeg could not read, with the reason. `index` finds the usual
-# folder layouts. Videos vanish from the web, so every copy of Kinetics lacks some. A clip without frames is named in a manifest, never guessed.
-# [Chapter 8](08_scaling_up.ipynb) computes the disk space and the hours.
+# folder layouts. Videos vanish from the web, so every copy of Kinetics lacks some. A clip without frames is named in `train.missing.csv`,
+# never guessed. [Chapter 8](08_scaling_up.ipynb) computes the disk space and the hours.
 #
 # Here is that route in miniature: an invented annotation file in the official format, four clips and two folders of frames.
 
@@ -441,14 +442,14 @@ else:
 # ## Summary
 #
 # - A video becomes a folder of JPEG frames, and a line of a list: path, label, number of frames.
-# - Segment sampling covers the video, dense sampling keeps the distance between frames. Both come with times $t$.
+# - Segment sampling covers the video, dense sampling keeps the distance between frames. Both come with times $\tau$.
 # - A mirror and playing backwards can change the label. The recipe must say which labels.
 # - A batch holds whole numbers, times, labels and rows, and depends on nothing but seed, epoch and row.
 # - Official files become lists by one command. What is missing or ambiguous is named.
 #
 # ## Exercises
 #
-# **1.** A video has 300 frames and its event lasts from frame 100 to 110. How often does a clip of eight frames contain a frame of the event,
+# **1.** A video has 300 frames and its event lasts from frame 100 to 109. How often does a clip of eight frames contain a frame of the event,
 # with segment sampling and with a dense window of 64 frames?
 #
 # <details><summary>Solution</summary>
@@ -463,8 +464,8 @@ else:
 #     print(strategy, hits / 2000)
 # ```
 # Segments are 37.5 frames long, and the event covers ten frames, all within one segment: the chance is about 10 / 37.5. A dense window has
-# frames only eight apart, so it catches the event whenever the two overlap: at 66 of its 237 places. Neither is safe. Evaluating many clips
-# is safer ([chapter 4](04_evaluate.ipynb)).
+# frames only eight apart, so it catches the event whenever this falls among them: at 66 of its 237 positions. Neither is safe. Evaluating
+# many clips is safer ([chapter 4](04_evaluate.ipynb)).
 #
 # </details>
 #
@@ -554,7 +555,7 @@ else:
 #
 # </details>
 #
-# <details><summary>b) They are named with a reason in the manifest beside the list, and the exit code is 1</summary>
+# <details><summary>b) They are named with a reason in a file beside the list, and the exit code is 1</summary>
 #
 # Yes. Report how many there were beside any accuracy: copies of Kinetics differ.
 #

@@ -177,7 +177,7 @@ print(
 
 # %% [markdown]
 # Every ring lies on its dot, and TSN's loss never falls below $\ln 2$, that of a coin toss. It cannot: a clip and its reverse get the same logits, so
-# what one gains the other loses, and $-\frac12 (\ln p + \ln (1 - p)) \ge \ln 2$ for every $p$. More training does not help. The equations show why.
+# what one gains the other loses, and $-\frac12 (\ln p + \ln (1 - p)) \ge \ln 2$ for every probability $p$. More training does not help. The equations show why.
 #
 # ## The equations
 #
@@ -191,7 +191,7 @@ print(
 #
 # $$\ell = \frac1T \sum_{t=1}^T (W z_t + b) = W \Big( \frac1T \sum_{t=1}^T z_t \Big) + b \tag{2a.2}$$
 #
-# A sum does not depend on the order of its terms. By (2a.1), $z_t$ does not depend on the place of frame $t$ either. So $\ell$ is the same for every
+# A sum does not depend on the order of its terms. By (2a.1), $z_t$ does not depend on where frame $t$ stands either. So $\ell$ is the same for every
 # order of the frames, also for the reverse. To tell orders apart, a network must let frames meet before it sums, and must not treat them alike.
 #
 # The next cell computes the stages by hand and compares them with the network's own.
@@ -273,8 +273,8 @@ display(Markdown("\n".join(table)))
 # At 224 pixels, a cut after `layer4` leaves 7 x 7 positions, enough to say roughly where something moves. At the mini data's 48 pixels it
 # would leave 2 x 2, so `params/mini.yaml` cuts after `layer2`, where 6 x 6 remain. Motion is finer: something that moves by four pixels
 # between frames crosses half a cell of `layer2` and an eighth of a cell of `layer4`. So MDE ([chapter 2b](02b_mde.ipynb)) also reads finer
-# maps, the *taps* that `model.mde.taps` names: lower stages, or the stem, whose grid is `layer1`'s. The maps themselves cost nothing, since
-# every map up to the cut is computed anyway; MDE's own work grows with the grid.
+# maps, the *taps* that `model.mde.taps` names: any stage up to the cut, or the stem, whose grid is `layer1`'s. The maps themselves cost
+# nothing, since every map up to the cut is computed anyway; MDE's own work grows with the grid.
 #
 # The cut also sets the price. Eight frames of 224 x 224 through ResNet-50, cut after each stage:
 
@@ -488,7 +488,7 @@ print(", ".join(counts))
 
 # %% [markdown]
 # The second switch matters for (2a.1). In training, BatchNorm normalises by the statistics of the batch, so a frame's map depends a little on the
-# other frames. In evaluation, and with `frozen_bn`, it does not. All claims of this chapter are about evaluation.
+# other frames. In evaluation, and with `frozen_bn`, it does not. What this chapter says of single frames is about evaluation.
 
 # %%
 for frozen_bn in (False, True):
@@ -544,7 +544,7 @@ share = total.gflops / bare.gflops - 1
 print(
     f"HiTAGU-Net: {100 * share:.0f} % more multiply-adds than TSN,", end=""
 )
-print(" within 34.5 GFLOPs and 28 M parameters")
+print(" within our budget of 34.5 GFLOPs and 28 M parameters")
 
 # %% [markdown]
 # Nearly all of the cost is the backbone's, which all methods share. TSM's shift multiplies nothing, though it moves memory. The GRU has few
@@ -653,7 +653,7 @@ print(" within 34.5 GFLOPs and 28 M parameters")
 #
 # <details><summary>c) A ResNet-18 has no more stages</summary>
 #
-# It has four, like ResNet-50; its own have fewer blocks and channels.
+# It has four, like ResNet-50; its stages have fewer blocks and channels.
 #
 # </details>
 #

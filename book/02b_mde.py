@@ -101,7 +101,8 @@ figure = clip_rows(
 )
 
 # %% [markdown]
-# Both clips have the same five frames. Whatever is computed from each frame alone and then averaged is the same for both:
+# Both clips have the same five frames, so what is computed from each frame alone and then averaged is the same for both ([chapter
+# 2a](02a_backbone.ipynb)):
 
 # %%
 same_frames = torch.equal(right, left.flip(0))
@@ -110,16 +111,15 @@ print("the same frames, in opposite order:", same_frames)
 print("the same mean over frames:", same_mean)
 
 # %% [markdown]
-# Feature maps do not help, since equal frames have equal maps. The clips differ in one thing only: which frame follows which. So we compare
-# neighbours.
+# The clips differ in one thing only: which frame follows which. So we compare neighbours.
 
 # %% [markdown]
 # ## The reduced map
 #
-# Which maps should be compared? MDE takes the maps $F_t$ of one or several stages, the *taps*. To keep the rest cheap, a 1x1 convolution $W_r$ and
-# BatchNorm first reduce their $C$ channels to $R$ (32, or 16 for the mini data):
+# Which maps should be compared? MDE takes the maps $F^s_t$ of one or several stages $s$, the *taps*. To keep the rest cheap, a 1x1
+# convolution $W_r$ and BatchNorm first reduce their $C$ channels to $R$ (32, or 16 for the mini data):
 #
-# $$ r_t = \mathrm{BN}(W_r F_t) \tag{2b.1} $$
+# $$ r_t = \mathrm{BN}(W_r F^s_t) \tag{2b.1} $$
 #
 # This sees one frame alone, so it belongs to `encode_frames` and can be cached. In code it is `FrameReducer`; the next cell writes it out:
 
@@ -146,8 +146,8 @@ print("frame 3 alone:", torch.allclose(r[2:3], alone, atol=1e-5))
 # %% [markdown]
 # ## Two differences
 #
-# What has changed since the last frame, and what will the next one change? With $K$ a depthwise 3x3 convolution (one kernel a channel, as in TEA) and
-# frames $t = 1, \dots, T$:
+# What will the next frame change, and what has changed since the previous one? With $K$ a depthwise 3x3 convolution (one kernel per channel,
+# as in TEA) and frames $t = 1, \dots, T$:
 #
 # $$ d^+_t = K r_{t+1} - r_t, \qquad d^+_T = 0 \tag{2b.2} $$
 #
@@ -248,7 +248,7 @@ for name, clip in motions.items():
 # A kernel that cancels a motion to the right in $d^+$ cancels the motion to the *left* in $d^-$ (exercise 1).
 
 # %% [markdown]
-# ## What a difference at one place cannot say
+# ## What a difference at one position cannot say
 #
 # Something came, something left: which way did it go? For that you need the neighbouring cells. Collect the triple $(r_t, d^+_t, d^-_t)$ at each position
 # and forget where it stood. For the dot that moves right and the one that moves left, the collections are equal in every frame, because one clip
@@ -271,7 +271,7 @@ print([collection(right, t) == collection(left, t) for t in range(5)])
 # %% [markdown]
 # ## Which way did it go? The shift weights
 #
-# Take what stands at position $p$, and look for it in the next frame, at $p$ and at all places up to $\rho$ grid steps away ($\rho = 2$: 25 shifts
+# Take what stands at position $p$, and look for it in the next frame, at $p$ and at all positions up to $\rho$ grid steps away ($\rho = 2$: 25 shifts
 # $\delta$). The more alike, the more weight. We compare $q_t(p) = r_t(p) - \mathrm{mean}_{p'}\, r_t(p')$. The mean is subtracted because a large part
 # that all positions share would make everything look alike:
 #
@@ -392,8 +392,8 @@ print(
 # %% [markdown]
 # ## Why convolutions behind it: the trunk
 #
-# Which way does a wheel turn? At every single place something arrives and something leaves, in both cases. Only a *neighbourhood* of differences can
-# tell. Two equal spots on a turning rod:
+# Which way does a wheel turn? At every single position something arrives and something leaves, in both cases. Only a *neighbourhood* of
+# differences can tell. Two equal spots on a turning rod:
 
 
 # %%
@@ -439,8 +439,8 @@ print("the same triples (r, d+, d-), frame by frame:", equal)
 #
 # $$ m_t = \sum_{\text{taps}} \mathrm{trunk}\big([r_t;\ d^+_t;\ d^-_t;\ w_t]\big) \tag{2b.5} $$
 #
-# We train three readers on clips with random start and random turn. Each is a `MotionTrunk` with other switches, pooled and followed by one linear
-# layer.
+# We train three readers on clips with random start and random turn. Each is a `MotionTrunk` with different switches, pooled and followed by
+# one linear layer.
 
 
 # %%
@@ -520,7 +520,7 @@ print("bare projection of shift weights above it:", shifts > 0.6)
 print("trunk on differences solves it:", trunk > 0.95)
 
 # %% [markdown]
-# With a bare projection the differences stay at chance; with the trunk they solve the task. The shift weights are in between: they have compared 25 places
+# With a bare projection the differences stay at chance; with the trunk they solve the task. The shift weights are in between: they have compared 25 positions
 # already, so a bare projection gets somewhere (exercise 3). MDE has both. This shows what each *can* see on clean input. What each is worth in the
 # network is for [chapter 6](06_ablations.ipynb) to say.
 
@@ -660,8 +660,8 @@ _ = figure.colorbar(image, ax=axes, label="value (blank: exactly 0)")
 # **A sigmoid off its centre.** ACTION-Net's $F + \sigma(x) F$ is $1.5\,F$ where $x = 0$, so a pretrained network gets something other than it
 # expects from the first step on.
 #
-# First the pooled difference, then the factor $1 + a$. Here $x$ is set by hand to $4 |d^+|$, without a mask, and the pooled gate gets values that do not
-# cancel.
+# First the pooled difference, then the factor $1 + a$. Both use $x = 4 |d^+|$, set by hand, and no mask. Here the pooled gate gets
+# $|d^+|$, which cannot cancel.
 
 # %%
 for name, clip in {
@@ -690,8 +690,8 @@ _ = figure.colorbar(image, ax=axes, label="factor 1 + a")
 # %% [markdown]
 # ## Which stage is tapped
 #
-# Deeper stages have coarser grids. How far does a dot of 4 pixels a frame move on each, in grid steps, and how large is $d^+$ beside $r$? (Means over cells
-# stand in for a backbone; nine frames, in which the dot crosses one cell of the coarsest grid.)
+# Deeper stages have coarser grids. How far does a dot that moves 4 pixels a frame go on each, in grid steps, and how large is $d^+$ beside
+# $r$? (Means over cells stand in for a backbone; nine frames, in which the dot crosses one cell of the coarsest grid.)
 
 # %% mystnb={"image": {"alt": "Four maps of the forward difference of the same moving dot on grids of 24, 12, 6 and 3 cells: clear, fine pairs of blue and red on the finest, a faint wide pair on the coarsest."}} tags=["hide-input"]
 pixels = moving_dot(0, 4, T=9, size=96, sigma=4)
@@ -788,8 +788,8 @@ for file in ("params/mini.yaml", "params/ssv2.yaml"):
 # keeps the $2\rho + 1$ beside each position; the count includes all of them. Operations on single values are not counted; `benchmarks/model.py`
 # measures their time.
 #
-# Every part is a switch: `model.mde.taps`, `reads` ($r$, $d^+$, $d^-$), `difference_kernel` (1: no $K$), `shift_radius` (0: no $w$), `trunk_blocks` (0: a
-# bare projection), `gate`, `embedding`, and `enabled` for the whole.
+# The switches: `model.mde.taps`, `reads` ($r$, $d^+$, $d^-$), `difference_kernel` (1: no $K$), `shift_radius` (0: no $w$), `trunk_blocks`
+# (0: a bare projection), `gate`, `embedding`, and `enabled` for the whole.
 
 # %% [markdown]
 # ## Explore
@@ -837,7 +837,7 @@ explore(
 # ## Summary
 #
 # - A set of frames cannot tell a motion from its reverse; differences of neighbours can: reversed, they swap and change sign.
-# - A learned 3x3 kernel cancels a steady motion of up to one cell, in one direction a channel.
+# - A learned 3x3 kernel cancels a steady motion of up to one cell, in one direction per channel.
 # - One position's difference does not say which way. The shift weights do, up to $\rho$ grid steps, where there is texture; a trunk of convolutions
 #   reads directions from a neighbourhood.
 # - MDE starts as the identity. Its gate keeps positions and is exactly zero where nothing changes. The embedding is not masked.

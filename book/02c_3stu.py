@@ -22,7 +22,7 @@
 # To answer, a network must keep *what* was *where* while nothing of it can be seen. This chapter builds the part that can: three memories at
 # every position of the map.
 #
-# **You will be able to** say why attention over frames cannot answer the question and a memory at each position can; read off a forget gate
+# **You will be able to** say why attention over frames cannot answer the question and a memory at each position can; tell from a forget gate
 # how long it holds; keep the decay right when frames are sampled unevenly; compute a linear recurrence in three ways and say what each costs.
 #
 # **Prerequisites**: basic PyTorch; what a recurrent network is. **Time**: about 15 seconds on one CPU core; not measured on a GPU yet.
@@ -34,7 +34,7 @@
 # %% [markdown]
 # > **Given, and ours.** Given are the module's name, that it has three states, that it is "hierarchical" and "temporal-aware", and its place
 # > in the pipeline: after MDE, before the attention. No equation of it is public. Every equation below is our reconstruction, from published
-# > relatives that are named at the end. Each choice is a switch in the params, so that it can be measured.
+# > relatives that are named at the end. Most choices have a switch in the params, so that they can be measured.
 
 # %%
 import json
@@ -183,11 +183,12 @@ for f in (0.25, 0.5, 0.84, 0.96, 0.99):
 # %% [markdown]
 # ## What does a position hear of the others?
 #
-# With states at each position and nothing else, what happens at one position would never be known at another. (The convolutions before the
-# unit carry a little of it to the cells around.) Somebody lifts a cup on the left, and later a door opens on the right: at the door, nothing
-# would know of the cup. So the second and the third level also read a summary of the whole frame: of the states one level below, the maximum
-# over positions. We say that a level *hears the frame*. The mean would thin an event out: one of 36 positions is a 36th of it. The
-# **maximum**, taken channel by channel, lets it pass whole.
+# The unit has three **levels**, each with one state at every position; a level reads the one below. With states at each position and nothing
+# else, what happens at one position would never be known at another. (The convolutions before the unit carry a little of it to the cells
+# around.) Somebody lifts a cup on the left, and later a door opens on the right: at the door, nothing would know of the cup. So the second
+# and the third level also read a summary of the whole frame: the maximum over positions of the states one level below. We say that a level
+# *hears the frame*. The mean would thin an event out: at one of 36 positions it counts a 36th. The **maximum**, taken channel by channel,
+# lets it pass whole.
 #
 # Watch it. A flash at A in frame 1: how much does it move the output at B in the last frame?
 
@@ -263,7 +264,7 @@ print("u", tuple(u.shape), "-> z", tuple(z.shape))
 # A frame that comes $\Delta t$ reference strides after the one before it must forget as much as $\Delta t$ frames would have. This is what
 # makes the unit "temporal-aware"; the first frame counts as one stride:
 #
-# $$f^k_{t,p} \leftarrow (f^k_{t,p})^{\,t_t - t_{t-1}} \tag{2c.6}$$
+# $$f^k_{t,p} \leftarrow (f^k_{t,p})^{\,\tau_t - \tau_{t-1}} \tag{2c.6}$$
 #
 # The candidate is made of the level below and what was heard:
 #
@@ -420,14 +421,14 @@ for k, name in enumerate(STATES):
     )
 
 # %% [markdown]
-# With elapsed time the deviation is small but not nothing in the upper levels. The *decay* is exact. The *intake* over a gap is taken as if the
+# With elapsed time the deviation is small but not zero in the upper levels. The *decay* is exact. The *intake* over a gap is taken as if the
 # candidate had stood at its last value all along, $(1 - f^{\Delta t})\, c_t$, and in the upper levels the candidate changes during the gap.
 # What happens between two frames nobody can know, and this is the simplest guess.
 #
 # ## Three ways to compute it
 #
-# The gates see the input and the levels below, but not their own state $h_{t-1}$. So each level is *linear in $h$*, and a linear recurrence need
-# not be walked step by step. Write $x_t = (1 - f_t) c_t$.
+# The gates see the input and the frame's summary, but not their own state $h_{t-1}$. So each level is *linear in $h$*, and a linear
+# recurrence need not be walked step by step. Write $x_t = (1 - f_t) c_t$.
 #
 # **Loop**: (2c.1) as it stands; $T$ steps that wait for each other. **Closed form**: every past frame counts with the product of the gates
 # since, which is one lower-triangular matrix:
@@ -484,11 +485,11 @@ for form in ("closed form", "scan"):
 display(Markdown("\n".join(lines)))
 
 # %% [markdown]
-# All three are the same function, and differ in cost. The loop starts $3T$ small operations; the closed form does $T$ times the work in $T$
-# times the memory, but in a few large operations; the scan does $\log_2 T$ times the work. Which is fastest is a matter of measurement:
-# `python -m benchmarks.stu --threads 1` times the unit between $W_{in}$ and $W_o$, forward and backward, for one clip of 7 x 7 positions at
-# width 256, beside PyTorch's `nn.GRU` of the same width with the positions as its batch. Below are its medians over nine rounds (one for the
-# closed form at 64 frames) on one CPU core, in milliseconds of the process's CPU time. No GPU has been measured yet.
+# All three are the same function, and differ in cost. The loop starts $T$ small operations a level; the closed form does $T$ times the work
+# in $T$ times the memory, but in a few large operations; the scan does $\log_2 T$ times the work. Which is fastest is a matter of
+# measurement: `python -m benchmarks.stu --threads 1` times the unit between $W_{in}$ and $W_o$, forward and backward, for one clip of 7 x 7
+# positions at width 256, beside PyTorch's `nn.GRU` of the same width with the positions as its batch. Below are its medians over nine rounds
+# (one for the closed form at 64 frames) on one CPU core, in milliseconds of the process's CPU time. No GPU has been measured yet.
 
 # %% mystnb={"image": {"alt": "CPU time of forward and backward against the number of frames, both logarithmic: at 8, 16 and 64 frames the GRU is lowest, then the loop, the scan, and far above them the closed form."}} tags=["hide-input"]
 file = Path("outputs/published/stu/cpu/fp32-clips1-side7-width256.json")
@@ -519,8 +520,8 @@ display(Markdown(table.astype(int).to_markdown()))
 # frames it takes 1.67, 1.85 and 1.83 times as long as one `nn.GRU` of its width (medians of each round's ratio, so not exactly the ratios of
 # the medians above). Our own budget, no slower than one GRU, is **missed**: a position costs $9 D^2$ multiply-adds where the GRU's costs
 # $6 D^2$, and gates, mix and steps are hundreds of small operations, each called from Python, where the GRU's run inside one call. Beside a GRU
-# of three layers, a cascade of three as well, it takes 0.58 to 0.61 of the time. As whole modules, with $W_{in}$ and $W_o$ around both, it
-# takes 1.17 to 1.27 times as long.
+# of three layers, a cascade of three as well, it takes 0.58 to 0.61 of the time. With $W_{in}$ and $W_o$ around both, it takes 1.17 to 1.27
+# times as long as one GRU.
 #
 # ## What it costs
 #
@@ -551,10 +552,12 @@ display(
 # ## Is it needed?
 #
 # The book's memory set asks the question of this chapter on pixels: videos of lamps that flash, of things that go behind screens, and of two
-# events far apart. Every network trains for the same time, and is then tested after waits of 1, 2, 4 and 8 times the training's
-# (`python -m experiments.memory`; lines are means over seeds, small marks single seeds):
+# events far apart. Every network trains for the same time, and is then tested after 1, 2, 4 and 8 times the wait in training
+# (`python -m experiments.memory`; lines are means over seeds, small marks single seeds). In all of them the classifier also reads the last
+# frame as it is before attention (`model.readout: memory`, chapter 2e), and TSA reads differences of time in place of a position code
+# (`tsa_relative`, chapter 2d):
 
-# %% mystnb={"image": {"alt": "Top-1 in Lighting over the wait, 1 to 8 times the training's. HiTAGU-Net falls from 100 to 63 percent in the mean of three seeds. The GRU at each position begins at 100 and falls to 50 at twice the wait. The others lie between 45 and 68 at every wait."}} tags=["hide-input"]
+# %% mystnb={"image": {"alt": "Top-1 in Lighting over the wait, 1 to 8 times that in training. HiTAGU-Net falls from 100 to 63 percent in the mean of three seeds. The GRU at each position begins at 100 and falls to 50 at twice the wait. The others lie between 45 and 68 at every wait."}} tags=["hide-input"]
 from experiments.memory import read_waits
 
 runs = read_waits(Path("outputs/published/memory"))
@@ -578,7 +581,7 @@ for method, mark in zip(methods, "osv^DPX", strict=False):
         ax.plot(waits, values, mark, markersize=3, color=mean.get_color())
 ax.set(xscale="log", xticks=waits, xticklabels=[f"x {n}" for n in waits])
 ax.set(
-    xlabel="wait, of the training's",
+    xlabel="wait / wait in training",
     ylabel="Lighting, top-1 (%)",
     ylim=(30, 102),
 )
@@ -624,7 +627,7 @@ figure = credit(figure, "outputs/published/memory")
 # | HGRN (2023) | input | one a layer | a lower one that rises from layer to layer | no | scan |
 # | minGRU (2024) | input | one | none | no | scan |
 # | TRecViT (2024) | input | one at each position, a layer | none | no | scan |
-# | 3STU | input, levels below, the frame | three in a cascade, at each position | none | $f^{\Delta t}$ | loop, matrix or scan |
+# | 3STU | input, the frame | three in a cascade, at each position | none | $f^{\Delta t}$ | loop, matrix or scan |
 #
 # TRecViT is the nearest: a gated linear recurrence at each position of a video, with attention inside a frame where ours has a maximum. minGRU's
 # candidate has no tanh. The bands' cumulative softmax is HGRN's. A gate that sees $h_{t-1}$ makes the state a nonlinear function of the one before,

@@ -18,14 +18,14 @@
 # # 2d Attention: where, which channels, when
 #
 # After the 3STU, each frame is a map that holds what moved and what came before. To name the action, the network must reduce $T$ such maps to one
-# vector. What should this reduction listen to? Which channels, which places, and which frames?
+# vector. What should this reduction listen to? Which channels, which positions, and which frames?
 #
 # **You will be able to** write down both gates of Spatial Channel Attention (SCA) and the weights of Temporal Self-Attention (TSA), check each
 # against the shipped module, say what the order of frames does with and without a position code, read an attention map, and say what it does
 # not tell.
 #
 # **Prerequisites**: chapter 2a, basic PyTorch; softmax and matrix products. **Time** on two CPU cores: about 25 seconds, most of it
-# small trainings; not measured on a GPU yet. **Memory**: 1 GiB. Everything shown is drawn here: no data set is needed.
+# small training runs; not measured on a GPU yet. **Memory**: 1 GiB. Everything shown is drawn here: no data set is needed.
 
 # %% [markdown]
 # ![The network from top to bottom: clip, ResNet-50, MDE, 3STU, SCA, TSA, classifier, each with the shape of its output; this chapter's part, SCA and TSA, is lit.](figures/network_attention.svg)
@@ -34,7 +34,7 @@
 # > **Given, and ours.** Given are the two names, Temporal Self-Attention and Spatial Channel Attention, and their place between the 3STU and
 # > the classifier. Every equation of this chapter is our reconstruction: SCA has the form of CBAM (Woo et al. 2018), TSA that of the
 # > Transformer's self-attention (Vaswani et al. 2017) with a position code computed from the frames' times. That SCA comes first and TSA reads
-# > one token a frame is our choice as well. No result of the original work is claimed.
+# > one token per frame is our choice as well. No result of the original work is claimed.
 
 # %% tags=["hide-input"]
 import os
@@ -64,9 +64,9 @@ os.chdir(project_root())  # the same from the root and from book/
 # %% [markdown]
 # ## A failure you can see
 #
-# The plainest reduction is the mean. Suppose that one number tells the class: `+3` or `-3`, at one place of one frame. Every value, this one too, has
+# The plainest reduction is the mean. Suppose that one number tells the class: `+3` or `-3`, at one position of one frame. Every value, this one too, has
 # noise of standard deviation 1. Alone, the number has the right sign in 99.9 % of clips. How often does the *mean* have it, over all frames, over all
-# places of the frame, or over both?
+# positions of the frame, or over both?
 
 # %%
 generator = torch.Generator().manual_seed(0)
@@ -74,7 +74,7 @@ clips, signal = 4000, 3.0
 cases = {
     "alone": 1,
     "1 of 8 frames": 8,
-    "1 of 7 x 7 places": 49,
+    "1 of 7 x 7 positions": 49,
     "1 of 8 x 7 x 7": 392,
 }
 right = []
@@ -84,7 +84,7 @@ for name, n in cases.items():
     numbers[:, 0] += signal * truth
     called = numbers.mean(1).sign()
     right.append(100 * (called == truth).float().mean().item())
-    print(f"{name:>18}: {right[-1]:3.0f} % right")
+    print(f"{name:>20}: {right[-1]:3.0f} % right")
 
 # %% mystnb={"image": {"alt": "Percent of clips whose mean has the right sign, over the number of values averaged, for 1, 8, 49 and 392: dots fall along a curve from nearly 100 towards the dashed line at 50."}} tags=["hide-input"]
 n = torch.logspace(0, 2.8, 60)
@@ -106,14 +106,14 @@ _ = ax.legend(fontsize=7, loc="lower left")
 # ## Spatial Channel Attention
 #
 # SCA multiplies one frame's map $y$, of shape $(C, h, w)$, by two gates. The **channel gate** asks *what* matters. It describes every channel by its
-# mean and its maximum over the places, and one small bottleneck $M$ reads both.
+# mean and its maximum over the positions, and one small bottleneck $M$ reads both.
 #
 # $$g_c = \sigma\big(M(\operatorname{mean}_{ij} y)_c + M(\operatorname{max}_{ij} y)_c\big) \tag{2d.1}$$
 #
 # with $M(v) = W_2 \operatorname{relu}(W_1 v + b_1) + b_2$.
 #
-# The **spatial gate** asks *where*, on the map after the channel gate. It describes every place by its mean and its maximum over the channels, and
-# one convolution $K$ (7 x 7; 3 x 3 on small maps) reads the neighbourhood.
+# The **spatial gate** asks *where*, on the map after the channel gate. It describes every position by its mean and its maximum over the
+# channels, and one convolution $K$ (7 x 7; 3 x 3 on small maps) reads the neighbourhood.
 #
 # $$s_{ij} = \sigma\big(K * [\operatorname{mean}_c (g_c\, y_c)\,;\ \operatorname{max}_c (g_c\, y_c)]\big)_{ij} \tag{2d.2}$$
 #
@@ -147,7 +147,7 @@ print("by hand and shipped agree")
 # %% [markdown]
 # ### How open is a fresh gate?
 #
-# In CBAM, whose form this is, all weights start at random. One may expect gates of one half, which is $\sigma(0)$. But behind a fresh 3STU the
+# In CBAM, whose form this is, all weights start at random. One may expect gates of one half, which is $\sigma(0)$. But the backbone's
 # values are large, and so random weights give random gates. Our recipes change two things. A gate is $2\sigma$, from 0 to 2
 # (`attention.sca_identity`), and $W_2$, $b_2$ and $K$ start at zero (`attention.sca_zero_start`). Then both gates start at 1, and a fresh SCA passes
 # the map unchanged. Here is the network of `params/hard.yaml` before training, on noise:
@@ -183,7 +183,7 @@ for start, overrides in {"CBAM": cbam, "the recipes": ""}.items():
 #
 # To see the mechanism alone, we **set the weights by hand**; this cell trains nothing. The map has four channels. Channel 1 holds one bright spot,
 # channel 2 clutter everywhere, channels 0 and 3 faint noise. The bottleneck passes a channel whose *maximum* is above 2. The convolution responds to
-# a place that is brighter than its neighbours.
+# a position that is brighter than its neighbours.
 
 # %%
 generator = torch.Generator().manual_seed(1)
@@ -237,24 +237,24 @@ for ax in [*axes[0], *axes[1, 1:]]:
 # Three things to remember:
 #
 # - The order matters. If the spatial gate came first, its maximum would include the clutter.
-# - The convolution has no bias, as in CBAM's equation (CBAM's published code has a BatchNorm there). So a place with nothing around it gets
+# - The convolution has no bias, as in CBAM's equation (CBAM's published code has a BatchNorm there). So a position with nothing around it gets
 #   $\sigma(0) = 1/2$, not 0. Gates do not sum to 1: each is a volume control of its own.
 # - Both gates depend on one frame. They cannot see what distinguishes *this frame from the others*.
 #
 # ## Temporal Self-Attention
 #
-# Next, the gated maps are averaged over places. Because of the gates this is a weighted mean, though its weights need not sum to 1. Each frame becomes
-# one **token** of $C$ numbers:
+# Next, the gated maps are averaged over positions. Because of the gates this is a weighted mean, though its weights need not sum to 1. Each
+# frame becomes one **token** of $C$ numbers:
 #
-# $$x_t = \frac{1}{hw} \sum_{ij} y'_{t,ij} \tag{2d.4}$$
+# $$\bar y_t = \frac{1}{hw} \sum_{ij} y'_{t,ij} \tag{2d.4}$$
 #
 # ### When: a position code of real-valued time
 #
-# Attention by itself treats the tokens as a set. A code tells it *when* each frame was taken. The code is made of sines and cosines of the frame's
-# time $t$, in reference strides from the clip's first frame, with $d/2$ wavelengths $\lambda_m$ from 4 to 400 strides, evenly spaced in their
-# logarithm ($d$ is `tsa_width`).
+# Attention by itself treats the tokens as a set. A **position code** tells it *when* each frame was taken: it codes a position in time, not
+# on the map. It is made of sines and cosines of the frame's time $\tau$, in reference strides from the clip's first frame, with $d/2$
+# wavelengths $\lambda_m$ from 4 to 400 strides, evenly spaced in their logarithm ($d$ is `tsa_width`).
 #
-# $$p(t) = \big[\sin(2\pi (t - t_1)/\lambda_m)\,;\ \cos(2\pi (t - t_1)/\lambda_m)\big]_{m = 1 \ldots d/2} \tag{2d.5}$$
+# $$p(\tau) = \big[\sin(2\pi (\tau - \tau_1)/\lambda_m)\,;\ \cos(2\pi (\tau - \tau_1)/\lambda_m)\big]_{m = 1 \ldots d/2} \tag{2d.5}$$
 #
 # There is no table of positions, so nothing fixes $T$. Times may be unequal or fractions, and there may be more of them than in training.
 
@@ -293,8 +293,9 @@ axes[2].set(xlabel="time between frames (strides)", ylabel="similarity")
 _ = axes[2].legend(fontsize=7)
 
 # %% [markdown]
-# The inner product of two codes depends only on the time between them, so the dots of both clips lie on one curve. A query can ask for "one stride
-# before me" as well as for "at $t = 5$".
+# The inner product of two codes depends only on the time between them, so the dots of both clips lie on one curve. So a frame can ask for
+# "one stride before me" as well as for "at $t = 5$". (With `attention.tsa_relative` there is no code: each head adds a learned slope times
+# the time between two frames to the score.)
 #
 # ### Queries, keys, values
 #
@@ -305,7 +306,7 @@ _ = axes[2].legend(fontsize=7)
 #
 # Each token is normalised, and each frame makes its query, key and value from its token and its time ($W$, $b$ and $P$ are learned):
 #
-# $$[q_t\,; k_t\,; v_t] = W \operatorname{LN}(x_t) + b + P\, p(t_t) \tag{2d.6}$$
+# $$[q_t\,; k_t\,; v_t] = W \operatorname{LN}(\bar y_t) + b + P\, p(\tau_t) \tag{2d.6}$$
 #
 # The score is an inner product, taken separately in each *head*, a group of $d_h$ channels that has its own weights. Why divide it by the root of
 # $d_h$? Suppose that the components of $q$ and $k$ are independent, with mean 0 and variance 1. Then $q \cdot k$ is a sum of $d_h$ terms of variance 1, so
@@ -316,7 +317,7 @@ _ = axes[2].legend(fontsize=7)
 #
 # The frame adds what it reads to what it was. The results $z_t$ are the **frame embeddings**; the classifier's head takes their mean:
 #
-# $$z_i = x_i + W_o \big[\textstyle\sum_j A_{ij} v_j\big]_{\text{heads}} + b_o \tag{2d.8}$$
+# $$z_i = \bar y_i + W_o \big[\textstyle\sum_j A_{ij} v_j\big]_{\text{heads}} + b_o \tag{2d.8}$$
 
 
 # %%
@@ -525,7 +526,7 @@ figure, axes = new_figure(3.2, 1, 3)
 for ax, clip in zip(axes, chosen):
     draw_attention(ax, A8[clip], t8, f"event at t = {int(event[clip])}")
 
-# %% mystnb={"image": {"alt": "Eight frames of one clip with a line each; the event frame's line is the brightest. Below each the spatial gate: about one half on the black ground, higher around the lines, highest around the event's."}} tags=["hide-input"]
+# %% mystnb={"image": {"alt": "Eight frames of one clip with a line each; the event frame's line is the brightest. Below each the spatial gate: about one half on the black ground, beside a line brighter on one side and darker on the other, most at the event's."}} tags=["hide-input"]
 clip = chosen[1]
 with torch.no_grad():
     _, gate = net.tokens(clips[clip : clip + 1])
@@ -542,10 +543,11 @@ axes[0, 0].set_ylabel("frame", fontsize=8)
 _ = axes[1, 0].set_ylabel("spatial gate", fontsize=8)
 
 # %% [markdown]
-# The trained spatial gate (dark is 0, bright is 1) behaves like the one set by hand: near one half on the empty ground, higher where a line is.
+# The trained spatial gate (dark is 0, bright is 1) stays near one half on empty ground. By a line it turns bright on one side and dark on
+# the other, most at the event. It is no outline of the line.
 #
 # **What such a map does not tell.** A weight says that a frame was read, not that it was decisive: the residual in (2d.8) carries every frame past the
-# attention, and the values may cancel. A gate may also point by *darkening*: in exercise 3, a trained spatial gate silences the one place that matters,
+# attention, and the values may cancel. A gate may also point by *darkening*: in exercise 3, a trained spatial gate silences the one position that matters,
 # and the classifier reads what is missing. Treat a map as a question, and answer it by changing the frame.
 #
 # ### When the time decides, not the look
@@ -651,7 +653,7 @@ for name in (
 # | step | shape | at `params/ssv2.yaml`, one clip |
 # |---|---|---|
 # | map from the 3STU, $y$ | (B T, C, h, w) | (8, 2048, 7, 7) |
-# | mean and maximum over places | (B T, C) twice | (8, 2048) twice |
+# | mean and maximum over positions | (B T, C) twice | (8, 2048) twice |
 # | channel gate $g$ (2d.1) | (B T, C) | (8, 2048), through 64 |
 # | mean and maximum over channels | (B T, 2, h, w) | (8, 2, 7, 7) |
 # | spatial gate $s$ (2d.2) | (B T, h, w) | (8, 7, 7) |
@@ -672,7 +674,7 @@ display(Markdown(markdown_table(parts)))
 
 # %% [markdown]
 # The arithmetic is next to nothing. The count leaves out SCA's real cost: it reads or writes the whole map several times (four pools, two products), 3.2 MB
-# each time for this clip in float32, and memory traffic takes time. TSA works on only $T$ tokens, so its parameters cost little arithmetic. $A$ has $T^2$ entries a
+# each time for this clip in float32, and memory traffic takes time. TSA works on only $T$ tokens, so its parameters cost little arithmetic. $A$ has $T^2$ entries per
 # head, which is small for 8 to 64 frames.
 #
 # ## Which frame asks?
@@ -714,7 +716,7 @@ explore(
 # %% [markdown]
 # ## Summary
 #
-# - A mean keeps $1/n$ of what one place in one frame knows. Attention is a weighted mean whose weights are computed from the clip.
+# - A mean keeps $1/n$ of what one position in one frame knows. Attention is a weighted mean whose weights are computed from the clip.
 # - SCA multiplies each frame's map by a channel gate, then by a spatial gate. Gates do not sum to 1. They lie between 0 and 1, in our recipes
 #   between 0 and 2.
 # - TSA lets each frame read from the others; its rows sum to 1. Without the position code it is blind to order; with it, $T$ and the times are free.
@@ -755,8 +757,9 @@ explore(
 #
 # </details>
 #
-# **3.** *A gate that points by darkening.* Each map has four spots, one in each of four class channels, at four places; a marker in channel 6 lies on one of them, and the
-# class is that spot's channel. The mean alone is at chance. Train SCA with a linear layer. Where is the spatial gate at the marked place: above or below the rest?
+# **3.** *A gate that points by darkening.* Each map has four spots, one in each of four class channels, at four positions; a marker in channel 6 lies on one of them, and the
+# class is that spot's channel. The mean alone is at chance. Train SCA with a linear layer. Where is the spatial gate at the marked position:
+# above or below the rest?
 #
 # <details><summary>Solution</summary>
 #
@@ -789,8 +792,9 @@ explore(
 #     s = s.flatten(1)
 #     print(seed, right, s[torch.arange(2000), place].mean() / s.mean())
 # ```
-# With seeds 0, 1 and 2 the gate at the marked place was 0.04, 1.9 and 0.06 times its mean over places: dark, bright, dark. All three were right in 74 to 79 % of clips. A gate that is dark at the marked place solves the task as well as one that is bright there: the class's channel then has less in its mean
-# than the others, and a linear layer reads that just as easily.
+# With seeds 0, 1 and 2 the gate at the marked position was 0.04, 1.9 and 0.06 times its mean over positions: dark, bright, dark. All three
+# were right in 74 to 79 % of clips. A gate that is dark at the marked position solves the task as well as one that is bright there: the
+# class's channel then has less in its mean than the others, and a linear layer reads that just as easily.
 #
 # </details>
 #

@@ -17,14 +17,14 @@
 # %% [markdown]
 # # 2e Head and losses
 #
-# The modules of chapters 2a to 2d end in one embedding a frame. How do these become the name of a class, and what does training minimise? The answer:
-# one linear layer, cross-entropy with smoothed labels, and two optional terms, center loss and temporal consistency.
+# The modules of chapters 2a to 2d end in one embedding per frame. How do these become the name of a class, and what does training minimise?
+# The answer: one linear layer, cross-entropy with smoothed labels, and two optional terms, center loss and temporal consistency.
 #
 # **You will be able to** compute each term by hand and compare it with the library; say where label smoothing has its minimum; say what a center loss does
 # to an embedding and what it does not; say how the centres move here and in the paper; and say why a loss that equal frames minimise needs a small weight.
 #
-# **Prerequisites**: chapter 2a, basic PyTorch; softmax and cross-entropy. **Time** on two CPU cores: about 20 seconds, half of it small trainings; not measured on
-# a GPU yet. **Memory**: 1 GiB. No data set is needed.
+# **Prerequisites**: chapter 2a, basic PyTorch; softmax and cross-entropy. **Time** on two CPU cores: about 20 seconds, half of it small
+# training runs; not measured on a GPU yet. **Memory**: 1 GiB. No data set is needed.
 
 # %% [markdown]
 # ![The network from top to bottom: clip, ResNet-50, MDE, 3STU, SCA, TSA, classifier, each with the shape of its output; this chapter's part, the classifier, is lit.](figures/network_head.svg)
@@ -68,8 +68,8 @@ for name in ("mini", "k700", "ssv2"):
 # %% [markdown]
 # ## A failure you can see
 #
-# Are classes that a network can tell apart also far apart in its embedding? Here is a toy that can be drawn: five classes, ten noisy numbers a clip, and a
-# small network whose embedding has just **two** dimensions. For now it is trained with cross-entropy alone.
+# Are classes that a network can tell apart also far apart in its embedding? Here is a toy that can be drawn: five classes, ten noisy numbers
+# per clip, and a small network whose embedding has just **two** dimensions. For now it is trained with cross-entropy alone.
 
 # %%
 K = 5
@@ -196,7 +196,7 @@ histogram(right, clip, labels)
 # %%
 torch.manual_seed(0)
 head = ClassifierHead(width=16, num_classes=5, dropout=0.5).eval()
-frames = torch.randn(4, 8, 16)  # (B, T, D)
+frames = torch.randn(4, 8, 16)  # (B, T, C)
 with torch.no_grad():
     logits, clip = head(frames)
     torch.testing.assert_close(clip, frames.sum(1) / 8)
@@ -209,10 +209,10 @@ print("(2e.1) holds, and the mean of the frame logits is the same")
 
 # %% [markdown]
 # This is TSN's head: TSN averages last, here the mean comes one layer earlier. So all that the head can know about order must already be in the frame
-# embeddings.
+# embeddings. `model.readout` lets it also read a last frame: that of the embeddings, or, with `memory`, that of the 3STU's maps before attention.
 #
 # **Dropout** (Srivastava et al. 2014) acts only in training: it sets a share of the numbers to zero and divides the rest by the share that is kept, so that
-# the average stays the same. It comes after the mean, so there is one mask a clip. Masks of single frames would mostly average out.
+# the average stays the same. It comes after the mean, so there is one mask per clip. Masks of single frames would mostly average out.
 
 # %%
 head.train()
@@ -288,8 +288,8 @@ _ = ax.legend(fontsize=7)
 # %% [markdown]
 # ## Center loss
 #
-# Can training be told to keep each class together? Center loss (Wen et al. 2016) has one centre $c_k$ a class, in the space of the clip embeddings, and pulls
-# every clip towards its own:
+# Can training be told to keep each class together? Center loss (Wen et al. 2016) has one centre $c_k$ per class, in the space of the clip
+# embeddings, and pulls every clip towards its own:
 #
 # $$L_{center} = \frac{1}{2B} \sum_i \lVert \bar z_i - c_{y_i} \rVert^2 \tag{2e.3}$$
 
@@ -391,7 +391,7 @@ print("accuracy changes by less than 2 points:", abs(change) < 2)
 
 # %% [markdown]
 # Look at the axes: the whole picture shrinks. The spread within classes falls to a fifth, but most of that is scale, since distances between
-# classes fall to a quarter. Without scale, the ratio falls by a seventh. Wrong pairs fall to a sixth: the streaks' very different lengths are
+# classes fall to a quarter. Without scale, the ratio falls by a sixth. Wrong pairs fall to a sixth: the streaks' very different lengths are
 # gone. Accuracy changes by less than a point. (Seeds 1 and 2 show the same: wrong pairs from 8.1 to 1.5 and from 3.3 to 1.0 %, accuracies
 # within half a point.) So a center loss makes distances more useful. Whether it makes the *classifier* better must be measured on each data
 # set, over several seeds; this toy does not show it.
@@ -424,7 +424,7 @@ for normalised in (False, True):
 
 # %% [markdown]
 # With lengths taken out, the pull falls as embeddings grow, and making all of them small gains nothing. The recipes for real data, `params/k700.yaml` and `params/ssv2.yaml`, use this form,
-# because the other disturbs their start. We took twelve steps of the second at small size (ResNet-18 to `layer3`, four drawn clips of 48 pixels, the set-up of `tests/params/test_recipes.py`):
+# because the other disturbs their start. We took twelve steps of `ssv2.yaml` at small size (ResNet-18 to `layer3`, four drawn clips of 48 pixels, the set-up of `tests/params/test_recipes.py`):
 #
 # | from | center loss | cross-entropy | length of an embedding |
 # |---|---|---:|---:|
@@ -435,8 +435,7 @@ for normalised in (False, True):
 # | | lengths taken out | 5.1 to 2.6 | 1.4 to 11.3 |
 # | | by length | 5.1 to 4.1 | 1.4 to 4.2 |
 #
-# By length, the loss presses the embeddings together and learning waits. A deeper network shows it in the gradient: the first step of a random ResNet-50 (two clips of 64 pixels) had a norm
-# of 270 without the loss and with lengths taken out, and of 1,614 by length. The test takes fifty steps and holds the norm and the weighted loss to a bound.
+# By length, the loss presses the embeddings together and learning waits.
 #
 # ## Temporal consistency
 #
@@ -584,11 +583,11 @@ print(f"{'total':>14}: {total:.2f}")
 #
 # | step | shape | at `params/ssv2.yaml`, one clip |
 # |---|---|---|
-# | frame embeddings $z$ | (B, T, D) | (1, 8, 2048) |
-# | clip embedding $\bar z$ (2e.1) | (B, D) | (1, 2048) |
+# | frame embeddings $z$ | (B, T, C) | (1, 8, 2048) |
+# | clip embedding $\bar z$ (2e.1) | (B, C) | (1, 2048) |
 # | logits $\ell$ (2e.1) | (B, K) | (1, 174) |
 # | target $q$ (2e.2) | (B, K) | (1, 174) |
-# | centres $c$ (2e.3) | (K, D) | (174, 2048) |
+# | centres $c$ (2e.3) | (K, C) | (174, 2048) |
 # | cosines (2e.4) | (B, T - 1) | (1, 7) |
 # | each term, and their sum (2e.5) | () | () |
 #
@@ -603,7 +602,7 @@ print(f"centres: {174 * 2048 / 1e6:.2f} M numbers")
 
 # %% [markdown]
 # The centres are learned and saved in the checkpoint, but they are not part of the network: inference does not use them, and they do not count among its
-# parameters. The losses work on $B T D$ numbers once a step, which is nothing beside a backbone.
+# parameters. The losses work on $B T C$ numbers once a step, which is nothing beside a backbone.
 #
 # ## How much pull?
 #
@@ -640,7 +639,7 @@ explore(
 # %% [markdown]
 # ## Summary
 #
-# - The head is linear, so the mean may come before or after it. Dropout has one mask a clip.
+# - The head is linear, so the mean may come before or after it. Dropout has one mask per clip.
 # - With label smoothing the loss has a minimum at a finite lead of the right logit. The minimum is the target's entropy.
 # - The center loss makes embeddings compact, mostly by scale, and distances more useful; label smoothing alone does most of that. Only the network feels its
 #   weight; the centres move at their own rate.
@@ -712,7 +711,7 @@ explore(
 #
 # <details><summary>b) No: compare with the distances between classes, and with the accuracy</summary>
 #
-# Yes. Here the ratio falls by a seventh and accuracy changes by less than a point.
+# Yes. Here the ratio falls by a sixth and accuracy changes by less than a point.
 #
 # </details>
 #

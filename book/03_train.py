@@ -36,8 +36,8 @@
 
 # %% [markdown]
 # > **Given, and ours.** Given are the pipeline (truncated ResNet-50, MDE, 3STU, Temporal Self-Attention with Spatial Channel Attention,
-# > classifier), the two optional losses with their weights, and training on single clips. The equations, the schedule and the mini data are
-# > our reconstruction. No result of the original work is claimed.
+# > classifier), the two optional losses with their weights, and training on single clips. The equations are our reconstruction; the schedule
+# > and the mini data are ours. No result of the original work is claimed.
 #
 # ## Parameters
 #
@@ -387,7 +387,7 @@ figure.savefig(f"{cfg.run}/result.png", dpi=110)
 # %% [markdown]
 # ## Summary
 #
-# - A training loop is about 25 lines; `fit()` adds what makes a run fast, repeatable and safe to interrupt.
+# - A training loop is under twenty lines; `fit()` adds what makes a run fast, repeatable and safe to interrupt.
 # - One notebook trains on every dataset: only params change.
 # - Accuracy alone does not show that a model uses motion. The order tests do: where order decides the class, a model that uses it falls to one
 #   half or less when frames are shuffled, and names the partner when they are reversed.

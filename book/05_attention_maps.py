@@ -19,9 +19,9 @@
 #
 # **Result.** On mini, not every map of the trained network can be trusted. Delete the cells that a map ranks highest: does the probability of
 # the predicted class fall sooner than when as many cells are deleted elsewhere? With the motion gate and with Grad-CAM, yes. **With the
-# spatial gate, no**: its controls fall sooner, for it is dark where things move. The gains are differences of the areas under the deletion
-# curves (84 validation clips, one run, commit d00a4e11c), beside those of the same map *moved* elsewhere, of *another clip's* map, or of
-# frames *at random*; the intervals are under *Can the maps be trusted?*.
+# spatial gate, no**: its controls fall sooner, for it is dark where things move. A gain is the area under the control's
+# curve of probabilities minus the area under the map's (84 validation clips, one run, commit d00a4e11c). A control is the same map *moved*
+# elsewhere, *another clip's* map, or frames *at random*; the intervals are under *Can the maps be trusted?*.
 #
 # | deleted by | moved | another clip's | at random |
 # |---|---|---|---|
@@ -30,8 +30,7 @@
 # | Grad-CAM | yes, +0.21 | yes, +0.14 |  |
 # | temporal attention |  |  | yes, +0.04 |
 #
-# The motion gate's curve falls a little sooner than Grad-CAM's (areas 0.41 and 0.44). One run says little of the next, though. In one
-# with the 3STU's older form ([chapter 2c](02c_3stu.ipynb)), the spatial gate was better than its controls.
+# The motion gate's curve falls a little sooner than Grad-CAM's (areas 0.41 and 0.44). One run says little of the next, though.
 #
 # **You will be able to** draw each gate, state and attention weight of a trained network over the frames of a clip; hold them against Grad-CAM,
 # which uses gradients and not the gates' values; and measure whether a map can be trusted.
@@ -178,8 +177,8 @@ print(f"{'states':>20}: {tuple(seen.states.shape)}")
 # ## Where: motion gate, spatial gate, Grad-CAM
 #
 # A frame is bright where its map is high, so these pictures read the same in grey. The **motion gate** is MDE's (chapter 2b): $|a|$, its mean
-# over channels. So a place is bright if its features are changed much because something moved there, whichever way. The **spatial gate** is
-# SCA's (2d.2). **Grad-CAM** is a second opinion: the gradient of the named class, at the map that SCA receives. The gates enter it through
+# over channels. So a position is bright if its features are changed much because something moved there, whichever way. The **spatial gate** is
+# SCA's (2d.2). **Grad-CAM** is a second opinion: the gradient of the predicted class, at the map that SCA receives. The gates enter it through
 # that gradient and that map; no gate is read off.
 
 # %% mystnb={"image": {"alt": "Eight frames of a clip from left to right. Below them the same frames lit by the motion gate, by the spatial gate and by Grad-CAM: bright where the map is high, dark elsewhere."}} tags=["hide-input"]
@@ -207,8 +206,7 @@ figure.savefig(f"{run}/maps.png", dpi=110)
 figure = draw_where(mini, seen, spun)
 
 # %% [markdown]
-# The motion gate follows the thing. The spatial gate is darkest where it moves. So a gate can mark what matters by taking it away: what comes after
-# has learned to read that.
+# The motion gate follows the thing. The spatial gate is darkest where it moves. So a gate can mark what matters by taking it away.
 #
 # How much of each map lies on what moves? The mini videos come without a mask of what moves, so we take the tenth of the cells whose pixels change most
 # from frame to frame. A map that knows nothing puts a tenth of its highest cells there.
@@ -242,8 +240,8 @@ for name, maps in places.items():
 # %% [markdown]
 # ## Which channels
 #
-# SCA's channel gate (2d.1) has one value for each channel of each frame. A column that is one colour from top to bottom is a channel that is always
-# open or always closed; a column that changes is one that the gate uses.
+# SCA's channel gate (2d.1) has one value for each channel of each frame. A column of one colour is a gate that never changes; one
+# that changes depends on the frame.
 
 # %% mystnb={"image": {"alt": "Channel gates of one clip: a column for each channel, sorted from open to closed, a row for each frame."}} tags=["hide-input"]
 figure = channels_figure(
@@ -289,7 +287,8 @@ for k, name in enumerate(STATES):
 # ### On the memory set
 #
 # Mini's events fill the clip, so little has to be remembered. In the memory set four lamps flash in two colours, then all are dark. Which one
-# had which colour last? We ask a linear probe to read it off the states at the lamp's position, in the last frame before the mark. The
+# had which colour last? In the last frame one lamp is marked. We ask a linear probe to read its
+# colour off the states at the lamp's position, in the last frame before that. The
 # control is the 3STU's input in the same frame, where all lamps look alike. (For a run of yours:
 # `python -m experiments.lamp_probe --run outputs/memory --out outputs/lamp_probe`.)
 
@@ -396,10 +395,9 @@ figure = credit(figure, mini.source)
 # ## Can the maps be trusted?
 #
 # A map is a claim: *this is what decides*. Test it. Take the cells that it ranks highest, paint them over with the clip's mean colour, and
-# see how the probability of the *named class*, the one that the network predicts, falls. The controls delete as many cells: the same map
-# **moved** to a random place and time, so with the same shapes; and **another clip's** map, which knows where things usually are, but not
-# where they are here. A map is better than a control if the area under its curve is smaller, by more than clips differ: the interval is from
-# a bootstrap over clips.
+# see how the probability of the predicted class falls. The controls delete as many cells: the same map **moved** to a random place and time,
+# so with the same shapes; and **another clip's** map, which knows where things usually are, but not where they are here. A map is better
+# than a control if the area under its curve is smaller, by more than clips differ: the interval is from a bootstrap over clips.
 
 # %% tags=["hide-input"]
 SHARES = [0, 0.05, 0.1, 0.2, 0.4]
@@ -490,9 +488,9 @@ lines = [
 display(Markdown("\n".join([HEAD, *lines])))
 
 # %% [markdown]
-# Read the last column. **no** means that the cells that the map ranks highest matter no more than its control's. The control matters: of what
-# the motion gate gains over the same map moved, another clip's motion gate has half, so much of it is where things usually are. The
-# spatial gate points by darkness: its *lowest* cells are those that matter (exercise 1, and exercise 3 of [chapter 2d](02d_attention.ipynb)).
+# Read the last column. **no** means that the cells that the map ranks highest matter no more than its control's. The control matters:
+# another clip's motion gate has half of the gain, just by knowing where things usually are. The spatial gate points by darkness: its
+# *lowest* cells make the probability fall most of the three maps (exercise 1, and exercise 3 of [chapter 2d](02d_attention.ipynb)).
 
 # %% [markdown]
 # ## The explorer
@@ -574,7 +572,7 @@ else:
 # deletion_figure(least, SHARES, "cells, least first")
 # ```
 # It should stay high until little is left. On this page's run the probability starts at 0.89. After 40 % of the cells it is 0.80 with the
-# motion gate, 0.46 with Grad-CAM and 0.21 with the spatial gate: where that gate is darkest is what decides.
+# motion gate, 0.46 with Grad-CAM and 0.21 with the spatial gate.
 #
 # </details>
 #
@@ -664,7 +662,7 @@ else:
 #
 # ## Next
 #
-# [Chapter 6](06_ablations.ipynb) takes modules out and asks whether the network misses them: the last word on what matters.
+# [Chapter 6](06_ablations.ipynb) takes modules out and trains again: does the network miss them?
 #
 # **References.** Selvaraju et al., *Grad-CAM*, ICCV 2017. Petsiuk et al., *RISE: Randomized Input Sampling for Explanation*, BMVC 2018. Adebayo et
 # al., *Sanity Checks for Saliency Maps*, NeurIPS 2018. Jain and Wallace, *Attention is not Explanation*, NAACL 2019. Alain and Bengio,

@@ -33,10 +33,9 @@
 #
 # - On both sets, HiTAGU-Net's worst seed is above the best seed of TSM, GRU and TSN.
 # - **The memory, 3STU, is not needed on these sets.** Without it, the mean is 0.5 points higher on mini and 0.6 on hard. Where only a memory
-#   at each place helps, it is worth 38 points: see *Is the memory needed?*
+#   at each position helps, it is worth 38 points: see *Is the memory needed?*
 # - On real clips of three kinds it is ahead of TSM by 8.1, 17.1 and 19.4 points, on people or recordings that it had not seen. On one of the
 #   three, taking out the 3STU costs 6.9 points.
-# - Of the 46.4 points over TSM on hard, 23.1 come from two events and a pause; of the 20.0 over GRU, 16.0 from one motion.
 #
 # **You will be able to** set up a fair comparison, read a table of means and standard deviations, find the classes on which a method wins or
 # loses, and run an ablation.
@@ -125,7 +124,7 @@ for ax, (name, runs) in zip(axes, results.items()):
 
 # %% [markdown]
 # Every dot is a run; below stand mean and standard deviation. Each class has a partner, the same event backwards. A method that is blind to order is
-# right on one of two such clips at most: its expectation ends at the dashed line, 50 %.
+# right on one of two such clips at most: on average it cannot pass the dashed line, 50 %.
 #
 # ## The methods
 #
@@ -159,7 +158,7 @@ for name in (
 figure = clip_rows(clips, titles)
 
 # %% [markdown]
-# ## How we made sure
+# ## Is it fair?
 #
 # **The same recipe.** Each run kept its resolved parameters. These are the only ones in which runs differ:
 
@@ -181,7 +180,7 @@ for name, runs in results.items():
 # %% [markdown]
 # The recipe trains each clip in both directions. TSM must encode the frames twice for that, the others once, so its epochs are few (exercise 2).
 # With lower learning rates, 1e-3 and 2e-3 in place of 5e-3, it reached 59.8 and 56.9 % on hard (seed 5, `outputs/published/tsm-lr`): more than
-# its mean, but within the range of its seeds. Its curves still rise at the end (*Would longer training help?*).
+# its mean, but within the range of its seeds. Two of its three curves still rise at the end (*Would longer training help?*).
 #
 # **Several seeds.** HiTAGU-Net minus each method, paired by seed, with the 95 % interval of the mean by Student's t:
 
@@ -209,7 +208,8 @@ print(table.value_counts(["commit", "git_changed", "device"]))
 #     --overrides "train.eval_every=100 eval.order_tests=false" --seeds 0 1 2
 # ```
 #
-# and the same with `params/mini.yaml` and `outputs/published/mini-compare`, order tests included. Given again, it keeps finished runs.
+# then the same with `--seeds 3 4 --methods HiTAGU-Net "without 3STU"`, and with `params/mini.yaml` and `outputs/published/mini-compare`,
+# order tests included. Given again, it keeps finished runs.
 #
 # ## By kind of class
 
@@ -220,18 +220,15 @@ for ax, kind in zip(axes, KINDS):
     ax.axvline(50, color="0.3", linestyle="--", linewidth=1)
 
 # %% [markdown]
-# On two events and a pause, TSM is near chance, and GRU is right on 91 %. On one motion, GRU falls further behind, to 71 %, and TSM's seeds
-# range from 48 to 69 %. By pair of partner classes:
+# On one motion, TSM's seeds range from 48 to 69 %. By pair of partner classes:
 
 # %% mystnb={"image": {"alt": "A table in colours: for each pair of partner classes of hard and each method the mean top-1 over seeds in percent."}} tags=["hide-input"]
 figure, ax = new_figure(4.2)
 draw_pairs(ax, hard, HARD.pairs)
 
 # %% [markdown]
-# Below 50 %, a method also takes the pair for other pairs.
-#
-# HiTAGU-Net is right on 95 % of every pair or more. TSM knows the pushes (96 %) and the turns to left and right (86 %), but not the
-# zoom (27 %) and the turns up and down (23 %).
+# HiTAGU-Net is right on 95 % of every pair or more. TSM knows the pushes (96 %) and the turns to left and right (86 %), but neither
+# approaching and moving away (27 %) nor the turns up and down (23 %).
 #
 # ### Why? What each method can see
 #
@@ -258,7 +255,7 @@ for name in ("hitagu", "tsm", "gru", "tsn"):
 # %% [markdown]
 # - **TSN** sees one frame, and averages: it cannot know an order.
 # - **TSM** sees a window that the pause, 6 to 8 frames of 16, nearly fills; the mean over windows forgets their order. Hence chance on two events.
-# - **GRU** sees all earlier frames, but pools each over its positions first. Hence it is weak on camera turns: 69 and 38 %.
+# - **GRU** sees all earlier frames, but pools each over its positions first. It is weakest on camera turns: 69 and 38 %.
 # - **HiTAGU-Net** compares neighbouring frames position by position and sees all frames.
 #
 # We chose the classes. On data without two events and a pause, *one motion* is the nearer guide. In its authors' networks, TSM has 16 residual
@@ -270,9 +267,12 @@ for name in ("hitagu", "tsm", "gru", "tsn"):
 # hard: both solve the sets. Two events and a pause, the kind that a memory is for, do not need it either, perhaps because TSA sees all
 # frames of the clip at once (exercise 1).
 #
-# In one part of the memory set it is needed: *Lighting* asks which colour the marked lamp had last, after a wait. With 3STU the network is
-# right on 100.0 % of these clips, without it on 62.2 %: +37.8 points (+18.2 to +57.3; three seeds). *Hiding* is learned under some seeds and
-# not under others, with and without it. "3STU as it was" is the older form; the methods with one seed only hint.
+# In one part of the memory set it is needed. In *Lighting*, lamps flash in two colours, then all wait in the dark, and one of them is
+# marked: which colour had it last? At the wait of training, the network with 3STU is right on 100.0 % of these clips, without it on 62.2 %:
+# +37.8 points (+18.2 to +57.3; three seeds). *Hiding* asks behind which screen a thing went; it is learned under some seeds and not under
+# others, with and without 3STU. *Showing* is two events far apart. "Wait x 4" is four times the wait of training, where the seeds with 3STU
+# lie far apart. "3STU as it was" is the older form, "GRU per position" an `nn.GRU` in its place ([chapter 2c](02c_3stu.ipynb)). The methods
+# with one seed only hint.
 
 # %%
 show_published(
@@ -285,11 +285,11 @@ show_published(
 #
 # Three small sets, and in each fold people or recordings that training has not seen: **ten spoken words**, 1,500 clips of the mouths of 15
 # speakers; **five actions in rooms**, 195 clips of 18 recordings, in which people walk, sit down, lie down, fall and stand up; **six actions of
-# two people**, 120 clips of 20 sequences, from a handshake to a kick. All methods start from ResNet-18's first stages, trained on ImageNet, see
-# 48 pixels and train for as many epochs as take the same time, by `params/own.yaml`. One fold of each set is not in the tables. On that of the
+# two people**, 120 clips of 20 sequences, from a handshake to a kick. All methods start from ResNet-18's first stages, trained on ImageNet. They
+# follow `params/own.yaml` at 48 pixels, for as many epochs as take the same time. One fold of each set is not in the tables. On that of the
 # words we chose the learning rates, separately for TSM; GRU and TSN have HiTAGU-Net's.
 #
-# HiTAGU-Net is ahead of TSM, GRU and TSN on all three, and no interval of these reaches zero. Of the six for a single module
+# HiTAGU-Net is ahead of TSM, GRU and TSN on all three, and no such interval reaches zero. Of the six intervals for single modules,
 # two exclude zero: the 3STU is worth 6.9 points (+1.4 to +13.0) on the actions of two people, and MDE 3.2 (+0.3 to +6.3) on the words.
 
 # %% mystnb={"image": {"alt": "Top-1 on three real sets, a panel a set, a row a method, a dot for each fold and seed. HiTAGU-Net and the two networks without one module lie right of TSM and GRU on the actions in rooms and of two people. In rooms TSN lies furthest left; between two people TSM, GRU and TSN lie together. On the words the methods' folds overlap more."}} tags=["hide-input"]
@@ -318,19 +318,24 @@ show_published(
 # %% [markdown]
 # In rooms two of the five classes, walking and standing up, make up two thirds of the clips, so look at the mean over classes as well.
 #
-# Order counts. With its frames reversed, HiTAGU-Net falls from 66.8 to 33 % on the words and from 86.4 to 43 % in rooms. The actions of two
-# people look much the same backwards, 71 of 76.0 %, but shuffled they fall to 50 %.
+# Order counts. With its frames reversed, HiTAGU-Net falls from 66.8 to 33 % on the words and from 86.4 to 43 % in rooms. Between two
+# people it keeps 71 of 76.0 % with frames reversed; shuffled it has 50 %.
 #
-# **Down or up?** Who stands up does what others do who sit, lie or fall down, backwards. Of the clips that a method calls down or up, how many get
-# the direction right?
+# **Down or up?** Standing up looks like sitting, lying or falling down played backwards. Of the clips that a method calls down or up, how
+# many get the direction right?
 
 # %%
 DOWN = {"fall_down", "lie_down", "sit_down"}
+
+
+def predictions(name: str, method: str) -> pd.DataFrame:
+    """Return a row for each held-out clip of each run."""
+    runs = runs_of(PUBLISHED / "real", name, method)
+    return pd.concat(pd.read_csv(run / "predictions.csv") for run in runs)
+
+
 for method in ("HiTAGU-Net", "GRU", "TSM", "TSN"):
-    said = pd.concat(
-        pd.read_csv(run / "predictions.csv")
-        for run in runs_of(PUBLISHED / "real", "room_actions", method)
-    )
+    said = predictions("room_actions", method)
     said = said[(said["label"] != "walk") & (said["predicted"] != "walk")]
     right = said["label"].isin(DOWN) == said["predicted"].isin(DOWN)
     print(f"{method:>10}: {right.mean():.0%} of {len(said)}")
@@ -342,10 +347,7 @@ for method in ("HiTAGU-Net", "GRU", "TSM", "TSN"):
 
 # %%
 for name, the_set in SETS.items():
-    said = pd.concat(
-        pd.read_csv(run / "predictions.csv")
-        for run in runs_of(PUBLISHED / "real", name, "HiTAGU-Net")
-    )
+    said = predictions(name, "HiTAGU-Net")
     wrong = said[said["label"] != said["predicted"]]
     pairs = wrong[["label", "predicted"]].apply(
         lambda words: " / ".join(sorted(words)), axis=1
@@ -354,15 +356,16 @@ for name, the_set in SETS.items():
     print(pairs.value_counts().head(3).to_string(header=False))
 
 # %% [markdown]
-# What these sets cannot say. The runs are short, at most half a minute of one core on the actions, and the peers have not fitted even their training clips:
-# between two people TSM ends at 49 % of them, GRU at 48 % and HiTAGU-Net at 71 %; in rooms at 73, 81 and 91 %.
-# So the tables say who learns most in this time, not who would win in the end. Twelve to sixteen groups are few.
+# What these sets cannot say. The runs are short, about half a minute of one core on the actions, and the peers have not fitted even their
+# training clips: between two people TSM ends at 49 % of them, GRU at 48 % and HiTAGU-Net at 71 %; in rooms at 73, 81 and 91 %. So the tables
+# say who learns most in this time, not who would win in the end. Twelve to sixteen groups are few.
 #
 # Is the recipe fair to TSM? It keeps the stem, layer1 and layer2 as they were on ImageNet, and four of TSM's six shifts lie there. And no learning
 # rate was chosen on the two sets of actions. So we tried both on the folds left out (`outputs/published/real/tuning-tsm`). Higher rates do not
-# close the gap: with 5e-4, 1e-3 and 2e-3, over three seeds, TSM reaches 67.5, 69.1 and 69.9 % in rooms, where HiTAGU-Net has 96.7 %, and 59.7,
-# 52.8 and 41.7 % between two people, where HiTAGU-Net has 66.7 %. With nothing frozen it has time for half as many epochs and is worse: with 5e-4
-# it reaches 64.6 % in rooms, 20.8 % between two people and 10.0 % on the words, where it has 50.0 % as it is; lower rates leave it below as well.
+# close the gap: with 5e-4, 1e-3 and 2e-3 (three seeds), TSM reaches 67.5, 69.1 and 69.9 % in rooms, where HiTAGU-Net has 96.7 %, and 59.7,
+# 52.8 and 41.7 % between two people, where HiTAGU-Net has 66.7 %. With nothing frozen it has time for half as many epochs: with 5e-4 it
+# reaches 64.6 % in rooms and 20.8 % between two people (two seeds), and 10.0 % on the words (one), where it has 50.0 % as it is; lower rates do
+# not lift it above that either.
 # The videos cannot come with this book; their numbers can.
 
 # %% [markdown]
@@ -384,7 +387,7 @@ draw_training(ax, hard)
 # ## Try it: your own point among ours
 #
 # Set `live` to a method, or run `papermill book/06_ablations.ipynb out.ipynb -p live TSM`. The next cell trains it on mini by the stored runs'
-# recipe with a new seed, and draws a black diamond. It prints the stored runs' processor seconds; missing mini videos take minutes more.
+# recipe with a new seed, and draws a black diamond. It prints the stored runs' processor seconds; making missing videos adds minutes.
 
 # %% mystnb={"image": {"alt": "If a method was trained live: the stored seeds of all methods on mini as dots, and the new run as a black diamond in its method's row."}}
 stored = by_method(mini)
@@ -404,22 +407,11 @@ if live:
     ax.plot(100 * yours["val_top1"], row, "D", color="black", zorder=3)
 
 # %% [markdown]
-# ## What we tried first
+# ## How it was developed
 #
-# These trials came before, on **another data seed**, with one training seed each and sets that were still changing: compare within a row only.
-# Their folders are not published.
-#
-# | trial on a draft of hard | validation top-1 | led to |
-# |---|---|---|
-# | large things: GRU, HiTAGU-Net | 81 %, 84 % | motions that need positions |
-# | memories in bands: at every position, or mid and long of the whole frame | 76 %, 82 % | the latter, until [chapter 2c](02c_3stu.ipynb) freed the gates |
-# | batches of 8 in place of 16 | worse after 3.5 epochs | not adopted |
-# | MDE on layer1, or on the stem, after 4 epochs | 59 %, 70 % | the stem |
-# | MDE with the frame's mean kept, or taken away before matching, after 4 epochs | 70 %, 86 % | taken away ([chapter 2b](02b_mde.ipynb)) |
-#
-# Once we looked at the tables' own data: the first runs took 8 epochs, and one seed of TSM had hardly begun to learn. So all methods got half as long
-# again, and the grid began anew. Network and set were *developed* beside each other, and no peer was tuned as much: a bias that a new data seed does
-# not remove.
+# Network and hard set were developed beside each other, on another data seed and with one training seed each, and no peer was tuned as much:
+# a bias that a new data seed does not remove. Once we looked at the tables' own data: the first runs took 8 epochs, and one seed of TSM had
+# hardly begun to learn. So all methods got half as long again, and the grid began anew.
 #
 # ## Ablations
 #
@@ -447,24 +439,25 @@ show_published("ablations/ablations.md", "make ablations")
 # %% [markdown]
 # Five seeds of the network as it is lie up to 4.3 points apart, so a few points between single seeds mean little. **On mini, after two epochs,
 # MDE is worth 15 points**: without it the network is at -15.1 (-24.4 to -5.7). It must look at other frames (`mde_map_alone`, -16.0), on an
-# early map (`mde_top_map`, -13.0), and allow for shifts (`mde_no_shifts`, -9.3; two seeds each). **3STU, SCA and TSA do not help here**: without
+# early map (`mde_top_map`, -13.0), and allow for shifts (`mde_no_shifts`, -9.3; two seeds each). The differences that give it its name add
+# nothing here (`mde_no_differences`, +0.0): the shift match does the work. **3STU, SCA and TSA do not help here**: without
 # one of them the network is at +1.5, +2.9 and +3.7 points. Only TSA's interval excludes zero (+1.2 to +6.1): here it costs. Perhaps they take
-# time to learn: mini's events fill the clip, and two epochs are short. What the 3STU is for, *Lighting* asks above. Most other ablations have
-# two seeds so far, and seven have one.
+# time to learn: mini's events fill the clip, and two epochs are short. What the 3STU is for, *Lighting* asks above. All other ablations
+# have two seeds so far.
 #
 # SCA as in CBAM is at -1.3 (-7.5 to +5.0; three seeds), which decides nothing ([chapter 2d](02d_attention.ipynb)). Of our two changes to it,
-# the gates' range helps: with gates up to 1 in place of 2 the network is at -3.4 (-5.5 to -1.2; five seeds). Our start does not: a random one
+# the gates' range helps: with gates up to 1 in place of 2 the network is at -3.4 (-5.5 to -1.2; five seeds). Our start costs: a random one
 # is at +3.0 (+0.6 to +5.3; five seeds). On hard, after three epochs, the random start is at -8.7 (-47.8 to +30.4; three seeds,
 # `outputs/published/sca-hard`), which decides nothing. We keep ours, because a fresh network is then a TSN, whatever its seed.
 #
 # ## Summary
 #
 # - At equal training time HiTAGU-Net beats TSM, GRU and TSN on mini and on hard. So it does on three small sets of real clips.
-# - Its 3STU does not help on mini and hard. *Lighting* needs a memory at each place, which the 3STU gives. On real actions of two people, taking
+# - Its 3STU does not help on mini and hard. *Lighting*, at the wait of training, needs a memory at each position, which the 3STU gives. On real actions of two people, taking
 #   it out costs 6.9 points; on the other two real sets the runs cannot tell.
 # - MDE is worth 15 points on mini after two epochs. On real clips it is worth 1 to 4 points; the interval excludes zero on the words.
-# - "Same recipe" and "same time" can be checked in a run's files.
-# - Show every seed, and split the score by kind of class: what a method can see predicts where it fails.
+# - "Same recipe" and "same time" can be checked in a run's files. Time is matched by timed steps, to whole epochs.
+# - Show every seed, and split the score by kind of class.
 #
 # ## Exercises
 #
@@ -569,7 +562,7 @@ show_published("ablations/ablations.md", "make ablations")
 #
 # <details><summary>b) One direction well, the other badly</summary>
 #
-# No: the clips are each other's reverse, so who knows one knows both.
+# No: the clips are each other's reverse, so knowing one is knowing both.
 #
 # </details>
 #

@@ -17,9 +17,12 @@
 # %% [markdown]
 # # 8 Scaling up
 #
-# What ran on your laptop in minutes runs for many GPU-hours on half a million videos. The code is the same. New are the bill, and what can go wrong. This chapter computes the bill first, then starts several processes, and says what to watch and what breaks first.
+# What ran on your laptop in minutes runs for many GPU-hours on half a million videos. The code is the same. The bill is new, and what can go
+# wrong. This chapter computes the bill first, then starts several processes, and says what to watch and what breaks first.
 #
-# **You will be able to** compute disk, files, hours of extraction and GPU-hours for Kinetics-700 and Something-Something V2 from rates that you measure yourself; train on several GPUs and machines; keep a recipe's learning rate honest when the number of GPUs changes; and find the bottleneck from a few curves.
+# **You will be able to** compute disk, files, hours of extraction and GPU-hours for Kinetics-700 and Something-Something V2 from rates that
+# you measure yourself; train on several GPUs and machines; adapt a recipe's learning rate when the number of GPUs changes; and find the
+# bottleneck from a few curves.
 #
 # **Prerequisites**: chapter 3. **Time** to run: half a minute of processor time, most of it for starting two processes. **Memory**: three processes of about 1 GiB. The chapter downloads nothing; it draws the data of its live run.
 
@@ -152,7 +155,9 @@ table(
 )
 
 # %% [markdown]
-# Each row rests on **one** clip: one of Kinetics-400 in the common 340 x 256 copy, the same enlarged to 720 lines as the web has it, and one of Something-Something. The shape of the bill carries over: frames weigh several times what the videos do, and large originals make extraction slow. Before you order disks, measure a hundred of your own videos:
+# Each row rests on **one** clip: one of Kinetics-400 in the common 340 x 256 copy, the same enlarged to 720 lines as the web has it, and one
+# of Something-Something. In these rows frames weigh 1.6 to 8 times what the videos do, and large originals make extraction slow. Before you
+# order disks, measure a hundred of your own videos:
 #
 # ```bash
 # python -m benchmarks.extraction --clips videos/*.mp4 --out outputs/extraction
@@ -262,7 +267,7 @@ if not measured_rates:
 # %%
 per_clip = work(K700)[0]
 table(
-    "| clips a second | TFLOP/s | Kinetics-700 (hours) | SSv2 (hours) |",
+    "| clips a second | 10^12 operations a second | Kinetics-700 (hours) | SSv2 (hours) |",
     *(
         f"| {rate} | {rate * per_clip / 1e12:.0f} "
         f"| {hours(K700, rate):.0f} | {hours(SSV2, rate):.0f} |"
@@ -428,7 +433,7 @@ except ConfigError as error:
     print(fill(str(error), 76))
 
 # %% [markdown]
-# The rule fails at thousands of clips a step, and near that end it needs the warm-up (`train.warmup_epochs`). We have not tried it.
+# The rule fails at thousands of clips a step, and for large steps it needs the warm-up (`train.warmup_epochs`). We have not tried it.
 #
 # ## Several machines
 #
@@ -493,23 +498,21 @@ print(*sorted(events.Tags()["scalars"]), sep="\n")
 # | curve | healthy | else |
 # |---|---|---|
 # | `train/cross_entropy` | begins near $\ln K$ of $K$ classes (6.6 for 700, 5.2 for 174), falls within the warm-up | flat: the rate, or labels that do not belong to the clips; look at the clips (chapter 3) |
-# | `train/center`, `train/temporal` | each before its weight; at most 2, by definition | center near 1 for long: embeddings and their centres disagree |
+# | `train/center`, `train/temporal` | each before its weight; at most 2 (the recipes take the center loss of embeddings of length 1, `train.center_normalised`) | center near 1 for long: embeddings and their centres disagree |
 # | `train/grad_norm` | steady, below `train.clip_norm` | at the limit in every step: the limit is now your learning rate |
 # | `speed/clips_per_second` | steady, after the first minutes | sinks: something else reads the disks, or a card grows hot |
 # | `speed/data_wait_share` | near zero | a third: a third of the bill is for waiting; (8.5) |
-# | `val/top1` | follows the training's, some points below | falls while training rises: overfitting, or flips that should have swapped labels |
+# | `val/top1` | follows that of training | falls while training rises: overfitting, or flips that should have swapped labels |
 # | `mde/gate_abs`, `mde/gate_max` | leaves zero, where it starts (chapter 2b) | zero for good: motion is not used |
 # | `stu/mix_1` to `mix_3` | all in use, not equal | one at 1: the others are ballast for these data; see the ablations of chapter 6 |
 # | `stu/forget_k_q50` | begins near 0.5, 0.92 and 0.99, and moves (chapter 2c) | all three near 0: nothing is remembered |
 # | `tsa/entropy` | falls from 1, where all frames weigh the same | at 1 for good: attention is a mean |
 #
-# The recipes take the center loss of embeddings of length 1 (`train.center_normalised`, chapter 2e).
-#
 # A wrong horizontal flip is the classic silent killer: nothing stops, and the pairs *left* and *right* end at a coin toss. `data.hflip_swaps` in `params/ssv2.yaml` has the three pairs of labels that a mirror swaps; a test compares them with the official list, letter by letter.
 #
 # ## Where it breaks first
 #
-# Roughly in the order in which you will meet it. First what the disks have to deliver:
+# First what the disks have to deliver:
 
 
 # %%
@@ -547,7 +550,7 @@ for rate in (50, 200):
 #
 # - The bill is four products: files (8.1), disk and core-hours of extraction (8.2), GPU-hours (8.3), loader cores (8.5). Each needs one rate, and a command measures each in minutes. Measure before you order.
 # - The recipe belongs to the global batch (8.6). When the number of GPUs changes, keep the clips a step with `train.accumulate`, or let the rate follow them, and write down which.
-# - Small files are the first thing that breaks, and no profiler shows it.
+# - Count the files before you extract: inodes can run out first.
 #
 # ## Exercises
 #

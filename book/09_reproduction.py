@@ -17,7 +17,7 @@
 # %% [markdown]
 # # 9 Reproduction
 #
-# **Result.** On mini, another run of the same recipe lies within two standard deviations of the three published seeds. On Kinetics-700 and
+# **Result.** On mini, a rerun of seed 0 lies within two standard deviations of the three published seeds. On Kinetics-700 and
 # Something-Something V2 nothing is reproduced, because nothing was run: that needs the data and GPUs. This chapter shows the peers' published
 # numbers, what a run would cost, and the commands. Whoever runs them fills HiTAGU-Net's rows; nobody types a number into those.
 #
@@ -65,8 +65,8 @@ for result in found.results:
 # %% [markdown]
 # ## Something-Something V2
 #
-# Here the order of frames decides the label: TSN, which is blind to it, stays far behind. GFLOPs are billions of multiply-adds of one view.
-# "As quoted" marks a number that we know from later papers and did not read in the project's own table.
+# Here the order of frames often decides the label: TSN, which is blind to it, stays far behind. GFLOPs are billions of multiply-adds of one
+# view. "As quoted" marks a number that we know from later papers and did not read in the project's own table.
 
 
 # %% tags=["hide-input"]
@@ -105,9 +105,9 @@ show("hard")
 # - **Deviations** are the parameters in which a run differs from its recipe, a step with another number of clips, missing or unreadable clips,
 #   and code that was not committed. Places, workers and the seed do not count. A result with deviations says so in its verdict.
 # - **Beside a peer**, a verdict needs at least two seeds. "Above" and "below" mean by more than two standard deviations over the seeds. The
-#   reference has the same number of views: more views raise the accuracy of any network ([chapter 4](04_evaluate.ipynb)).
+#   reference has the same number of views, since views change the accuracy ([chapter 4](04_evaluate.ipynb)).
 # - **Beside our own runs**, "reproduced" means that the mean lies within two standard deviations of theirs.
-# - **Cost** is the hours of training, times the number of processes.
+# - **Training** is its hours, times the number of processes.
 #
 # The deviations of the results above:
 
@@ -148,7 +148,7 @@ display(Markdown(claims_table(read_claims())))
 #
 # </details>
 #
-# **2.** Which peers of Something-Something V2 have a cost in the table, and how far is our budget from it?
+# **2.** Which peers of Something-Something V2 have GFLOPs in the table, and how do those of HiTAGU-Net compare?
 #
 # <details><summary>Solution</summary>
 #
@@ -211,7 +211,7 @@ display(Markdown(claims_table(read_claims())))
 #
 # **Why is a run with 2 x 3 views compared with another reference than a run with one view?**
 #
-# <details><summary>a) More views raise the accuracy of any network</summary>
+# <details><summary>a) Views change the accuracy</summary>
 #
 # Yes: six views against one would credit the network with what the protocol gives.
 #

@@ -90,7 +90,7 @@ figure = clip_rows(list(shown), [LABELS[i] for i in label.tolist()])
 # | backbone, SCA | sees one frame alone | the same |
 # | MDE | compares a frame with the next and the previous one | with the previous one alone: no output is delayed |
 # | 3STU | reads its own past | the same |
-# | TSA | every frame sees every other | a frame sees itself and the `tsa_window` $-$ 1 before it; each head adds a learned slope times $t_i - t_j$ to the score, in place of (2d.5) |
+# | TSA | every frame sees every other | a frame sees itself and the `tsa_window` $-$ 1 before it; each head adds a learned slope times $\tau_i - \tau_j$ to the score, in place of (2d.5) |
 # | head | reads the mean of all frames, or the last one | the mean of those so far, or the last one |
 #
 # In evaluation, BatchNorm normalises by stored statistics, so it does not mix frames either. TSM becomes its authors' online form: it shifts
@@ -207,8 +207,8 @@ difference = (streamed - torch.stack(prefixes)).abs().max()
 print("stream equals forward on the prefix:", bool(difference < 1e-5))
 
 # %% [markdown]
-# The memory has the same size after any number of frames. In this network most of it is the 3STU's three states at each position, with
-# ResNet-50 just under half; the rest is mainly MDE's last frame and the keys and values of TSA's window.
+# The memory has the same size after any number of frames. In this network most of it is the 3STU's three states at each position (with
+# ResNet-50, just under half). The rest is mainly MDE's last frame and the keys and values of TSA's window.
 
 # %%
 before = stream.num_bytes

@@ -187,7 +187,7 @@ def write_tables(out: Path) -> None:
         rows = {
             method: _row(method, runs, ours, groups) for method in REAL_METHODS if (runs := runs_of(out, name, method))
         }
-        seen, seeds = rows[OURS][RUNS].split(", ")[2], {run.name.rpartition("seed")[2] for run in ours}
+        seen, seeds = len(set(graded(ours, groups).groups)), {run.name.rpartition("seed")[2] for run in ours}
         what = f"{the_set.title} ({seen} {the_set.groups}, {len(seeds)} seed{'s' * (len(seeds) > 1)})"
         # A method with fewer runs is compared below alone, where the table says on how many.
         same = {method: row for method, row in rows.items() if row[RUNS] == rows[OURS][RUNS]}

@@ -4,6 +4,8 @@ import json
 import re
 from pathlib import Path
 
+from prose import prose
+
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -44,3 +46,18 @@ def test_chapter_7_says_how_many_clips_are_right() -> None:
     assert f"In the stored run {right} of {clips} clips are right." in text
     assert f"in random order {round(int(shuffled[0]) * int(clips) / 100)} of {clips} are" in text
     assert f"The interval begins at {low} %" in text
+
+
+def test_chapter_7_says_what_its_exercises_reached() -> None:
+    runs = ROOT / "outputs" / "published" / "chapter7"
+
+    def right(run: str, key: str = "val_top1") -> int:
+        summary = json.loads((runs / run / "summary.json").read_text(encoding="utf-8"))
+        assert summary["val_clips"] == 32
+        return round(32 * summary[key])
+
+    said = prose("book/07_your_own_videos.py")
+    shuffled = right("one-way", "val_top1_shuffled")
+    assert f"got {right('one-way')} of 32 instead of all 32, and {shuffled} with shuffled frames" in said
+    assert right("leak") == right("init") == 32
+    assert f"With a learning rate of 0.0005, {right('init-lr5e-4')} of 32 were right after four epochs" in said

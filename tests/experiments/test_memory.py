@@ -80,7 +80,7 @@ def test_readme_says_what_the_runs_reached() -> None:
     assert min(later) < 60 and max(later) > 90, "learned under some seeds and not under others"
     chapter = prose("book/06_ablations.py")
     assert f"on {ours} of these clips, without it on {without}: {points} points ({low_high}; three seeds)" in chapter
-    assert f"Where only a memory at each place helps, it is worth {float(points):.0f} points" in chapter
+    assert f"Where only a memory at each position helps, it is worth {float(points):.0f} points" in chapter
     assert [len(lighting(method, "val")) for method in methods] == [3, 3, 1, 1, 1]
 
 

@@ -68,8 +68,8 @@ def test_chapter_10_says_what_the_runs_reached() -> None:
         assert sentence in text
     assert float(end["causal"]) >= float(end["not causal"])
     assert (
-        f"right on {half['causal']} % of mini after half of each clip ({each['causal']}) and on {end['causal']} % at its end; the network "
-        f"that is not causal on {half['not causal']} ({each['not causal']}) and {end['not causal']} % (two seeds)"
+        f"after half of each clip a causal network, which never looks ahead, is right on {half['causal']} % of mini ({each['causal']}), the "
+        f"usual one on {half['not causal']} % ({each['not causal']}); at the end on {end['causal']} and {end['not causal']} % (two seeds)"
     ) in prose("README.md")
 
 
