@@ -68,8 +68,9 @@ def test_chapter_10_says_what_the_runs_reached() -> None:
         assert sentence in text
     assert float(end["causal"]) >= float(end["not causal"])
     assert (
-        f"after half of each clip a causal network, which never looks ahead, is right on {half['causal']} % of mini ({each['causal']}), the "
-        f"usual one on {half['not causal']} % ({each['not causal']}); at the end on {end['causal']} and {end['not causal']} % (two seeds)"
+        f"after half of each clip a causal network, which never looks ahead, is right on {half['causal']} % of mini ({each['causal']}), "
+        f"the usual one on {half['not causal']} % ({each['not causal']}); "
+        f"at the end on {end['causal']} and {end['not causal']} % (two seeds)"
     ) in prose("README.md")
 
 
