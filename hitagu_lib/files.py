@@ -103,7 +103,7 @@ def locked(file: Path, what: str, who: str) -> Iterator[None]:
             else:
                 stream.seek(0)
                 raise ConfigError(
-                    f"{what} is in the hands of another process: {stream.read().strip()}. Wait for it, stop it, or give the new one a "
+                    f"{what} is in use by another process: {stream.read().strip()}. Wait for it, stop it, or give the new one a "
                     "folder of its own (run=outputs/..., or --out)"
                 ) from None
         stream.truncate(0)

@@ -51,7 +51,8 @@ def evaluate(
     to --order-tests are short for overrides such as eval.protocol=multi.
 
     The command writes report.json, predictions.csv, classes.csv, confusion.csv and scores.npz. Run it again to resume, or to repeat
-    it; another checkpoint, list, view or average needs another --out. If some videos cannot be read, the exit code is 1.
+    it; another checkpoint, list, view or average needs another --out. A video that cannot be read stops it (exit
+    code 2), unless data.on_bad_clip=skip: then the others are scored, and the exit code is 1.
 
     \b
     hitagu evaluate --checkpoint outputs/mini/checkpoints/last.pt --protocol multi
@@ -193,13 +194,10 @@ def predict(
         raise click.UsageError("--window and --fps are for --overlay")
     overlays = _overlay_files(sources, overlay) if overlay else {}
 
-    import torch
-
-    from hitagu_lib.inference.predict import load_model, predict
+    from hitagu_lib.inference.predict import load_model, on_best_device, predict
 
     model, cfg, classes = load_model(checkpoint)
-    if (device := torch.accelerator.current_accelerator(check_available=True)) is not None:
-        model.to(device)
+    on_best_device(model)
     code, attention = 0, True
     for source in sources:
         try:
@@ -245,7 +243,7 @@ def _follow(
     import sys
 
     from hitagu_lib.inference.live import Moment, follow, open_live
-    from hitagu_lib.inference.predict import load_model
+    from hitagu_lib.inference.predict import load_model, on_best_device
     from hitagu_lib.viz.overlay import LARGEST, LiveOverlay
 
     if overlay is not None and (
@@ -255,6 +253,7 @@ def _follow(
             f"--overlay {overlay}: with --stream, expected another file than {source} that ends in .mp4"
         )
     model, cfg, classes = load_model(checkpoint)
+    on_best_device(model)
 
     def say(moment: Moment) -> None:
         best = moment.probabilities.topk(min(top, len(classes)))
@@ -325,17 +324,17 @@ def timeline(
     """Label a long video over time.
 
     Sliding windows are scored one by one, or with --stream a causal network sees frame after frame. A stream that reads the mean of its
-    frames (model.readout) remembers all of the video, and changes its mind ever more slowly. Neighbouring windows of one label are joined
-    to intervals, each with its mean probability.
+    frames (model.readout) remembers all of the video, and changes its mind ever more slowly. Neighbouring windows of one label form
+    intervals, each with its mean probability.
 
     The command writes timeline.csv and timeline.json, the intervals, and timeline.png; another video needs another --out. Memory does not
-    grow with the video, but for one row of probabilities for each window.
+    grow with the video, but for its intervals.
 
     \b
     hitagu timeline match.mp4 --checkpoint outputs/own/checkpoints/last.pt
     """
     from hitagu_lib.data.video import play
-    from hitagu_lib.inference.predict import load_model
+    from hitagu_lib.inference.predict import load_model, on_best_device
     from hitagu_lib.inference.timeline import joined, steps, windows
     from hitagu_lib.viz.timeline import refuse_other_timeline, with_progress, write_timeline
 
@@ -344,6 +343,7 @@ def timeline(
     folder = out or Path(f"{video.stem}.timeline")
     refuse_other_timeline(folder, video)
     model, cfg, classes = load_model(checkpoint)
+    on_best_device(model)
     with play(video, cfg.data.short_side) as playing:
         rate = fps or playing.rate
         frames = with_progress(playing)
@@ -416,8 +416,6 @@ def features(sources: tuple[Path, ...], checkpoint: Path | None, params: Path | 
     if checkpoint is None and params is None:
         raise click.UsageError("expected --checkpoint, or --params for a pretrained backbone alone")
 
-    import torch
-
     from hitagu_lib.config import load_config, resolve
     from hitagu_lib.data.clip_list import read_list
     from hitagu_lib.data.source import check_paths
@@ -428,7 +426,7 @@ def features(sources: tuple[Path, ...], checkpoint: Path | None, params: Path | 
         features_of_list,
         write_features,
     )
-    from hitagu_lib.inference.predict import load_model
+    from hitagu_lib.inference.predict import load_model, on_best_device
 
     features_files(out)  # before hours of work
     if checkpoint:
@@ -442,8 +440,7 @@ def features(sources: tuple[Path, ...], checkpoint: Path | None, params: Path | 
         assert params is not None
         cfg = load_config(params, overrides)
         model = backbone_alone(cfg)
-    if (device := torch.accelerator.current_accelerator(check_available=True)) is not None:
-        model.to(device)
+    on_best_device(model)
     if sources:
         found = features_of_files(model, sources, cfg.data)
     else:

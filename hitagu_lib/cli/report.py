@@ -17,7 +17,7 @@ def report() -> None:
 
 @report.command
 def environment() -> int:
-    """Say whether all that the book needs is here.
+    """Check that all the book needs is here.
 
     Checks Python, the packages, PyTorch with torchvision, ffmpeg, the notebooks' kernel, the processor's cores and the disk space. If
     something is missing, the report says what to do, and the exit code is 1.

@@ -177,7 +177,7 @@ class STUConfig:
     elapsed_time: StrictBool = True  # raise the forget gates to the elapsed time
     # Let the forget gates also see their own state one step ago, as a GRU's do: sequential, by the loop alone.
     gates_see_state: StrictBool = False
-    # A plain nn.GRU of the same width at each position, in the unit's place; the other keys here then say nothing.
+    # A plain nn.GRU of the same width at each position, in the unit's place; its other keys but width are then ignored.
     gru: StrictBool = False
     # How to compute the recurrence; each gives the same result. auto: the form measured to be fastest (benchmarks/stu.py).
     form: Literal["auto", "loop", "closed", "scan"] = "auto"

@@ -22,7 +22,7 @@ tqdm.monitor_interval = 0
 
 
 class Bar(tqdm):
-    """A progress bar that costs nothing when nobody reads it any more: Ctrl-C in `hitagu train 2>&1 | tee log` ends tee first."""
+    """A progress bar that outlives its reader: Ctrl-C in `hitagu train 2>&1 | tee log` ends tee first."""
 
     def display(self, *args: Any, **options: Any) -> Any:
         with suppress(BrokenPipeError):
@@ -85,7 +85,7 @@ class EpochSampler(Sampler[tuple[int, int]]):
         return rows[: math.prod(shape)].reshape(shape)[:, :, self.process].ravel()
 
     def __len__(self) -> int:
-        """Return the number of clips in a whole epoch."""
+        """Return the number of this process's clips in a whole epoch."""
         return len(self._rows())
 
     def __iter__(self) -> Iterator[tuple[int, int]]:

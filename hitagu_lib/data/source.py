@@ -64,8 +64,7 @@ def open_lists(cfg: DataConfig) -> tuple[ClipList, ClipList]:
     root, classes = Path(cfg.root), cfg.classes_file
     train, val = read_list(Path(cfg.train_list), root, classes), read_list(Path(cfg.val_list), root, classes)
     if len(train.classes) < 2:
-        file = classes or train.file.with_name("classes.txt")
         raise ListError(
-            f"{file}: found one class, {train.classes[0]!r}; expected at least two to tell apart: add clips of another class"
+            f"{classes}: found one class, {train.classes[0]!r}; expected at least two to tell apart: add clips of another class"
         )
     return train, val

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -126,7 +126,8 @@ def _alone(folder: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            lock.unlink()
+            with suppress(PermissionError):  # Windows deletes no open file
+                lock.unlink()
 
 
 def _numbers(found: Evaluation, listed: int, partner: Indices, plan: Protocol, average: str) -> dict[str, Any]:

@@ -179,7 +179,7 @@ def folds_text(report: dict[str, Any]) -> str:
         lines.append(f"{report[name]:7.1%}  {name.replace('_', ' ')} ({LEVEL:.0%} interval {low:.1%} to {high:.1%})")
     if other := report.get("against"):
         low, high = other["interval"]
-        lines.append(f"{other['top1']:7.1%}  top1 of the evaluations against which it is compared")
+        lines.append(f"{other['top1']:7.1%}  top1 of the evaluations it is compared with")
         lines.append(
             f"difference {100 * other['difference']:+.1f} points, {LEVEL:.0%} interval {100 * low:+.1f} to {100 * high:+.1f}"
         )

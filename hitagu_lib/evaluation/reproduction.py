@@ -76,6 +76,7 @@ class Summary(BaseModel):
     train_clips: int
     val_clips: int
     seed: int
+    global_batch_size: int
     bad_clips: int = 0
     device: str = "unknown"
 
@@ -102,6 +103,8 @@ class Report(BaseModel):
     views: Views
     top1: float = Field(ge=0, le=1)
     list: str | None = None
+    average: str | None = None
+    checkpoint: str | None = None
 
 
 @dataclass(frozen=True)
@@ -117,7 +120,8 @@ class RunFolder:
     def scores(self) -> dict[tuple[int, int, int], float]:
         """Return (clips, crops, crop size) -> top-1: of validation during training, and of the evaluations in the run's folder.
 
-        An evaluation of another list, or with another sampling of frames, is not one of the run: see `other_evaluations`.
+        An evaluation of another list or checkpoint, with another sampling of frames or another average, is not one of the run: see
+        `other_evaluations`.
         """
         plan = protocol(
             self.cfg.data, replace(self.cfg.eval, protocol="single", clips=None, crops=None, crop_size=None)
@@ -138,6 +142,9 @@ class RunFolder:
             ("list", report.list, data.val_list),
             ("num_frames", views.num_frames, data.num_frames),
             ("sampling", views.sampling, data.sampling),
+            ("average", report.average, self.cfg.eval.average),
+            # Not best.pt: an epoch that validation chose would flatter the run.
+            ("checkpoint", report.checkpoint and Path(report.checkpoint).name, "last.pt"),
         ):
             if found is not None and found != own:
                 return f"{key} {found}, the run's {own}"
@@ -292,7 +299,7 @@ def _deviations(run: RunFolder, recipe: Config, entry: DataSet) -> list[str]:
     is_, was = flat(run.cfg.to_mapping()), flat(recipe.to_mapping())
     keys = [key for key in is_ if key not in NO_DEVIATION and not key.startswith("eval.") and is_[key] != was.get(key)]
     found = [f"{key} {is_[key]}, recipe {was.get(key)}" for key in keys]
-    step, wanted = run.cfg.train.global_batch_size(), recipe.train.lr_batch or recipe.train.global_batch_size()
+    step, wanted = run.summary.global_batch_size, recipe.train.lr_batch or recipe.train.global_batch_size()
     if step != wanted:
         found.append(f"{step} clips per step, recipe {wanted}")
     for what in ("train_clips", "val_clips"):

@@ -177,14 +177,14 @@ def spread(values: Sequence[float]) -> str:
 
 
 def interval(differences: Sequence[float]) -> str:
-    """Format the mean of up to ten paired differences, from three on with its 95 % confidence interval by Student's t.
+    """Format the mean of paired differences, from three on with its 95 % confidence interval by Student's t (of ten, for more than ten).
 
     Two differences determine no useful interval: Student's factor for them is 12.7.
     """
     mean = statistics.mean(differences)
     if len(differences) < 3:
         return f"{mean:+.1f}"
-    half = T_95[len(differences) - 3] * statistics.stdev(differences) / math.sqrt(len(differences))
+    half = T_95[min(len(differences), 10) - 3] * statistics.stdev(differences) / math.sqrt(len(differences))
     return f"{mean:+.1f} ({mean - half:+.1f} to {mean + half:+.1f})"
 
 

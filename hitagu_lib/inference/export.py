@@ -113,6 +113,15 @@ def export_step(model: ClipModel, cfg: Config, classes: Sequence[str], out: str 
         raise ExportError(f"{out}: found the ending {out.suffix!r}; expected .onnx for a step")
     if not model.causal:
         raise ConfigError("model.causal: found false; expected true: only a causal network has a step")
+    was_training = model.training
+    model.eval()
+    try:
+        return _write_step(model, cfg, classes, out)
+    finally:
+        model.train(was_training)
+
+
+def _write_step(model: ClipModel, cfg: Config, classes: Sequence[str], out: Path) -> float:
     size = cfg.data.image_size
     empty = empty_state(model, (2, 3, size, size))
     step = _Step(model, list(empty)).eval()
@@ -123,6 +132,7 @@ def export_step(model: ClipModel, cfg: Config, classes: Sequence[str], out: str 
         program = torch.export.export(
             step, arguments, dynamic_shapes=({0: batch}, {0: batch}, tuple({0: batch} for _ in empty))
         )
+    _forget_places(program)
     inputs, outputs = ["frame", "elapsed", *empty], ["logits", *(f"next.{name}" for name in empty)]
     with replacing(out) as aside:
         _save_onnx(program, aside, _metadata(cfg, classes), inputs, outputs)
@@ -160,12 +170,16 @@ def trace(model: ClipModel, num_frames: int, image_size: int) -> ExportedProgram
         program = torch.export.export(
             model, _clips(2, num_frames, image_size), dynamic_shapes={"x": {0: batch}, "t": {0: batch}}
         )
-    # Each node remembers its source line with this machine's folders, which a file to be passed on should not hold.
+    _forget_places(program)
+    return program
+
+
+def _forget_places(program: ExportedProgram) -> None:
+    """Drop each node's source line: it has this machine's folders, which a file to be passed on should not hold."""
     for module in program.graph_module.modules():
         if isinstance(module, torch.fx.GraphModule):
             for node in module.graph.nodes:
                 node.meta.pop("stack_trace", None)
-    return program
 
 
 Run = Callable[[Tensor, Tensor], Tensor]

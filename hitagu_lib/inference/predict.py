@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import overload
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hitagu_lib import __version__
 from hitagu_lib.config import Config, DataConfig
@@ -55,6 +55,12 @@ def load_model(checkpoint: str | Path) -> tuple[ClipModel, Config, list[str]]:
     model = build_model(cfg.model, len(state["classes"]), pretrained=False)
     load_weights(model, state["model"], str(checkpoint))
     return model.eval(), cfg, list(state["classes"])
+
+
+def on_best_device(model: nn.Module) -> None:
+    """Move a network to the accelerator, if there is one."""
+    if (best := torch.accelerator.current_accelerator(check_available=True)) is not None:
+        model.to(best)
 
 
 def read_source(source: str | Path, cfg: DataConfig) -> tuple[Tensor, Tensor]:
@@ -130,8 +136,7 @@ def predict(
     if isinstance(model, str | Path):
         model, trained, classes = load_model(model)
         cfg = trained.data
-        if (best := torch.accelerator.current_accelerator(check_available=True)) is not None:
-            model.to(best)
+        on_best_device(model)
     if cfg is None or not classes:
         raise TypeError("predict: with a loaded network also give cfg.data and classes, as load_model returns them")
     device = next(model.parameters()).device

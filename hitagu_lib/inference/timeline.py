@@ -4,7 +4,7 @@
                       |--- T frames ---|
     stream:   a causal network's label at each step, which stands for the time since the step before
 
-Neighbours of one label are joined to intervals. Only probabilities are kept: one row a window or step.
+Neighbours of one label form intervals. Only the intervals and the current window are kept.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ def windows(
     """Yield one Piece per window of `length` seconds, every `hop` seconds; in a shorter video, one for all of it.
 
     A window of N frames is sampled as a video of N frames is in validation; fps: the frame rate of the training videos. Memory holds one
-    window of cropped frames. Raises ClipError if there is no frame.
+    window of cropped frames. A window without a frame of its own, as in a recording that stores a frame only on change, has the last one
+    before it. Raises ClipError if there is no frame.
     """
     kept: deque[tuple[float, Tensor]] = deque()
     begin = start = end = 0.0
@@ -61,15 +62,19 @@ def windows(
             if pending:
                 yield pending
             pending, start, begin = piece, piece.end, begin + hop
-            while kept and kept[0][0] < begin:
+            while len(kept) > 1 and kept[0][0] < begin:
                 kept.popleft()
+        while kept and kept[0][0] < begin:
+            kept.popleft()
         kept.append((seconds, centre_crop(frame[None], cfg.image_size, cfg.short_side)[0]))
         end = seconds
     if pending is None:
         if not kept:
             raise ClipError("found no frame; expected a video with at least one")
         pending = Piece(start, end, _score(kept, model, cfg, fps))
-    elif kept and end > start:  # the rest, which fills no window of its own, but reaches beyond the last one's share
+    elif (
+        end >= begin and end > start
+    ):  # the rest, which fills no window of its own, but reaches beyond the last one's share
         yield pending
         pending = Piece(start, end, _score(kept, model, cfg, fps))
     yield Piece(pending.start, max(end, pending.start), pending.probabilities)
@@ -102,7 +107,7 @@ def steps(frames: Iterable[tuple[float, Tensor]], model: ClipModel, cfg: DataCon
 
 
 def joined(pieces: Iterable[Piece], classes: Sequence[str]) -> list[Interval]:
-    """Join neighbouring pieces of one label, the most probable, to intervals."""
+    """Return intervals: neighbouring pieces whose most probable label is the same."""
     intervals: list[Interval] = []
     for piece in pieces:
         best = int(piece.probabilities.argmax())

@@ -343,8 +343,10 @@ def _text_beginning(video: Path) -> str:
 def missing_bytes(video: Path) -> int:
     """Return how many bytes the top-level boxes (MP4, MOV) or chunks (AVI) extend past the file's end.
 
-    0 also for formats that do not tell.
+    0 also for formats that do not tell, and for what is no file: opening a pipe again would wait for a writer.
     """
+    if not video.is_file():
+        return 0
     size, at = video.stat().st_size, 0
     with open(video, "rb") as stream:
         while at + 8 <= size:

@@ -79,7 +79,7 @@ class TemporalSelfAttention(nn.Module):
     counts alike at any distance, and the two sides differ only by what is learned.
 
     In a causal network a frame sees itself and the `tsa_window` - 1 frames before it, always by differences of times. after_h is then not
-    used; it stays, so that weights fit both kinds of network.
+    used; it stays, so that TSA's weights fit a network with `tsa_relative`.
     """
 
     def __init__(self, cfg: AttentionConfig, channels: int, causal: bool = False) -> None:

@@ -132,7 +132,7 @@ class TemporalShift(nn.Module):
 class PositionGRU(nn.Module):
     """A GRU at each position, weights shared over positions, in the place of the 3STU: y = u + W_o GRU(BN(W_in u)).
 
-    u (B, T, C, h, w), t (B, T) -> y (B, T, C, h, w), None: it mixes no states. It is deaf to the elapsed time.
+    u (B, T, C, h, w), t (B, T) -> y (B, T, C, h, w), None: it mixes no states. It ignores elapsed time.
     """
 
     def __init__(self, cfg: STUConfig, channels: int) -> None:

@@ -92,13 +92,13 @@ class ClipModel(nn.Module, ABC):
     ) -> tuple[Tensor, ClipMaps, State]:
         """Run `temporal_head` on frames that follow others; also return the state after them, {} from a network that is not causal.
 
-        before: the state after those others, with t (B, T) since the last of them (1 is its first time where none came); None: none came.
+        before: the state after those; t (B, T) then counts from the last of them (its first is 1 where none came). None: none came.
         """
 
     def step(self, frame: Tensor, elapsed: Tensor, before: State | None) -> tuple[Tensor, State]:
         """Show a causal network one more frame of each stream: frame (B, 3, H, W), normalised -> logits (B, num_classes), state.
 
-        elapsed (B,): reference strides since the stream's last frame; of no account for its first. before: None for all streams' first.
+        elapsed (B,): reference strides since the stream's last frame; ignored for its first. before: None for all streams' first.
         """
         t = torch.ones_like(elapsed) if before is None else torch.where(before["age"] == 0, 1.0, elapsed)
         logits, _, state = self._resume(frame[:, None], t[:, None], before)

@@ -22,12 +22,13 @@ def probe_batch(dataset: ClipDataset, clips: int) -> Batch:
 
 @torch.no_grad()
 def gate_statistics(model: nn.Module, batch: Batch, device: torch.device) -> dict[str, float]:
-    """Return scalars that describe each module of HiTAGU-Net on the batch, or {} for another network. The model keeps its mode.
+    """Return scalars that describe each module of HiTAGU-Net on the batch; {} for another network or no clip. The model keeps its mode.
 
     mde/gate_*: MDE's gate, mean over channels. stu/mix_k: the share of state k that is read. stu/forget_k_q10 .. q90: quantiles of
-    level k's forget gates for one reference stride. sca/*: SCA's gates. tsa/entropy: entropy of the attention over frames; 1 is uniform.
+    level k's forget gates for one reference stride. sca/*: SCA's gates. tsa/entropy: entropy of the attention over frames; 1 is uniform
+    (in a causal network uniform is less, as most frames see fewer than all).
     """
-    if not isinstance(model, HiTAGUNet):
+    if not isinstance(model, HiTAGUNet) or not len(batch["row"]):
         return {}
     gates: list[Tensor] = []
     was_training = model.training

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from hitagu_lib.config import STUConfig
 
-# Upper edges of the fast, middle and slow band before training; their half-lives are 1, 4 and 16 steps.
+# Upper edges of the fast, middle and slow band before training; their half-lives are 1, 4 and 17 steps.
 _EDGES = (0.5, 0.84, 0.96)
 # A gamma is held within this distance of its channel's largest, so no band is narrower than e^-10 / 4.
 _GAMMA_SPAN = 10.0

@@ -144,7 +144,7 @@ def _weights(name: str, weights: str) -> tuple[Mapping[str, Tensor], str]:
     if weights in enum.__members__:
         return _torchvision_weights(enum[weights]), f"{enum.__name__}.{weights}"
     file = Path(weights)
-    if file.suffix not in (".pt", ".pth"):
+    if file.suffix not in (".pt", ".pth") and not file.is_file():  # train.init may name one with another ending
         raise WeightsError(
             f"model.backbone.weights: found {weights!r}; {name} has {', '.join(enum.__members__)}; "
             "else expected the path of a .pt or .pth file, or null"

@@ -14,13 +14,13 @@ import os
 import posixpath
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from hitagu_lib.config import DataConfig
-from hitagu_lib.data.clip_list import ClipList
-from hitagu_lib.data.source import open_lists
+from hitagu_lib.data.clip_list import ClipList, read_list
 from hitagu_lib.errors import first_of
 from hitagu_lib.media.ffmpeg import VIDEO_SUFFIXES
 
@@ -32,9 +32,14 @@ Clip = tuple[str, int, int]  # YouTube id, seconds; -1, -1 where the name has no
 def audit_lists(cfg: DataConfig) -> dict[str, Any]:
     """Return class counts and duplicates of data.train_list and data.val_list, and what they share, as plain values.
 
-    Takes seconds for half a million rows. Raises ListError where a list is malformed.
+    Takes seconds for half a million rows. Clips without a label, such as a test split's, count for no class. Raises ListError where a list
+    is malformed.
     """
-    lists = dict(zip(("train", "val"), open_lists(cfg), strict=True))
+    files = {"train": cfg.train_list, "val": cfg.val_list}
+    lists = {
+        name: read_list(Path(file), Path(cfg.root), cfg.classes_file, allow_unlabelled=True)
+        for name, file in files.items()
+    }
     paths = {name: tidy_paths(clips) for name, clips in lists.items()}
     of_kinetics = {name: kinetics_clips(paths[name]) for name in lists}
     report: dict[str, Any] = {

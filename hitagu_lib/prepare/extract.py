@@ -125,7 +125,7 @@ def extract_tree(
 ) -> ExtractReport:
     """Extract every video below `root` into the same folders below `out`: root/a/vid.mp4 -> out/a/vid/000001.jpg ...
 
-    The other settings are those of extract_video. A run that was stopped, however, resumes: complete folders are kept.
+    Other settings: see extract_video. A stopped run resumes: complete folders are kept.
 
     found: what `find_videos` returned for `root`; None searches now.
     executor: any concurrent.futures.Executor whose workers see the same files under the same paths, such as Dask's

@@ -309,9 +309,8 @@ def _with_sources(
     if unlisted := [f"{path!r}: {fault}" for path in targets if (fault := unwritable(path))]:
         raise ListError(f"{root}: a list cannot hold the names of these videos:\n" + some(unlisted))
     if len(labels) < 2:
-        raise ListError(
-            f"{root}: found one class folder, {labels.pop()!r}; expected at least two classes to tell apart"
-        )
+        found = f"one class, {labels.pop()!r}" if labels else "no video"
+        raise ListError(f"{root}: found {found}; expected at least two classes to tell apart")
     source = {path: row.source for path, row in (rows or {}).items() if row.source is not None}
     if not source or group is not None or groups is not None:
         source = sources(targets, group, groups)

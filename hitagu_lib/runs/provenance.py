@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from hitagu_lib import __version__
-from hitagu_lib.config import Config, DataConfig
+from hitagu_lib.config import DataConfig, TrainConfig
 
 STARTED_BY = "HITAGU_STARTED_BY"
 """Environment variable of the processes that a training starts: the command that the user gave, as JSON."""
@@ -111,11 +111,10 @@ def _git(*args: str) -> str | None:
     return done.stdout.strip()
 
 
-def split_of_steps(cfg: Config) -> dict[str, Any]:
+def split_of_steps(cfg: TrainConfig, processes: int) -> dict[str, Any]:
     """Return how many processes share a step, how many clips it has, and the learning rate that results."""
-    train = cfg.train
     return {
-        "processes": train.world_size,
-        "global_batch_size": train.global_batch_size(),
-        "learning_rate": train.peak_lr(),
+        "processes": processes,
+        "global_batch_size": cfg.global_batch_size(processes),
+        "learning_rate": cfg.peak_lr(processes),
     }

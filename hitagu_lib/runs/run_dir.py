@@ -6,7 +6,7 @@
                   val_classes.csv    label,clips,correct of the last validation, one row per class
                   summary.json       written last: it marks a finished run
                   checkpoints/       last.pt, previous.pt (the last.pt before it), best.pt
-                  bad_clips.txt      the clips that were skipped, each once: file, line and reason
+                  bad_clips.txt      the training clips that were skipped, each once: file, line and reason
                   logs/              TensorBoard
 
 All files are written to a temporary path, flushed to disk and renamed, except the logs and the lines appended to metrics.jsonl and
@@ -215,7 +215,7 @@ class Run:
         text = self.params.read_text(encoding="utf-8", errors="replace")
         try:
             values = yaml.safe_load(text)
-        except yaml.YAMLError:  # nobody's any more
+        except yaml.YAMLError:  # damaged: replace it
             return
         # A label or a path may hold a #, and is written with it; a comment is not.
         if text.count("#") > yaml.safe_dump(values).count("#") or "base" in (values or ()):
@@ -287,6 +287,7 @@ class Run:
     def write_provenance(
         self,
         device: str,
+        processes: int,
         backbone_weights: dict[str, Any] | None = None,
         started_from: dict[str, Any] | None = None,
         resumed_at: int | None = None,
@@ -296,7 +297,7 @@ class Run:
         `backbone_weights`: what was loaded into the backbone, from where, and what was not used; None if it started at random.
         `started_from`: the same for the whole network, if `train.init` names a checkpoint.
         """
-        here = surroundings(device) | split_of_steps(self.cfg)
+        here = surroundings(device) | split_of_steps(self.cfg.train, processes)
         first = self._read_json(self._provenance) if resumed_at is not None else None
         if first is None:
             lists = self.lists or {}
@@ -365,7 +366,7 @@ class Run:
 FREE = {
     "run": "the folder's own name: it may be moved",
     "data.workers": "every random choice is drawn from (seed, epoch, row)",
-    "train.checkpoint_every": "a resumed run has the bits of one that was never stopped",
+    "train.checkpoint_every": "a resumed run is bit-identical to one that was never stopped",
     # A clip's score depends on the other clips of its batch by its last bit at most.
     "eval.batch_size": "how many clips are scored at a time",
     "eval.frames_at_once": "the same for `hitagu evaluate`",

@@ -65,7 +65,7 @@ class Learner:
             self.averaged = AveragedModel(model, accelerator.device, multi_avg_fn=average, use_buffers=True)
             accelerator.prepare_model(self.averaged.module, evaluation_mode=True)
         self.model, self.optimizer = accelerator.prepare(model, optimizer)
-        # Averaging their gradients keeps the centres equal in all processes, as it does the network; the other losses learn nothing.
+        # Averaging their gradients keeps the centres equal in all processes, as it does the network; no other loss has parameters.
         self.criterion = accelerator.prepare(criterion) if cfg.train.center_loss else criterion
         # The centres take plain gradient steps at a rate of their own.
         self.centers = (

@@ -44,7 +44,8 @@ def make_optimizer(model: nn.Module, cfg: TrainConfig, rate: float) -> torch.opt
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             mult = cfg.backbone_lr_mult if name.startswith("backbone.") else 1.0
-            groups.setdefault((mult, name.endswith("weight") and parameter.ndim > 1), []).append(parameter)
+            weight = name.rpartition(".")[2].startswith("weight")  # nn.GRU's are weight_ih_l0 and weight_hh_l0
+            groups.setdefault((mult, weight and parameter.ndim > 1), []).append(parameter)
     settings = [
         {"params": parameters, "lr": rate * mult, "weight_decay": cfg.weight_decay * decays}
         for (mult, decays), parameters in groups.items()

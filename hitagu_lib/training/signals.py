@@ -1,4 +1,4 @@
-"""Stop training on a signal: between two steps, with a checkpoint, so that no step is lost. The end of the launcher is one, too."""
+"""Stop training on a signal: between two steps, with a checkpoint, so that no step is lost. The launcher's end counts as one."""
 
 from __future__ import annotations
 

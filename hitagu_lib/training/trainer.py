@@ -20,7 +20,7 @@ from hitagu_lib.config import Config, ModelConfig
 from hitagu_lib.data.dataset import ClipDataset, swap_table
 from hitagu_lib.data.loader import Bar, Batch, EpochSampler, make_loader
 from hitagu_lib.data.source import check_paths, open_lists
-from hitagu_lib.errors import TrainingError
+from hitagu_lib.errors import ConfigError, TrainingError
 from hitagu_lib.evaluation.scores import Scores, score_clips
 from hitagu_lib.inference.accelerator import fewer, full_memory_explained, make_accelerator
 from hitagu_lib.models.diagnostics import gate_statistics, probe_batch
@@ -54,9 +54,6 @@ def train(cfg: Config, on_epoch: OnEpoch | None = None, progress: bool = False) 
 
 
 def _train(cfg: Config, on_epoch: OnEpoch | None, progress: bool) -> dict[str, Any]:
-    accelerator = make_accelerator(cfg.train)
-    with accelerator.main_process_first():
-        prepare_data(cfg.data, progress)
     summary = fit(cfg, on_epoch, progress)
     if cfg.eval.tsn_baseline and "tsn_val_top1" not in summary:
         baseline = dataclasses.replace(
@@ -68,7 +65,7 @@ def _train(cfg: Config, on_epoch: OnEpoch | None, progress: bool) -> dict[str, A
         )
         tsn = fit(baseline, None, progress)
         summary |= {"tsn_val_top1": tsn["val_top1"], "tsn_train_seconds": tsn["train_seconds"]}
-        if accelerator.is_main_process:
+        if make_accelerator(cfg.train).is_main_process:
             Run(cfg).write_summary(summary)
     return summary
 
@@ -86,22 +83,31 @@ def _tsn(cfg: Config) -> ModelConfig:
 
 
 def fit(cfg: Config, on_epoch: OnEpoch | None = None, progress: bool = False) -> dict[str, Any]:
-    """Train one model from its parameters; hitagu_lib.runs.run_dir lists the files that it writes.
+    """Train one model from its parameters, in this process; hitagu_lib.runs.run_dir lists the files that it writes.
+
+    The data set that `data.prepare` names is made first, unless it is there.
 
     Call `on_epoch` after each epoch, and once for a finished run, with the metrics of all epochs so far. Return the summary, whose top-1
     values are those of the last epoch's weights, not of the best epoch's: choosing an epoch by validation would flatter them.
 
     Raises TrainingError if the loss is not a number or the disk is full; ClipError if a clip cannot be read; ConfigError if another
-    process trains in the folder, if its run had other parameters or lists, or if a step does not fit into memory; WeightsError if its
+    process trains in the folder, if its run had other parameters or lists, if `train.processes` asks for several, which only `train`
+    starts, or if a step does not fit into memory; WeightsError if its
     checkpoints are damaged; Stopped after one of SIGNALS (hitagu_lib.data.loader).
     """
-    run = Run(cfg)
-    if (finished := run.summary()) is not None:
+    if (finished := Run(cfg).summary()) is not None:
         if on_epoch is not None:
-            on_epoch(run.metrics())
+            on_epoch(Run(cfg).metrics())
         return finished
+    if cfg.train.processes > 1 and not launched():
+        raise ConfigError(
+            f"train.processes: found {cfg.train.processes}; expected 1: `fit` trains in this process; `hitagu train` starts several"
+        )
     set_seed(cfg.train.seed)
     accelerator = make_accelerator(cfg.train)
+    with accelerator.main_process_first():
+        prepare_data(cfg.data, progress)
+    run = Run(cfg)
     # Only the main process writes to the run's folder.
     with run.opened() if accelerator.is_main_process else nullcontext(), full_memory_explained(_smaller(cfg)):
         trainer = Trainer(cfg, run, accelerator, progress)
@@ -160,9 +166,8 @@ class Trainer:
             weights = self.accelerator.unwrap_model(self.learner.model).backbone.loaded
             loaded = weights and dataclasses.asdict(weights)
             resumed_at = None if state is None else self.learner.steps
-            self.run.write_provenance(
-                _device_name(self.accelerator.device), loaded, self.learner.started_from, resumed_at
-            )
+            device, processes = _device_name(self.accelerator.device), self.accelerator.num_processes
+            self.run.write_provenance(device, processes, loaded, self.learner.started_from, resumed_at)
             _log.info("%s", step_in_words(self.cfg.train, self.accelerator.num_processes))
 
     def train(self, on_epoch: OnEpoch | None) -> dict[str, Any]:
@@ -175,6 +180,8 @@ class Trainer:
                 self.stop,
                 SummaryWriter(str(self.run.logs), purge_step=purge) if self.main else nullcontext() as self.board,
             ):
+                if self.main and on_epoch is not None and self.learner.epoch == self.cfg.train.epochs:
+                    on_epoch(self.run.metrics())  # only the summary is missing
                 while self.learner.epoch < self.cfg.train.epochs:
                     self._epoch()
                     if self.main and on_epoch is not None:
@@ -328,6 +335,9 @@ class Trainer:
             "val_top5": forward.topk(5),
             "val_mean_class_accuracy": forward.mean_class_accuracy(),
         }
+        if skipped := sorted(set(range(len(self.val_set))) - set(forward.rows.tolist())):
+            clips, first = self.val_set.clips, ",".join(str(self.val_set.clips.row(row)) for row in skipped[:10])
+            _log.warning("%s:%s: %d validation clips could not be read", clips.file, first, len(skipped))
         if cfg.eval.order_tests:
             partner = swap_table(classes, cfg.data.reverse_swaps, "data.reverse_swaps")
             summary["val_top1_shuffled"] = self._score("shuffled").topk(1)

@@ -45,7 +45,7 @@ def training_curves(metrics: Sequence[dict[str, Any]], total_epochs: int) -> Fig
 def draw_training_curves(left: Axes, right: Axes, metrics: Sequence[dict[str, Any]], total_epochs: int) -> None:
     """Draw loss onto `left` and top-1 onto `right`, over epochs."""
     epochs = [line["epoch"] + 1 for line in metrics]
-    terms = [name for name in ("cross_entropy", "center", "temporal") if f"train_{name}" in metrics[0]]
+    terms = [name for name in ("cross_entropy", "center", "temporal", "prefix") if f"train_{name}" in metrics[0]]
     for colour, name in zip(PALETTE, terms + ["loss"] * (len(terms) > 1), strict=False):
         label = "their weighted sum" if name == "loss" else name.replace("_", "-")
         left.plot(epochs, [line[f"train_{name}"] for line in metrics], "o-", markersize=3, color=colour, label=label)

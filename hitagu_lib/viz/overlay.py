@@ -168,25 +168,24 @@ class Overlay:
 class LiveOverlay:
     """Write a stream's picture and prediction, frame by frame. Its attention is not drawn: a stream keeps no maps."""
 
-    def __init__(
-        self, cfg: DataConfig, classes: list[str], frame: Tensor, write: Callable[[NDArray[np.uint8]], None]
-    ) -> None:
-        self.cfg, self.classes, self.append = cfg, classes, write
-        self.size = frame.shape[2], frame.shape[1]
+    def __init__(self, drawn: Overlay, write: Callable[[NDArray[np.uint8]], None]) -> None:
+        self.drawn, self.append = drawn, write
 
     @classmethod
     @contextmanager
     def opened(cls, out: Path, cfg: DataConfig, classes: list[str], frame: Tensor, fps: float) -> Iterator[LiveOverlay]:
         """Open an MP4 for frames (3, H, W) of the size of `frame`. It appears when the context ends without an error."""
-        blank = Running(torch.zeros(1, len(classes)), np.zeros((1, 1), np.int64), None, None)
-        drawn = Overlay(blank, cfg, classes, (frame.shape[2], frame.shape[1]))
+        drawn = Overlay(_one_frame(torch.zeros(len(classes))), cfg, classes, (frame.shape[2], frame.shape[1]))
         with video_writer(out, drawn.width, drawn.height, fps) as write:
-            yield cls(cfg, classes, frame, write)
+            yield cls(drawn, write)
 
     def write(self, moment: Moment) -> None:
-        running = Running(moment.probabilities[None], np.zeros((1, 1), np.int64), None, None)
-        drawn = Overlay(running, self.cfg, self.classes, self.size)
-        self.append(drawn.draw(0, Image.fromarray(moment.frame.permute(1, 2, 0).numpy())))
+        self.drawn.running = _one_frame(moment.probabilities)
+        self.append(self.drawn.draw(0, Image.fromarray(moment.frame.permute(1, 2, 0).numpy())))
+
+
+def _one_frame(probabilities: Tensor) -> Running:
+    return Running(probabilities[None], np.zeros((1, 1), np.int64), None, None)
 
 
 def _even(length: float) -> int:

@@ -222,6 +222,15 @@ def test_a_list_smaller_than_a_step_is_dealt_out_whole_and_a_process_may_get_non
     assert [] in shares or processes < 4
 
 
+def test_an_epoch_goes_on_after_the_steps_that_were_taken() -> None:
+    sampler = EpochSampler(48, 4, shuffle=True, seed=1, accumulate=3)
+    sampler.set_epoch(2)
+    whole = list(sampler)
+    for steps in (1, 2):
+        sampler.set_epoch(2, start=steps)
+        assert list(sampler) == whole[steps * 12 :]
+
+
 @pytest.mark.parametrize(("processes", "accumulate"), [(2, 1), (4, 1), (1, 4), (2, 2), (2, 4)])
 def test_the_same_batches_in_the_same_order_however_a_step_is_split(processes: int, accumulate: int) -> None:
     (alone,) = keys_of(50, 8, 1, shuffle=True)

@@ -294,7 +294,8 @@ def test_scores_under_other_settings_are_not_reused(
     untrained: Path, tiny_cfg: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nor are they thrown away; fewer frames at once, which the message about full memory advises, are no other setting."""
-    cfg = config(tiny_cfg, frames_at_once=9)
+    rows = Path(tiny_cfg.data.val_list).read_text().splitlines()
+    cfg = config(listing(tiny_cfg, tmp_path, rows), frames_at_once=9)
     with monkeypatch.context() as stopping, pytest.raises(Stopped):
         stop_after(4, stopping)
         evaluate(cfg, untrained, tmp_path / "out")
@@ -306,6 +307,11 @@ def test_scores_under_other_settings_are_not_reused(
     )
     with pytest.raises(ConfigError, match=message):
         evaluate(config(cfg, average="logits"), other, tmp_path / "out")
+    edited = listing(tiny_cfg, tmp_path, [*rows[9:], *rows[:9]])
+    assert edited.data.val_list == cfg.data.val_list
+    with pytest.raises(ConfigError, match="with another list;"):
+        evaluate(cfg, untrained, tmp_path / "out")
+    listing(tiny_cfg, tmp_path, rows)
     assert evaluate(config(cfg, frames_at_once=3), untrained, tmp_path / "out")["videos_resumed"] > 0
 
 
@@ -523,6 +529,6 @@ def test_one_process_at_a_time_writes_to_a_folder(untrained: Path, tiny_cfg: Con
     command = [sys.executable, "-c", hold, str(folder / ".lock")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout is not None and other.stdout.readline()
-        with pytest.raises(ConfigError, match="evaluate-single: this evaluation is in the hands of another process"):
+        with pytest.raises(ConfigError, match="evaluate-single: this evaluation is in use by another process"):
             evaluate(config(tiny_cfg, order_tests=False), untrained)
     assert list(folder.iterdir()) == [folder / ".lock"]

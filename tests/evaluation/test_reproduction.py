@@ -38,7 +38,7 @@ def write_run(
     cfg = load_config(f"params/{recipe}.yaml", f"run={folder} train.seed={seed} {overrides}")
     summary = {
         "seed": seed, "num_classes": 174, "train_clips": 168913, "val_clips": 24777, "train_seconds": 3600.0, "device": "cuda",
-        "val_top1": top1 / 100, "bad_clips": 0,
+        "val_top1": top1 / 100, "bad_clips": 0, "global_batch_size": cfg.train.global_batch_size(),
     }  # fmt: skip
     provenance = {"processes": 8, "git_changed": False, "git_commit": "0123456789abcdef"}
     folder.mkdir(parents=True)
@@ -111,6 +111,15 @@ def test_every_deviation_is_named(tmp_path: Path) -> None:
     assert all(f"  - {deviation}" in text for deviation in result.deviations)
 
 
+def test_the_clips_of_a_step_are_those_of_the_run_whoever_started_its_processes(tmp_path: Path) -> None:
+    """torchrun leaves train.processes at 1."""
+    run = write_run(tmp_path / "run", 60.0)
+    summary = json.loads((run / "summary.json").read_text())
+    (run / "summary.json").write_text(json.dumps(summary | {"global_batch_size": 64}))
+    (result,) = reproduction([tmp_path]).results
+    assert result.deviations == []
+
+
 def test_other_parameters_make_another_result(tmp_path: Path) -> None:
     write_run(tmp_path / "a", 60.0, overrides="train.processes=8")
     write_run(tmp_path / "b", 61.0, seed=1, overrides="train.processes=8 train.epochs=10")
@@ -136,18 +145,25 @@ def test_an_evaluation_in_the_run_s_folder_is_a_result_of_its_own(tmp_path: Path
     )
 
 
-def test_an_evaluation_of_other_frames_or_another_list_is_not_the_run_s(tmp_path: Path) -> None:
+def test_an_evaluation_of_other_frames_another_list_checkpoint_or_average_is_not_the_run_s(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", 60.0)
     views = {"clips": 1, "crops": 1, "crop_size": 224, "num_frames": 8, "sampling": "segment"}
     for name, report in (
         ("T4", {"views": views | {"num_frames": 4}}),
         ("train", {"views": views, "list": "train.csv"}),
+        ("best", {"views": views, "checkpoint": f"{run}/checkpoints/best.pt"}),
+        ("logits", {"views": views, "average": "logits"}),
     ):
         (run / f"evaluate-{name}").mkdir()
         (run / f"evaluate-{name}" / "report.json").write_text(json.dumps(report | {"top1": 0.99}))
     found = reproduction([tmp_path])
     assert [result.top1 for result in found.results] == [[60.0]]
-    assert [line.split(": ")[1].split(",")[0] for line in found.left_out] == ["num_frames 4", "list train.csv"]
+    assert [line.split(": ")[1].split(",")[0] for line in found.left_out] == [
+        "num_frames 4",
+        f"checkpoint {'best.pt'}",
+        "average logits",
+        "list train.csv",
+    ]
 
 
 def test_a_run_counts_once_and_so_does_a_seed(tmp_path: Path) -> None:

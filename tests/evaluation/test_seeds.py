@@ -279,3 +279,7 @@ def test_classes_of_a_published_run_add_up_to_its_top1(folder: Path) -> None:
 def test_an_interval_needs_three_differences() -> None:
     assert interval([2.0]) == "+2.0" and interval([1.0, 3.0]) == "+2.0"
     assert interval([1.0, 2.0, 3.0]) == "+2.0 (-0.5 to +4.5)"  # by hand: 4.303 / sqrt 3 = 2.48
+
+
+def test_an_interval_of_more_than_ten_differences_has_the_factor_of_ten() -> None:
+    assert interval([1.0, 3.0] * 6) == "+2.0 (+1.3 to +2.7)"  # by hand: 2.262 * 1.044 / sqrt 12 = 0.68

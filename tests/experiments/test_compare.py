@@ -10,8 +10,10 @@ import pytest
 
 from experiments import compare
 from hitagu_lib.config import Config, load_config
+from hitagu_lib.data.loader import Batch
 from hitagu_lib.errors import ConfigError
 from hitagu_lib.evaluation.seeds import METHODS
+from hitagu_lib.training.learner import Learner
 
 
 def test_only_runs_that_are_not_published_are_trained(
@@ -53,3 +55,24 @@ def test_only_runs_that_are_not_published_are_trained(
     with pytest.raises(ConfigError, match=r"tsm-seed0: this run was made with other parameters"):
         compare.main([*command, "0", "--overrides", "train.lr=0.5"])
     assert len(trained) == 6
+
+
+def test_a_method_of_half_the_cost_has_twice_the_epochs(
+    tiny_cfg: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever its slowest turn took."""
+    params, clock = tmp_path / "params.yaml", [0.0]
+    params.write_text(tiny_cfg.to_yaml())
+
+    def step(learner: Learner, batches: list[Batch]) -> None:
+        clock[0] += 1.0 if learner.cfg.model.temporal == "tsn" else 2.0
+        clock[0] += 0.1 * (len(turns) < 30)
+        turns.append(1)
+
+    turns: list[int] = []
+    monkeypatch.setattr(Learner, "step", step)
+    monkeypatch.setattr(compare.time, "process_time", lambda: clock[0])
+    methods = {"ours": "", "theirs": "model.temporal=tsn"}
+    file = tmp_path / "epochs.json"
+    assert compare.matched_epochs(params, "train.epochs=7", file, methods) == {"ours": 7, "theirs": 14}
+    assert compare.matched_epochs(params, "train.epochs=7", file, methods) == {"ours": 7, "theirs": 14}, "read again"

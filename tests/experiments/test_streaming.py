@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 import torch
 from networks import woken
 from prose import prose
@@ -45,6 +46,13 @@ def test_the_table_has_a_row_a_method_and_a_column_a_share(tmp_path: Path) -> No
     ]
     assert lines[0] == ["method", "runs", "50 %", "100 %"]
     assert lines[2:] == [["causal", "2", "45.0 ± 7.1", "80.0 ± 0.0"], ["TSN", "1", "30.0", "80.0"]]
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "outputs/published/streaming").rglob("shares.json")), ids=str)
+def test_the_last_share_is_what_validation_reached(file: Path) -> None:
+    shares = list(json.loads(file.read_text()).values())
+    summary = json.loads(file.with_name("summary.json").read_text())
+    assert shares[-1] == pytest.approx(100 * summary["val_top1"], abs=0.01)
 
 
 def test_chapter_10_says_what_the_runs_reached() -> None:

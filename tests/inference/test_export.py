@@ -239,6 +239,16 @@ def test_a_step_in_onnx_gives_the_streams_logits(unit: dict, tmp_path: Path) -> 
         state = dict(zip(state, after, strict=True))
         torch.testing.assert_close(torch.from_numpy(logits), expected[:, n], atol=1e-4, rtol=1e-4)
     assert {"classes", "params"} <= {entry.key for entry in onnx.load(file).metadata_props}
+    assert str(ROOT).encode() not in file.read_bytes(), "no folders of this machine"
+
+
+@pytest.mark.slow
+def test_exporting_a_step_leaves_the_model_in_its_mode_with_its_statistics(tmp_path: Path) -> None:
+    cfg = resolve({"data": SHAPE, "model": SMALL | {"causal": True, "temporal": "tsn"}})
+    model = woken(cfg).train()
+    before = {name: value.clone() for name, value in model.named_buffers()}
+    export_step(model, cfg, CLASSES, tmp_path / "step.onnx")
+    assert model.training and all(torch.equal(value, before[name]) for name, value in model.named_buffers())
 
 
 @pytest.mark.slow

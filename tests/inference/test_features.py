@@ -75,3 +75,24 @@ def test_no_file_of_another_kind_is_replaced(
         assert main(["features", "--checkpoint", str(untrained), "--out", str(out)]) == 2
         assert message in capsys.readouterr().err
     assert clips.read_text() == "a/v1,0,3\n" and [file.name for file in tmp_path.glob("*.npz")] == []
+
+
+def test_embeddings_keep_their_paths_if_a_clip_cannot_be_read(
+    untrained: Path, tiny_cfg: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = Path(tiny_cfg.data.val_list).read_text().splitlines()
+    val = tmp_path / "val.csv"
+    val.write_text("\n".join([rows[0], "val/no such clip,1,9", rows[9], rows[18], ""]))
+    classes = Path(tiny_cfg.data.train_list).with_name("classes.txt")
+    command = ["features", "--checkpoint", str(untrained), "--out", str(tmp_path / "f.npz"), "--overrides"]
+    assert main([*command, f"data.val_list={val} data.classes={classes} data.on_bad_clip=skip"]) == 1
+    assert "val.csv:2" in capsys.readouterr().err
+    found = np.load(tmp_path / "f.npz")
+    model, cfg, names = load_model(untrained)
+    assert found["paths"].tolist() == [rows[i].rsplit(",", 2)[0] for i in (0, 9, 18)]
+    assert found["labels"].tolist() == [names[int(rows[i].rsplit(",", 2)[1])] for i in (0, 9, 18)]
+    for path, clip in zip(found["paths"], found["clip"], strict=True):
+        frames, t = read_source(Path(tiny_cfg.data.root) / str(path), cfg.data)
+        with torch.inference_mode():
+            _, maps = model(normalise(frames)[None], t[None], return_embeddings=True)
+        np.testing.assert_allclose(clip, maps.clip_embedding[0], atol=1e-4)

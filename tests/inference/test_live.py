@@ -92,6 +92,32 @@ def test_a_video_shorter_than_a_window_is_one_piece(model: ClipModel) -> None:
         list(steps(iter([]), model, DATA, 10))
 
 
+def test_windows_that_leave_gaps_score_their_own_frames_alone(model: ClipModel) -> None:
+    video = frames(32)
+    pieces = list(windows(iter(video), model, DATA, 10, length=0.8, hop=1.6))
+    assert [piece.start for piece in pieces] == pytest.approx([0, 1.2]) and pieces[-1].end == pytest.approx(3.1)
+    for piece, first in zip(pieces, (0, 16), strict=True):
+        clip = torch.stack([centre_crop(video[first + n][1][None], 32, 32)[0] for n in (1, 3, 5, 7)])
+        with torch.inference_mode():
+            expected = model(normalise(clip)[None])[0].softmax(0)
+        torch.testing.assert_close(piece.probabilities, expected, rtol=0, atol=1e-5)
+
+
+def test_a_window_without_a_frame_has_the_one_that_is_still_shown(model: ClipModel) -> None:
+    """A screen recording may store a frame only when something changes."""
+    (first, still), (_, late) = frames(2)
+    pieces = list(windows([(first, still), (10.0, late)], model, DATA, 10, length=0.8, hop=0.4))
+    with torch.inference_mode():
+        shown = normalise(centre_crop(still[None], 32, 32).repeat(4, 1, 1, 1))
+        expected = model(shown[None], torch.zeros(1, 4))[0].softmax(0)
+    before = [piece for piece in pieces if piece.end < 9]
+    assert len(before) > 15
+    for piece in before:
+        assert piece.probabilities.argmax() == expected.argmax()
+        torch.testing.assert_close(piece.probabilities, before[0].probabilities)
+    assert not torch.allclose(pieces[-1].probabilities, before[0].probabilities)
+
+
 def test_windows_keep_no_more_than_one_window(model: ClipModel) -> None:
     """A long video in bounded memory: a frame is let go when no later window needs it."""
     alive: list[weakref.ref[torch.Tensor]] = []

@@ -17,7 +17,7 @@ from media_fixtures import audio_only, ffmpeg, hidden, make_video, pictures, siz
 from PIL import Image
 
 from hitagu_lib.errors import ExtractError
-from hitagu_lib.media.ffmpeg import _each_frame_once, ffmpeg_path, frame_rate, why_not_a_video
+from hitagu_lib.media.ffmpeg import _each_frame_once, ffmpeg_path, frame_rate, missing_bytes, why_not_a_video
 from hitagu_lib.prepare.extract import extract_video
 
 posix = pytest.mark.skipif(os.name != "posix", reason="shell scripts are POSIX's")
@@ -327,6 +327,13 @@ def test_only_regular_files_are_opened(tmp_path: Path) -> None:
     assert str(why_not_a_video(tmp_path / "gone.mp4")).startswith(
         f"a link to {tmp_path / 'disk'}, which cannot be reached"
     )
+
+
+@posix
+def test_a_pipe_is_not_opened_again_to_look_for_missing_bytes(tmp_path: Path) -> None:
+    """Opening it would wait for a writer for ever."""
+    os.mkfifo(tmp_path / "pipe.mp4")
+    assert missing_bytes(tmp_path / "pipe.mp4") == 0
 
 
 # Which ffmpeg

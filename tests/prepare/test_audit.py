@@ -25,6 +25,11 @@ def test_clean_lists_are_counted_and_have_no_findings(tmp_path: Path) -> None:
     assert is_clean(report), "run/a and val/run/a are two folders, whatever their names"
 
 
+def test_a_list_may_have_no_labels(tmp_path: Path) -> None:
+    report = audit_lists(lists(tmp_path, ["run/a,0,9", "sit/b,1,9"], ["run/a,-1,9"]))
+    assert report["val"]["clips"] == 1 and report["val"]["most"] == 0 and not is_clean(report), "run/a is in both"
+
+
 def test_a_path_twice_in_a_list_is_named_with_its_lines_however_it_is_spelt(tmp_path: Path) -> None:
     report = audit_lists(lists(tmp_path, ["run/a,0,9", "sit/b,1,9", "run//a,1,9", "./run/a/,0,9"], ["run/c,0,9"]))
     (found,) = report["train"]["duplicates"]

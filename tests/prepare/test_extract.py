@@ -27,7 +27,7 @@ from hitagu_lib.prepare.extract import ExtractReport, _aside_name, extract_short
 posix = pytest.mark.skipif(os.name != "posix", reason="signals and shell scripts are POSIX's")
 
 
-def wait_for(condition: Callable[[], Any], seconds: float = 20) -> None:
+def wait_for(condition: Callable[[], Any], seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited in vain"
@@ -158,8 +158,9 @@ def start(env: dict[str, str], *args: str | Path) -> subprocess.Popen[bytes]:
 @posix
 def test_a_killed_run_leaves_nothing_that_passes_for_whole(tmp_path: Path, slow: dict[str, str]) -> None:
     video = make_video(tmp_path / "a.mp4", frames=100)  # 4 seconds
+    longer = make_video(tmp_path / "longer.mp4", frames=1500)
     out = tmp_path / "frames" / "a"
-    first = start(slow, video, out)
+    first = start(slow, longer, out)
     second = start(slow, video, tmp_path / "frames" / "b")
     wait_for(lambda: len(list(out.parent.glob(".a.partial-*/000003.jpg"))) == 1)
     wait_for(lambda: len(list(out.parent.glob(".b.partial-*/000003.jpg"))) == 1)

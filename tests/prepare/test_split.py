@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import statistics
 import time
 from collections import Counter
 from pathlib import Path
@@ -195,6 +196,11 @@ def test_a_folder_of_videos_becomes_lists(videos: Path, tmp_path: Path, capsys: 
     assert said[1].split()[-4:] == ["4", "(2)", "2", "(1)"] and said[1].startswith("dö wn")
     assert said[-1].startswith(f"{out}: 8 training and 4 validation clips of 2 classes")
     train, val = (read_list(out / f"{side}.csv", out / "frames") for side in ("train", "val"))
+    middle = statistics.median([*train.num_frames, *val.num_frames])
+    assert (
+        f"half of them {middle:g} or more: for 8 frames of a clip (data.num_frames) take data.ref_stride={middle / 8:.2g}"
+        in said[-2]
+    )
     assert train.classes == val.classes == ("dö wn", "up, and away")
     assert check_list(train, progress=False) == check_list(val, progress=False) == []
     paths = {side: {clips.path(i) for i in range(len(clips))} for side, clips in (("train", train), ("val", val))}
@@ -277,7 +283,7 @@ def wrong_folders(root: Path, kind: str) -> None:
             r"lie beside the class folders, expected <class>/<video> in it:\n  dö wn -kitchen_01\.mp4",
         ),
         ("empty class", r"'zebra': no videos in it; remove it if it is no class"),
-        ("one class", "found one class folder, 'up, and away'; expected at least two"),
+        ("one class", "found one class, 'up, and away'; expected at least two"),
         ("empty", "found no files, expected videos"),
         ("copies", r"keep one of each:\n  dö wn/gärten_01\.mp4 = up, and away/other_01\.mp4"),
         ("same folder", "would both be extracted to"),
@@ -373,6 +379,13 @@ def test_lists_of_another_division_are_not_left_beside_the_new_ones(videos: Path
         split_videos(videos, tmp_path / "own", group="(.*)", short_side=32)
     (tmp_path / "own/test.csv").unlink()
     split_videos(videos, tmp_path / "own", group="(.*)", short_side=32)  # folds may stand beside one division
+
+
+def test_a_table_without_a_video_is_named(videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "empty.csv").write_text("video,split\n")
+    command = ["split", "--videos", str(videos), "--out", str(tmp_path / "own"), "--table", str(tmp_path / "empty.csv")]
+    assert main(command) == 2
+    assert "found no video; expected at least two classes" in capsys.readouterr().err
 
 
 @pytest.mark.slow

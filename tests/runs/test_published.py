@@ -118,7 +118,7 @@ def test_a_different_file_is_replaced_only_with_force(server: Server, tmp_path: 
 def test_a_failed_download_leaves_the_folder_unchanged(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str, says: str, own: bool
 ) -> None:
-    one, given_up = published(server, tmp_path), threading.Event()
+    one, given_up, closed = published(server, tmp_path), threading.Event(), socket.socket()
 
     def silence(request: BaseHTTPRequestHandler) -> None:
         server.head(request)
@@ -135,8 +135,8 @@ def test_a_failed_download_leaves_the_folder_unchanged(
         server.content = b"<html>Please log in</html>"
         one = published(server, tmp_path)
     elif what == "closed port":
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            one = published(server, tmp_path, url=f"http://127.0.0.1:{free.getsockname()[1]}/k700_best.pt")
+        closed.bind(("127.0.0.1", 0))  # nobody else can take the port, and nobody listens
+        one = published(server, tmp_path, url=f"http://127.0.0.1:{closed.getsockname()[1]}/k700_best.pt")
     elif what == "silence":
         monkeypatch.setattr(module, "TIMEOUT", 0.2)
     answers: dict[str, Answer] = {
@@ -155,6 +155,7 @@ def test_a_failed_download_leaves_the_folder_unchanged(
             fetch(one, force=True)
     finally:
         given_up.set()
+        closed.close()
     left = {file.name: file.read_bytes() for file in one.file.parent.glob("*")}
     assert left == ({"k700_best.pt": b"mine"} if own else {})
 
@@ -176,7 +177,7 @@ def test_half_a_download_never_has_the_name_of_the_file(server: Server, tmp_path
     assert sent.wait(10)
     assert not one.file.exists()
     go_on.set()
-    fetching.join(10)
+    fetching.join(60)
     assert file_sha256(one.file) == one.sha256
 
 

@@ -24,7 +24,8 @@ from hitagu_lib.training.signals import Stopped
 
 
 def in_two_processes(cfg: Config, **changes: object) -> Config:
-    cfg = with_train(without_statistics(cfg), batch_size=4, processes=2, epochs=6, eval_every=3, **changes)
+    changes = {"batch_size": 4, "processes": 2, "epochs": 6, "eval_every": 3} | changes
+    cfg = with_train(without_statistics(cfg), **changes)
     return dataclasses.replace(cfg, eval=dataclasses.replace(cfg.eval, order_tests=False))
 
 
@@ -36,7 +37,7 @@ def wait_until_free(cfg: Config, seconds: float = 120) -> None:
             with Run(cfg).opened():
                 return
         except ConfigError as error:
-            if "in the hands of another process" not in str(error) or time.monotonic() > deadline:
+            if "in use by another process" not in str(error) or time.monotonic() > deadline:
                 raise
         time.sleep(0.1)
 
@@ -81,7 +82,7 @@ def test_a_run_started_in_two_processes_resumes_in_one(tiny_cfg: Config, tmp_pat
 
 
 def test_epochs_are_followed_and_a_process_that_dies_ends_all(tiny_cfg: Config) -> None:
-    cfg = in_two_processes(tiny_cfg)
+    cfg = in_two_processes(tiny_cfg, epochs=500)
     seen: list[int] = []
 
     def kill_one(metrics: list[dict[str, Any]]) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 import torch
-from processes import forks
+from processes import forks, load
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from hitagu_lib import build_model
@@ -360,10 +360,13 @@ def test_a_signal_to_the_whole_group_spares_the_loaders_workers(cfg: Config, num
     started = context.Event()
     child = context.Process(target=child_main, args=(cfg, started))
     child.start()
-    assert started.wait(60) and child.pid is not None
-    os.killpg(child.pid, number)
-    child.join(60)
-    assert child.exitcode == 128 + number
+    try:
+        assert started.wait(60 * load()) and child.pid is not None
+        os.killpg(child.pid, number)
+        child.join(60 * load())
+        assert child.exitcode == 128 + number
+    finally:
+        child.kill()
     assert load_checkpoint(Path(cfg.run) / "checkpoints" / "last.pt")["steps"] >= 1
     with pytest.raises(ProcessLookupError):
         for _ in range(200):
@@ -389,7 +392,7 @@ def test_one_process_owns_the_folder_until_it_is_dead(cfg: Config) -> None:
     child.start()
     sleeper = pids.get(timeout=60)
     with pytest.raises(
-        ConfigError, match=rf"{cfg.run}: this run is in the hands of .* process {child.pid} on .* since"
+        ConfigError, match=rf"{cfg.run}: this run is in use by .* process {child.pid} on .* since"
     ):
         training.fit(cfg)
     child.kill()

@@ -3,12 +3,14 @@
 import copy
 import dataclasses
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
 from training_steps import batch_of, make_learner, with_train, without_statistics
 
 from hitagu_lib.config import Config
+from hitagu_lib.data.source import open_lists
 from hitagu_lib.errors import ClipError, ConfigError, TrainingError, WeightsError
 from hitagu_lib.inference.accelerator import make_accelerator
 from hitagu_lib.training import learner as learning
@@ -185,3 +187,42 @@ def test_a_checkpoint_that_does_not_fit_is_described(tiny_cfg: Config) -> None:
         assert str(caught.value).startswith(f"{tiny_cfg.run}/checkpoints: {words}; expected ")
     with pytest.raises(WeightsError, match="optimizer: found other values than this run's"):
         learner.load_state_dict(state | {"optimizer": {"state": {}, "param_groups": []}})
+
+
+def test_a_clip_played_backwards_has_the_label_of_its_partner(tiny_cfg: Config) -> None:
+    names = list(open_lists(tiny_cfg.data)[0].classes)
+    data = dataclasses.replace(tiny_cfg.data, reverse_swaps=((names[0], names[1]),))
+    learner = make_learner(with_train(dataclasses.replace(tiny_cfg, data=data), both_directions=True))
+    batch = batch_of(tiny_cfg, range(40))
+    labels, backwards = learner._targets(batch)
+    of_pair = [i for i, label in enumerate(batch["label"].tolist()) if label in (0, 1)]
+    assert backwards.tolist() == of_pair and 0 < len(of_pair) < 40
+    assert labels[:40].tolist() == batch["label"].tolist()
+    assert labels[40:].tolist() == [1 - int(batch["label"][i]) for i in of_pair]
+
+
+def test_the_rate_follows_the_clips_of_a_step_and_the_optimizer_is_the_one_asked_for(tiny_cfg: Config) -> None:
+    cfg = with_train(without_statistics(tiny_cfg), batch_size=8, lr=0.05, lr_batch=32, momentum=0.9)
+    sgd = make_learner(cfg)
+    assert sgd.step([batch_of(cfg, range(8))])["lr"] == pytest.approx(0.05 * 8 / 32)
+    assert isinstance(getattr(sgd.optimizer, "optimizer", sgd.optimizer), torch.optim.SGD)
+    assert all(group["nesterov"] and group["momentum"] == 0.9 for group in sgd.optimizer.param_groups)
+    adamw = make_learner(with_train(cfg, optimizer="adamw")).optimizer
+    assert isinstance(getattr(adamw, "optimizer", adamw), torch.optim.AdamW)
+
+
+def test_each_place_in_the_global_batch_has_a_random_state_of_its_own(tiny_cfg: Config) -> None:
+    """However the batch is divided among processes and passes."""
+    learner = make_learner(with_train(tiny_cfg, accumulate=4))
+    seeds = []
+    for number in range(4):
+        with learner._pass(number, last=True, counts=True):
+            seeds.append(torch.initial_seed())
+    divided = []
+    for process in range(2):
+        half = make_learner(with_train(tiny_cfg, accumulate=2))
+        half.accelerator = SimpleNamespace(num_processes=2, process_index=process)
+        for number in range(2):
+            with half._pass(number, last=True, counts=True):
+                divided.append((number * 2 + process, torch.initial_seed()))
+    assert len(set(seeds)) == 4 and [seed for _, seed in sorted(divided)] == seeds

@@ -4,9 +4,10 @@ import dataclasses
 
 import pytest
 
+from hitagu_lib import build_model
 from hitagu_lib.config import Config, TrainConfig
 from hitagu_lib.errors import ConfigError
-from hitagu_lib.training.optim import check_global_batch, step_in_words
+from hitagu_lib.training.optim import check_global_batch, make_optimizer, step_in_words
 
 
 def test_the_learning_rate_is_proportional_to_the_global_batch_size() -> None:
@@ -34,3 +35,11 @@ def test_a_run_resumes_only_with_the_same_global_batch_size() -> None:
         check_global_batch(cfg, 16, 2)
     with pytest.raises(ConfigError, match=r"= 4; expected another train\.batch_size or number of processes$"):
         check_global_batch(cfg, 6, 1)
+
+
+def test_weight_decay_is_on_a_grus_matrices_too(tiny_cfg: Config) -> None:
+    """nn.GRU calls them weight_ih_l0 and weight_hh_l0."""
+    model = build_model(dataclasses.replace(tiny_cfg.model, temporal="gru"), 4)
+    decayed, free = make_optimizer(model, tiny_cfg.train, rate=0.01).param_groups
+    assert {id(p) for p in model.gru.parameters() if p.ndim > 1} <= {id(p) for p in decayed["params"]}
+    assert all(p.ndim == 1 for p in free["params"])

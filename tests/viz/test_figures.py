@@ -34,6 +34,9 @@ def test_training_curves_show_each_term_and_both_accuracies() -> None:
     left, right = figures.training_curves(METRICS, 4).axes
     shown = {line.get_label(): list(line.get_ydata()) for line in left.lines}
     assert shown == {"cross-entropy": [1.5, 0.5], "center": [5.0, 5.0], "their weighted sum": [2.0, 1.0]}
+    of_prefixes = [line | {"train_prefix": 0.7} for line in METRICS]
+    labels = [line.get_label() for line in figures.training_curves(of_prefixes, 4).axes[0].lines]
+    assert labels == ["cross-entropy", "center", "prefix", "their weighted sum"]
     training, validation = right.lines
     assert list(training.get_ydata()) == [25, 50]
     assert (list(validation.get_xdata()), list(validation.get_ydata())) == ([2], [75])

@@ -264,7 +264,7 @@ def _is_whole(out: Path, asked: dict[str, object]) -> bool:
         # Hidden files do not count: among them is the lock.
         if not out.is_dir() or any(not entry.name.startswith(".") for entry in out.iterdir()):
             raise ListError(
-                f"{out}: found something that is not mini data (there is no {_WHOLE}), expected an empty or a new folder. "
+                f"{out}: found something that is not a synthetic set (there is no {_WHOLE}), expected an empty or a new folder. "
                 "Choose another."
             )
         return False
@@ -279,7 +279,7 @@ def _is_whole(out: Path, asked: dict[str, object]) -> bool:
         there = ", ".join(f"{key} {found.get(key)!r}" for key in different)
         wanted = ", ".join(f"{key} {asked[key]!r}" for key in different)
         raise ListError(
-            f"{mark}: found mini data with {there}, expected {wanted}. Remove the folder {out}, or choose another."
+            f"{mark}: found a synthetic set with {there}, expected {wanted}. Remove the folder {out}, or choose another."
         )
     return mark.name == _WHOLE
 
@@ -381,6 +381,4 @@ def prepare_data(cfg: DataConfig, progress: bool = False) -> None:
     """Make the data set that `data.prepare` names, unless its lists exist."""
     made = Path(cfg.train_list).exists() and Path(cfg.val_list).exists()
     if cfg.prepare is not None and not made:
-        from hitagu_lib.prepare.synthetic.make import MiniSpec, prepare_mini
-
         prepare_mini(Path(cfg.root).parent, MiniSpec.of(cfg.prepare), progress=progress)

@@ -73,11 +73,6 @@ def progress(rng: np.random.Generator, frames: int, shares: tuple[float, float] 
     return u + softness * (u * u * (3 - 2 * u) - u)
 
 
-def grid(values: Floats | float, frames: int) -> Ints:
-    """Convert pixels to integers in 1/16 pixel, (frames,)."""
-    return np.broadcast_to(np.rint(np.asarray(values) * SUB), (frames,)).astype(np.int64)
-
-
 @dataclass
 class Stage:
     """What an event is drawn with. Lengths are in pixels of a 72 x 72 frame, positions from its middle; `unit` scales them."""

@@ -425,7 +425,7 @@ def test_a_second_run_waits_for_the_first(tmp_path: Path) -> None:
 
 def test_a_folder_with_anything_else_is_refused(made_without: Path, tmp_path: Path) -> None:
     with pytest.raises(
-        ListError, match=r"mini\.json: found mini data with seed 0, expected seed 1\. Remove the folder"
+        ListError, match=r"mini\.json: found a synthetic set with seed 0, expected seed 1\. Remove the folder"
     ):
         prepare_mini(made_without, replace(TINY, seed=1), use_ffmpeg=False, progress=False)
 
@@ -441,6 +441,6 @@ def test_a_folder_with_anything_else_is_refused(made_without: Path, tmp_path: Pa
     other = tmp_path / "other"
     other.mkdir()
     (other / "train.csv").write_text("mine\n", encoding="utf-8")
-    with pytest.raises(ListError, match="found something that is not mini data"):
+    with pytest.raises(ListError, match="found something that is not a synthetic set"):
         prepare_mini(other, TINY, progress=False)
     assert [file.name for file in other.iterdir()] == ["train.csv"]
