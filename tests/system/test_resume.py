@@ -391,9 +391,7 @@ def test_one_process_owns_the_folder_until_it_is_dead(cfg: Config) -> None:
     child = context.Process(target=hold, args=(cfg, pids))
     child.start()
     sleeper = pids.get(timeout=60)
-    with pytest.raises(
-        ConfigError, match=rf"{cfg.run}: this run is in use by .* process {child.pid} on .* since"
-    ):
+    with pytest.raises(ConfigError, match=rf"{cfg.run}: this run is in use by .* process {child.pid} on .* since"):
         training.fit(cfg)
     child.kill()
     child.join()
