@@ -30,9 +30,10 @@ from hitagu_lib.evaluation import resume as partial
 from hitagu_lib.evaluation import score_list as scoring
 from hitagu_lib.evaluation.evaluate import evaluate, evaluate_video
 from hitagu_lib.evaluation.metrics import accuracies, calibration
+from hitagu_lib.evaluation.multi_view import average_views, score_views
 from hitagu_lib.evaluation.protocols import protocol, read_views
 from hitagu_lib.evaluation.results import read_results
-from hitagu_lib.evaluation.scores import score_clips
+from hitagu_lib.evaluation.scores import reorder_views, score_clips
 from hitagu_lib.inference.accelerator import make_accelerator
 from hitagu_lib.inference.predict import load_model
 
@@ -243,6 +244,22 @@ def test_one_clip_in_another_order_scores_as_validation_does(untrained: Path, ti
     expected = score_clips(load_model(untrained)[0], loader, make_accelerator(cfg.train), order)
     found = read_results(Path(cfg.run) / "evaluate-single").orders[order]
     torch.testing.assert_close(found.logits, expected.logits, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("average", ["probabilities", "logits"])
+def test_views_in_another_order_are_averaged_as_those_in_order_are(
+    untrained: Path, tiny_cfg: Config, average: str
+) -> None:
+    cfg = config(tiny_cfg, protocol="multi", average=average)
+    evaluate(cfg, untrained)
+    found = read_results(Path(cfg.run) / "evaluate-multi").orders
+    clips, plan = open_lists(cfg.data)[1], protocol(cfg.data, cfg.eval)
+    model = load_model(untrained)[0]
+    views = read_views(clips.frames_dir(3), int(clips.num_frames[3]), plan)
+    for order, scores in found.items():
+        (logits,) = score_views(model, [reorder_views(views, order, plan.crops, 3)])
+        torch.testing.assert_close(scores.logits[3], average_views(logits, average), atol=1e-5, rtol=1e-5)
 
 
 class Stopped(BaseException):

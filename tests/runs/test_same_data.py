@@ -1,5 +1,6 @@
 """A run whose lists have changed says so, finished or stopped; where its numbers come from is never overwritten."""
 
+import dataclasses
 import hashlib
 import json
 import re
@@ -80,6 +81,23 @@ def made_older(cfg: Config, provenance: bool) -> None:
     (folder / "provenance.json").write_text(json.dumps(record))
     if not provenance:
         (folder / "provenance.json").unlink()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("state", ["finished", "stopped"])
+def test_the_clips_of_a_step_are_known_by_their_older_names(state: str, run_of: RunOf) -> None:
+    cfg = run_of(state)
+    for file in (Path(cfg.run) / "checkpoints").iterdir():
+        old = torch.load(file, weights_only=True)
+        torch.save(old | {"global_batch": old.pop("global_batch_size")}, file)
+    if (file := Path(cfg.run) / "summary.json").exists():
+        old = json.loads(file.read_text())
+        file.write_text(json.dumps(old | {"clips_a_step": old.pop("global_batch_size")}))
+    train = cfg.train
+    split = dataclasses.replace(train, batch_size=train.batch_size // 2, accumulate=2 * train.accumulate)
+    with pytest.raises(ConfigError):
+        training.fit(dataclasses.replace(cfg, train=dataclasses.replace(split, accumulate=train.accumulate)))
+    training.fit(dataclasses.replace(cfg, train=split))
 
 
 @pytest.mark.slow
