@@ -268,11 +268,11 @@ for name in ("hitagu", "tsm", "gru", "tsn"):
 # frames of the clip at once (exercise 1).
 #
 # In one part of the memory set it is needed. In *Lighting*, lamps flash in two colours, then all wait in the dark, and one of them is
-# marked: which colour had it last? At the wait of training, the network with 3STU is right on 100.0 % of these clips, without it on 62.2 %:
-# +37.8 points (+18.2 to +57.3; three seeds). *Hiding* asks behind which screen a thing went; it is learned under some seeds and not under
-# others, with and without 3STU. *Showing* is two events far apart. "Wait x 4" is four times the wait of training, where the seeds with 3STU
-# lie far apart. "3STU as it was" is the older form, "GRU per position" an `nn.GRU` in its place ([chapter 2c](02c_3stu.ipynb)). The methods
-# with one seed only hint.
+# marked: which colour had it last? At the wait of training, the network with 3STU is right on 100.0 % of these clips, without it on 61.7 %:
+# +38.3 points (+31.3 to +45.4; seven seeds). After four times the wait it is +37.6 points (+19.3 to +55.9). *Hiding* asks behind which
+# screen a thing went; it is learned under some seeds and not under others, with and without 3STU. *Showing* is two events far apart. "Wait x
+# 4" is four times the wait of training. "3STU as it was" is the older form, "GRU per position" an `nn.GRU` in its place ([chapter
+# 2c](02c_3stu.ipynb)). The methods with one seed only hint.
 
 # %%
 show_published(
@@ -453,7 +453,7 @@ show_published("ablations/ablations.md", "make ablations")
 # ## Summary
 #
 # - At equal training time HiTAGU-Net beats TSM, GRU and TSN on mini and on hard. So it does on three small sets of real clips.
-# - Its 3STU does not help on mini and hard. *Lighting*, at the wait of training, needs a memory at each position, which the 3STU gives. On real actions of two people, taking
+# - Its 3STU does not help on mini and hard. *Lighting* needs a memory at each position, which the 3STU gives. On real actions of two people, taking
 #   it out costs 6.9 points; on the other two real sets the runs cannot tell.
 # - MDE is worth 15 points on mini after two epochs. On real clips it is worth 1 to 4 points; the interval excludes zero on the words.
 # - "Same recipe" and "same time" can be checked in a run's files. Time is matched by timed steps, to whole epochs.
