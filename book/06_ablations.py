@@ -34,7 +34,7 @@
 # - On both sets, HiTAGU-Net's worst seed is above the best seed of TSM, GRU and TSN.
 # - **The memory, 3STU, is not needed on these sets.** Without it, the mean is 0.5 points higher on mini and 0.6 on hard. Where only a memory
 #   at each position helps, it is worth 38 points: see *Is the memory needed?*
-# - On real clips of three kinds it is ahead of TSM by 8.1, 17.1 and 19.4 points, on people or recordings that it had not seen. On one of the
+# - On real clips of three kinds it is ahead of TSM by 8.4, 17.1 and 19.4 points, on people or recordings that it had not seen. On one of the
 #   three, taking out the 3STU costs 6.9 points.
 #
 # **You will be able to** set up a fair comparison, read a table of means and standard deviations, find the classes on which a method wins or
@@ -290,7 +290,7 @@ show_published(
 # words we chose the learning rates, separately for TSM; GRU and TSN have HiTAGU-Net's.
 #
 # HiTAGU-Net is ahead of TSM, GRU and TSN on all three, and no such interval reaches zero. Of the six intervals for single modules,
-# two exclude zero: the 3STU is worth 6.9 points (+1.4 to +13.0) on the actions of two people, and MDE 3.2 (+0.3 to +6.3) on the words.
+# two exclude zero: the 3STU is worth 6.9 points (+1.4 to +13.0) on the actions of two people, and MDE 2.8 (+0.5 to +5.5) on the words.
 
 # %% mystnb={"image": {"alt": "Top-1 on three real sets, a panel a set, a row a method, a dot for each fold and seed. HiTAGU-Net and the two networks without one module lie right of TSM and GRU on the actions in rooms and of two people. In rooms TSN lies furthest left; between two people TSM, GRU and TSN lie together. On the words the methods' folds overlap more."}} tags=["hide-input"]
 from experiments.real import REAL_METHODS, SETS, runs_of
@@ -318,7 +318,7 @@ show_published(
 # %% [markdown]
 # In rooms two of the five classes, walking and standing up, make up two thirds of the clips, so look at the mean over classes as well.
 #
-# Order counts. With its frames reversed, HiTAGU-Net falls from 66.8 to 33 % on the words and from 86.4 to 43 % in rooms. Between two
+# Order counts. With its frames reversed, HiTAGU-Net falls from 66.4 to 33 % on the words and from 86.4 to 43 % in rooms. Between two
 # people it keeps 71 of 76.0 % with frames reversed; shuffled it has 50 %.
 #
 # **Down or up?** Standing up looks like sitting, lying or falling down played backwards. Of the clips that a method calls down or up, how
