@@ -583,7 +583,7 @@ ax.set(xscale="log", xticks=waits, xticklabels=[f"x {n}" for n in waits])
 ax.set(
     xlabel="wait / wait in training",
     ylabel="Lighting, top-1 (%)",
-    ylim=(30, 102),
+    ylim=(-3, 103),
 )
 ax.minorticks_off()
 legend = ax.legend(
