@@ -11,6 +11,8 @@ CHAPTERS := $(wildcard book/*.ipynb)
 PYTEST := $(BIN)/pytest -n auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 NBVAL  := --nbval --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg
+# Apple's make 3.81 cannot keep the output of parallel targets apart.
+SYNC   := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
 # Notebook kernels and the commands they start are this environment's, whatever else the machine has.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -88,10 +90,10 @@ train: $(READY)  ## make the mini data, train HiTAGU-Net on it, say what was rea
 	@$(BIN)/python -c "$$REACHED"
 
 quick: $(READY)  ## lint, types, and every test that is neither slow nor a system test
-	@$(MAKE) --no-print-directory -j 2 --output-sync=target lint types fast
+	@$(MAKE) --no-print-directory -j 2 $(SYNC) lint types fast
 
 test: $(READY)  ## lint, types, unit, notebooks and book, as CI runs it
-	@$(MAKE) --no-print-directory -j 2 --output-sync=target lint types book
+	@$(MAKE) --no-print-directory -j 2 $(SYNC) lint types book
 	$(PYTEST) $(NBVAL) book tests --ignore tests/system/test_browser.py
 
 lint: $(READY)  ## ruff: lint and format, over the library, the tests and the notebooks' text
@@ -131,7 +133,7 @@ pdf: $(READY)  ## print the book to one PDF, _build/hitagu-net.pdf, with Chromiu
 	  $(if $(filter 0,$(shell id -u)),--no-sandbox) --print-to-pdf=_build/hitagu-net.pdf "file://$(CURDIR)/_build/singlehtml/print.html"
 
 lab: $(READY)  ## open the book in JupyterLab
-	$(BIN)/jupyter lab $(firstword $(wildcard book/00_start_here.ipynb) book/02d_attention.ipynb)
+	$(BIN)/jupyter lab book/00_start_here.ipynb
 
 format: $(READY)  ## let ruff mend what it can
 	$(BIN)/ruff check --fix .
@@ -161,5 +163,5 @@ clean:  ## remove what these targets made, .venv excepted: _build, caches, data 
 	@for made in _build data/mini outputs/mini data/chapter0 data/chapter1 data/chapter7 outputs/chapter7 .pytest_cache .mypy_cache .ruff_cache *.egg-info; do \
 	  if [ -e "$$made" ]; then echo "removing $$made"; rm -rf "$$made"; fi; \
 	done
-	@find hitagu_lib tests book \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
+	@find hitagu_lib tests book experiments benchmarks \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
 	@echo "Kept: .venv, and every other folder under data/ and outputs/"

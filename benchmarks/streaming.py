@@ -3,7 +3,7 @@
     python -m benchmarks.streaming                                              # mini's network, 10,000 frames
     python -m benchmarks.streaming --params params/ssv2.yaml --frames 200       # ResNet-50 at 224 pixels
 
-A causal network with random weights sees frames one by one. Every 100 frames the bare backbone is timed on the same frames, so that a
+A causal network with random weights sees frames one by one. Every tenth frame the bare backbone is timed on the same frame, so that a
 disturbance of the machine affects both. Reported after 10, 100, 1,000 and 10,000 frames: milliseconds a frame by the wall clock and by
 the process's CPU clock, the ratio to the bare backbone, the state's bytes, and the memory of the process. Every prefix of the first
 frames is also given to `forward`: the largest difference of the logits.
@@ -26,7 +26,7 @@ from hitagu_lib.inference.streaming import Stream
 from hitagu_lib.models import build_model
 from hitagu_lib.runs.provenance import surroundings
 
-BLOCK = 100  # frames that are timed before the backbone's turn
+BLOCK = 100  # different frames, shown again and again; a median is over as many
 CHECKED = 64  # frames whose prefixes forward sees
 
 

@@ -1,6 +1,7 @@
-"""HiTAGU-Net against its peers: the same recipe, the same training time, several seeds.
+r"""HiTAGU-Net against its peers: the same recipe, the same training time, several seeds.
 
-    python -m experiments.compare --params params/hard.yaml --out outputs/published/hard
+    python -m experiments.compare --params params/hard.yaml --out outputs/published/hard \
+        --overrides "train.eval_every=100 eval.order_tests=false"
 
 All methods share the recipe's data, resolution, augmentation, batch size and schedule. They differ in `model.temporal` (or one switch)
 and in the number of epochs: a method with a cheaper step trains for more epochs, so that each takes as long as HiTAGU-Net. The steps are

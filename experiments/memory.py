@@ -26,8 +26,9 @@ from hitagu_lib.evaluation.seeds import folder_name, interval, spread, table_lin
 from hitagu_lib.files import write_atomic, write_csv
 from hitagu_lib.prepare.synthetic.memory import STRIDE, WAITS, clip_frames
 
+OURS = "HiTAGU-Net"
 METHODS = {
-    "HiTAGU-Net": "",
+    OURS: "",
     "without 3STU": "model.stu.enabled=false",
     "3STU as it was": "model.stu.whole_frame=true model.stu.bands=true model.stu.broadcast=none",
     "GRU per position": "model.stu.gru=true",
@@ -82,7 +83,7 @@ def read_waits(out: Path) -> Right:
     """Return what the finished runs under `out` reached, in METHODS' order, then by seed."""
     found = {}
     for method in METHODS:
-        for folder in sorted(out.glob(folder_name(method, "*"))):
+        for folder in sorted(out.glob(folder_name(method, "*")), key=lambda f: int(f.name.rpartition("seed")[2])):
             if (folder / "summary.json").exists():  # copied after waits.csv
                 table = pd.read_csv(folder / "waits.csv")
                 seed = int(folder.name.rpartition("seed")[2])
@@ -114,12 +115,12 @@ def tables(right: Right) -> list[str]:
         for method, seeds in by_method.items()
     ]
     tasks = [
-        {"by task: wait x 1 / x 4": method}
+        {"by task: wait x 1 / x 4": method, "seeds": str(len(seeds))}
         | {
             task: " / ".join(f"{statistics.mean(values(method, name, task)):.1f}" for name in ends.values())
             for task in TASKS
         }
-        for method in by_method
+        for method, seeds in by_method.items()
     ]
 
     def both_tasks(method: str, seed: int) -> str:
@@ -127,18 +128,20 @@ def tables(right: Right) -> list[str]:
         return ", ".join(f"{of['Lighting']:.0f} / {of['Hiding']:.0f}" for of in found)
 
     each = [
-        {"each seed, Lighting / Hiding: wait x 1, x 4": method} | {f"seed {s}": both_tasks(method, s) for s in seeds}
+        {"each seed: Lighting / Hiding at wait x 1, at x 4": method}
+        | {f"seed {s}": both_tasks(method, s) for s in seeds}
         for method, seeds in by_method.items()
     ]
     paired = []
-    for peer in list(by_method)[1:]:
-        ours = next(iter(by_method))
-        seeds = [s for s in by_method[ours] if s in by_method[peer]]
-        row = {"HiTAGU-Net minus": peer, "paired seeds": str(len(seeds))}
+    for peer in by_method:
+        seeds = [s for s in by_method.get(OURS, []) if s in by_method[peer]]
+        if peer == OURS or not seeds:
+            continue
+        row = {f"{OURS} minus": peer, "paired seeds": str(len(seeds))}
         for task in ("all", "Lighting", "Hiding"):
             for title, name in ends.items():
                 row[f"{task}, {title}"] = interval(
-                    [right[ours, s][name][task] - right[peer, s][name][task] for s in seeds]
+                    [right[OURS, s][name][task] - right[peer, s][name][task] for s in seeds]
                 )
         paired.append(row)
     found = [pd.DataFrame(rows).fillna("") for rows in (top1, tasks, each, paired) if rows]

@@ -93,11 +93,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--folds", type=int, nargs="+", choices=range(5), default=[0, 1, 2, 3])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--parallel", type=int, default=2, help="number of runs at a time (default: %(default)s)")
-    parser.add_argument("--overrides", default="", help='for all methods, such as "train.epochs=2"')
+    parser.add_argument("--overrides", default="", help='for all methods, such as "data.workers=2"')
     args = parser.parse_args(argv)
-    if not WEIGHTS.exists():
-        WEIGHTS.parent.mkdir(parents=True, exist_ok=True)
-        WEIGHTS.symlink_to(args.weights.resolve())
+    WEIGHTS.parent.mkdir(parents=True, exist_ok=True)
+    WEIGHTS.unlink(missing_ok=True)
+    WEIGHTS.symlink_to(args.weights.resolve())
     jobs = []
     for name in args.sets:
         prepare(args.videos / name, name)
@@ -120,6 +120,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         ]
     with ThreadPoolExecutor(args.parallel) as pool:
         list(pool.map(lambda job: run(*job), jobs))
+    write_tables(OUT)
     print((OUT / "real.md").read_text(encoding="utf-8"))
 
 

@@ -5,7 +5,8 @@
 
 Methods share recipe and training time, as in experiments/compare.py. A causal network gives its logits after every frame; the network that
 is not causal is run anew on the frames so far. The causal TSA in the place of the 3STU keeps as many bytes as the causal HiTAGU-Net's
-stream, or a little more. Published runs are kept and stopped ones resume, so the same command can be repeated at any time.
+stream, or a little more; on clips shorter than its window it sees all frames so far. Published runs are kept and stopped ones resume, so
+the same command can be repeated at any time.
 
 Writes <out>/<method>-seed<seed>/ with shares.json (frames seen -> validation top-1, percent), and <out>/shares.md. With --real, each fold
 of a set of real video, which experiments/real.py has prepared, has a folder of its own in <out>.

@@ -6,7 +6,18 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 OF_THE_BOOK = {"_build", "data/mini", "data/chapter1", "outputs/mini", "outputs/chapter7", "hitagu_lib/__pycache__"}
-OF_A_READER = {".venv", "data/own", "data/k700", "outputs/own", "outputs/published", "outputs/mini2", "tests", "book"}
+OF_A_READER = {
+    "experiments",
+    "benchmarks",
+    ".venv",
+    "data/own",
+    "data/k700",
+    "outputs/own",
+    "outputs/published",
+    "outputs/mini2",
+    "tests",
+    "book",
+}
 
 
 def test_clean_leaves_what_is_not_the_books(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@
     stu          the forms of the 3STU, as it is and banded, beside nn.GRU, at T = 8, 16 and 64
     batches      batch size against memory and clips per second
     loader       clips per second of the loader, by the number of its processes
-    train-hard   hard, mini and memory trained under five seeds; so do train-mini and train-memory
+    train-hard, train-memory, train-mini
+                 the methods on that set, five seeds each
     ablations    the first ablations of mini at 112 pixels, five seeds
 
 A job that no longer fits into --minutes is left for the next call with the same --out, which keeps what is there: jobs run in processes

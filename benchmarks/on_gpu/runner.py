@@ -72,11 +72,11 @@ PIECES = {
     "batches": Piece(
         "Batch size and memory", _EACH + "steps", {"HiTAGU-Net": 1.5, "TSN": 1.5}, MODELS, "report_batches"
     ),
-    "loader": Piece("The loader", _EACH + "loading", {"frames": 1.5}, MODELS),
+    "loader": Piece("The loader", _EACH + "loading", {"frames": 1.5}, MODELS | {"tqdm": "tqdm"}),
     "train-hard": _trained("hard", 3.0, METHODS),
     "train-memory": _trained("memory", 4.0, METHODS),
     "train-mini": _trained("mini", 3.0, METHODS),
-    "ablations": _trained("ablations", 4.0, ABLATIONS, "Ablations of hard at 112 pixels"),
+    "ablations": _trained("ablations", 4.0, ABLATIONS, "Ablations of mini at 112 pixels"),
 }
 """In the order of their worth."""
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 NOTHING = (
-    "**GPU:** nothing in this book has been measured on a GPU yet; `python -m benchmarks.on_gpu` does it, piece by piece: repeat it until "
-    "nothing is left."
+    "**GPU:** nothing in this book has been measured on a GPU yet; `python -m benchmarks.on_gpu` measures it in pieces: repeat the command "
+    "until none is left."
 )
 
 

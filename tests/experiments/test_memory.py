@@ -38,21 +38,25 @@ def test_the_tables_say_what_the_files_say(tmp_path: Path) -> None:
         publish(tmp_path, f"hitagu-net-seed{seed}", dict.fromkeys(lists, (lighting, 8)))
         publish(tmp_path, f"without-3stu-seed{seed}", dict.fromkeys(lists, (5, 7)) | {"val_wait4": (2, 7)})
     (tmp_path / "tsn-seed0").mkdir()  # is still being copied
+    publish(tmp_path, "tsm-seed12", dict.fromkeys(lists, (5, 5)))
+    publish(tmp_path, "tsm-seed9", dict.fromkeys(lists, (5, 5)))
     right = memory.read_waits(tmp_path)
-    assert list(right) == [(method, seed) for method in ("HiTAGU-Net", "without 3STU") for seed in range(3)]
+    both = [(method, seed) for method in ("HiTAGU-Net", "without 3STU") for seed in range(3)]
+    assert list(right) == [*both, ("TSM", 9), ("TSM", 12)]
     assert right["without 3STU", 1]["val_wait4"] == pytest.approx(
         {"Lighting": 20, "Hiding": 70, "Showing": 0, "all": 30}
     )
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in memory.tables(right)]
     assert ["HiTAGU-Net", "3", *["56.7 ± 3.3"] * 4] in cells
-    assert ["without 3STU", "50.0 / 20.0", "70.0 / 70.0", "0.0 / 0.0"] in cells
-    assert ["without 3STU", *["50 / 70, 20 / 70"] * 3] in cells
+    assert ["without 3STU", "3", "50.0 / 20.0", "70.0 / 70.0", "0.0 / 0.0"] in cells
+    assert ["without 3STU", *["50 / 70, 20 / 70"] * 3, "", ""] in cells
     # by hand: differences over all 20, 13.33 and 16.67: 4.303 x 3.333 / sqrt 3 = 8.28; in Lighting 50, 30 and 40: 24.84
     in_all, in_lighting = (
         ("+16.7 (+8.4 to +24.9)", "+26.7 (+18.4 to +34.9)"),
         ("+40.0 (+15.2 to +64.8)", "+70.0 (+45.2 to +94.8)"),
     )
     assert ["without 3STU", "3", *in_all, *in_lighting, *["+10.0 (+10.0 to +10.0)"] * 2] in cells
+    assert sum(row[:1] == ["TSM"] for row in cells) == 3, "no difference: it shares no seed with HiTAGU-Net"
 
 
 PUBLISHED = ROOT / "outputs/published/memory"
