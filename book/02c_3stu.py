@@ -552,10 +552,10 @@ display(
 # ## Is it needed?
 #
 # The book's memory set asks the question of this chapter on pixels: videos of lamps that flash, of things that go behind screens, and of two
-# events far apart. Every network trains for the same time, and is then tested after 1, 2, 4 and 8 times the wait in training
-# (`python -m experiments.memory`; lines are means over seeds, small marks single seeds). In all of them the classifier also reads the last
-# frame as it is before attention (`model.readout: memory`, chapter 2e), and TSA reads differences of time in place of a position code
-# (`tsa_relative`, chapter 2d):
+# events far apart. Every network trains for about as long (without 3STU it took 17 % longer), and is then tested after 1, 2, 4 and 8 times
+# the wait in training (`python -m experiments.memory`; lines are means over seeds, small marks single seeds). In all of them the classifier
+# also reads the last frame as it is before attention (`model.readout: memory`, chapter 2e), and TSA reads differences of time in place of a
+# position code (`tsa_relative`, chapter 2d):
 
 # %% mystnb={"image": {"alt": "Top-1 in Lighting over the wait, 1 to 8 times that in training. HiTAGU-Net stays at 100 percent up to twice the wait and falls to 84 in the mean of seven seeds. The GRU at each position begins at 100 and is at 50, 79 and 59 at longer waits (three seeds). The others lie between 45 and 65 at every wait."}} tags=["hide-input"]
 from experiments.memory import read_waits

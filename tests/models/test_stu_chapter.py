@@ -59,6 +59,17 @@ def test_what_the_unit_is_worth_on_the_memory_set() -> None:
     ) in text
     assert f"older form (below) is right on {mean('3STU as it was', 1)} and TSM" in text
     assert f"all eight frames, on {mean('TSM', 1)} (one seed each)" in text
+    seconds = {
+        method: [
+            json.loads((ROOT / f"outputs/published/memory/{name}-seed{seed}/summary.json").read_text())[
+                "train_cpu_seconds"
+            ]
+            for seed in range(2, 7)  # made on one machine
+        ]
+        for method, name in ((ours, "hitagu-net"), (without, "without-3stu"))
+    }
+    longer = statistics.mean(seconds[without]) / statistics.mean(seconds[ours]) - 1
+    assert f"(without 3STU it took {100 * longer:.0f} % longer)" in text
     later = each(ours, "val_wait4")
     first, second = (f"{value:.0f}" for value in later if value < 99.9)
     assert f"five of the seven seeds with 3STU are still at 100 %, the others at {first} and {second} %" in text
