@@ -34,7 +34,7 @@
 # - On both sets, HiTAGU-Net's worst seed is above the best seed of TSM, GRU and TSN.
 # - **The memory, 3STU, is not needed on these sets.** Without it, the mean is 0.5 points higher on mini and 0.6 on hard. Where only a memory
 #   at each position helps, it is worth 38 points: see *Is the memory needed?*
-# - On real clips of three kinds it is ahead of TSM by 8.4, 17.1 and 19.4 points, on people or recordings that it had not seen. On one of the
+# - On real clips of three kinds it is ahead of TSM by 8.6, 17.1 and 19.4 points, on people or recordings that it had not seen. On one of the
 #   three, taking out the 3STU costs 6.9 points.
 #
 # **You will be able to** set up a fair comparison, read a table of means and standard deviations, find the classes on which a method wins or
