@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from networks import woken
@@ -12,6 +13,7 @@ from prose import prose
 
 from experiments.streaming import METHODS, every_prefix, matched_window, read_shares, stream_bytes, write_table
 from hitagu_lib.config import load_config, resolve
+from hitagu_lib.evaluation.seeds import interval
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -80,6 +82,25 @@ def test_chapter_10_says_what_the_runs_reached() -> None:
         f"the usual one on {half['not causal']} % ({each['not causal']}); "
         f"at the end on {end['causal']} and {end['not causal']} % (two seeds)"
     ) in prose("README.md")
+
+
+def test_chapter_10_says_what_the_words_reached() -> None:
+    found = read_shares(ROOT / "outputs/published/streaming/lips_words")
+    assert set(found) == set(METHODS) and {len(top1[100.0]) for top1 in found.values()} == {4}
+    half, end = ({method: f"{np.mean(top1[share]):.1f}" for method, top1 in found.items()} for share in (50.0, 100.0))
+    lower = [a - b for a, b in zip(found["causal"][100.0], found["causal TSA"][100.0], strict=True)]
+    points, low_high = interval(lower).rstrip(")").split(" (")
+    text = prose("book/10_live.py")
+    for sentence in (
+        f"with the prefix loss the causal network names {half['causal with prefix loss']} %, without it {half['causal']} %, and TSM's "
+        f"online form {half['online TSM']} %; the network that is not causal, run anew on each prefix, names {half['not causal']} %.",
+        f"At the end the causal network is right on {end['causal']} %, the one that is not causal on {end['not causal']} %, TSM's "
+        f"online form on {end['online TSM']} % and TSN on {end['TSN']} %.",
+        f"a causal TSA with as many bytes ends at {end['causal TSA']} %, {points.lstrip('+')} points lower ({low_high} by Student's t "
+        "over the four folds)",
+    ):
+        assert sentence in text
+    assert low_high.startswith("+")
 
 
 def test_chapter_10_says_what_a_frame_of_a_stream_costs() -> None:
