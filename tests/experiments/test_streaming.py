@@ -101,6 +101,10 @@ def test_chapter_10_says_what_the_words_reached() -> None:
     ):
         assert sentence in text
     assert low_high.startswith("+")
+    assert (
+        f"On the ten words it ends at {end['causal']} %, the usual network at {end['not causal']} %, and a causal attention with as many "
+        f"bytes of memory in place of its 3STU at {end['causal TSA']} % (four folds)."
+    ) in prose("README.md")
 
 
 def test_chapter_10_says_what_a_frame_of_a_stream_costs() -> None:
