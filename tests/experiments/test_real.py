@@ -156,6 +156,25 @@ def test_the_recipe_says_what_its_tuning_reached() -> None:
     assert (chosen.lr, chosen.backbone_lr_mult) == (cfg.lr, cfg.backbone_lr_mult)
 
 
+def test_chapter_7_says_where_one_rate_for_all_is_better() -> None:
+    out, said = Path(real.__file__).parents[1] / real.OUT, prose("book/07_your_own_videos.py")
+    rows = {row[0]: row[1:] for row in cells_of((out / "tuning-plain" / "README.md").read_text(encoding="utf-8"))}
+    for n, name in enumerate(("room_actions", "ut_interaction")):
+        reached = {}
+        for run, folder in (
+            ("own.yaml", "tuning-tsm/{}-hitagu-net"),
+            ("lr1e-3", "tuning-plain/{}-lr1e-3"),
+            ("lr2e-4", "tuning-plain/{}-lr2e-4"),
+        ):
+            files = sorted(out.glob(f"{folder.format(name)}-seed*/summary.json"))
+            top1 = [100 * json.loads(file.read_text(encoding="utf-8"))["val_top1"] for file in files]
+            assert len(top1) == 3
+            reached[run] = rows[run][n]
+            assert reached[run] == f"{sum(top1) / 3:.1f}"
+        own, high, low = reached.values()
+        assert f"reaches {own} %, with 1e-3 for all {high} and with 2e-4 for all {low} %" in said
+
+
 def test_other_settings_would_not_have_helped_tsm() -> None:
     folder, said = Path(real.__file__).parents[1] / real.OUT / "tuning-tsm", prose("book/06_ablations.py")
     reached: dict[tuple[str, str], float] = {}
