@@ -83,12 +83,17 @@ def read_waits(out: Path) -> Right:
     """Return what the finished runs under `out` reached, in METHODS' order, then by seed."""
     found = {}
     for method in METHODS:
-        for folder in sorted(out.glob(folder_name(method, "*")), key=lambda f: int(f.name.rpartition("seed")[2])):
+        for folder in sorted(out.glob(folder_name(method, "*")), key=_seed):
             if (folder / "summary.json").exists():  # copied after waits.csv
                 table = pd.read_csv(folder / "waits.csv")
-                seed = int(folder.name.rpartition("seed")[2])
-                found[method, seed] = {str(name): _by_task(rows) for name, rows in table.groupby("list", sort=False)}
+                found[method, _seed(folder)] = {
+                    str(name): _by_task(rows) for name, rows in table.groupby("list", sort=False)
+                }
     return found
+
+
+def _seed(folder: Path) -> int:
+    return int(folder.name.rpartition("seed")[2])
 
 
 def _by_task(rows: pd.DataFrame) -> dict[str, float]:

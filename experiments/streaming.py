@@ -63,11 +63,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     def publish_shares(cfg: Config, published: Path) -> None:
         write_json(published / "shares.json", top1_by_frames(cfg))
 
-    for fold in args.folds if args.real else [None]:
-        args.overrides, runs = overrides, "streaming"
-        if fold is not None:
-            args.overrides += f" {lists(args.real, fold)}"
-            args.out, runs = out / f"fold{fold}", f"streaming/{args.real}-fold{fold}"
+    grids = [(out, overrides, "streaming")]
+    if args.real:
+        grids = [
+            (out / f"fold{fold}", f"{overrides} {lists(args.real, fold)}", f"streaming/{args.real}-fold{fold}")
+            for fold in args.folds
+        ]
+    for args.out, args.overrides, runs in grids:
         run_grid(args, methods, lambda _: write_table(out), publish_shares, runs, out / "epochs.json")
     print((out / "shares.md").read_text(encoding="utf-8"))
 

@@ -51,8 +51,8 @@ def evaluate(
     to --order-tests are short for overrides such as eval.protocol=multi.
 
     The command writes report.json, predictions.csv, classes.csv, confusion.csv and scores.npz. Run it again to resume, or to repeat
-    it; another checkpoint, list, view or average needs another --out. A video that cannot be read stops it (exit
-    code 2), unless data.on_bad_clip=skip: then the others are scored, and the exit code is 1.
+    it; another checkpoint, list, view or average needs another --out. A video that cannot be read stops the command (exit code 2); with
+    data.on_bad_clip=skip the others are scored, and the exit code is 1.
 
     \b
     hitagu evaluate --checkpoint outputs/mini/checkpoints/last.pt --protocol multi

@@ -56,13 +56,16 @@ def check_paths(cfg: DataConfig) -> None:
         raise ConfigError(f"data.{key}: {path}: no such {kind} (looked from {Path.cwd()}){hint}")
 
 
-def open_lists(cfg: DataConfig) -> tuple[ClipList, ClipList]:
-    """Open the training and the validation list, over the training list's classes.
+def open_lists(cfg: DataConfig, allow_unlabelled: bool = False) -> tuple[ClipList, ClipList]:
+    """Open the training and the validation list, over the training list's classes. allow_unlabelled: see `read_list`.
 
     Raises ListError where a list is malformed, or where there is only one class: nothing could be learnt.
     """
     root, classes = Path(cfg.root), cfg.classes_file
-    train, val = read_list(Path(cfg.train_list), root, classes), read_list(Path(cfg.val_list), root, classes)
+    train, val = (
+        read_list(Path(file), root, classes, allow_unlabelled=allow_unlabelled)
+        for file in (cfg.train_list, cfg.val_list)
+    )
     if len(train.classes) < 2:
         raise ListError(
             f"{classes}: found one class, {train.classes[0]!r}; expected at least two to tell apart: add clips of another class"

@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -68,16 +69,21 @@ def export_model(model: ClipModel, cfg: Config, classes: Sequence[str], out: str
     write, read = _FORMATS[out.suffix]
     metadata = _metadata(cfg, classes)
     shape = cfg.data.num_frames, cfg.data.image_size
+    with _evaluating(model), replacing(out) as aside:
+        write(trace(model, *shape), aside, metadata)
+        difference = _difference(model, read(aside), *shape)
+        _check(out, difference)
+    return difference
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
     was_training = model.training
     model.eval()
     try:
-        with replacing(out) as aside:
-            write(trace(model, *shape), aside, metadata)
-            difference = _difference(model, read(aside), *shape)
-            _check(out, difference)
+        yield
     finally:
         model.train(was_training)
-    return difference
 
 
 def _metadata(cfg: Config, classes: Sequence[str]) -> dict[str, str]:
@@ -113,12 +119,8 @@ def export_step(model: ClipModel, cfg: Config, classes: Sequence[str], out: str 
         raise ExportError(f"{out}: found the ending {out.suffix!r}; expected .onnx for a step")
     if not model.causal:
         raise ConfigError("model.causal: found false; expected true: only a causal network has a step")
-    was_training = model.training
-    model.eval()
-    try:
+    with _evaluating(model):
         return _write_step(model, cfg, classes, out)
-    finally:
-        model.train(was_training)
 
 
 def _write_step(model: ClipModel, cfg: Config, classes: Sequence[str], out: Path) -> float:

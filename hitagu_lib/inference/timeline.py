@@ -72,9 +72,8 @@ def windows(
         if not kept:
             raise ClipError("found no frame; expected a video with at least one")
         pending = Piece(start, end, _score(kept, model, cfg, fps))
-    elif (
-        end >= begin and end > start
-    ):  # the rest, which fills no window of its own, but reaches beyond the last one's share
+    elif end >= begin and end > start:
+        # The rest fills no window of its own, but reaches beyond the last one's share.
         yield pending
         pending = Piece(start, end, _score(kept, model, cfg, fps))
     yield Piece(pending.start, max(end, pending.start), pending.probabilities)

@@ -14,13 +14,13 @@ import os
 import posixpath
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from hitagu_lib.config import DataConfig
-from hitagu_lib.data.clip_list import ClipList, read_list
+from hitagu_lib.data.clip_list import ClipList
+from hitagu_lib.data.source import open_lists
 from hitagu_lib.errors import first_of
 from hitagu_lib.media.ffmpeg import VIDEO_SUFFIXES
 
@@ -35,11 +35,7 @@ def audit_lists(cfg: DataConfig) -> dict[str, Any]:
     Takes seconds for half a million rows. Clips without a label, such as a test split's, count for no class. Raises ListError where a list
     is malformed.
     """
-    files = {"train": cfg.train_list, "val": cfg.val_list}
-    lists = {
-        name: read_list(Path(file), Path(cfg.root), cfg.classes_file, allow_unlabelled=True)
-        for name, file in files.items()
-    }
+    lists = dict(zip(("train", "val"), open_lists(cfg, allow_unlabelled=True), strict=True))
     paths = {name: tidy_paths(clips) for name, clips in lists.items()}
     of_kinetics = {name: kinetics_clips(paths[name]) for name in lists}
     report: dict[str, Any] = {

@@ -46,17 +46,15 @@ def train_in_processes(cfg: Config, on_epoch: OnEpoch | None = None, progress: b
     processes = cfg.train.processes
     if torch.accelerator.is_available() and processes > (gpus := torch.accelerator.device_count()):
         raise ConfigError(f"train.processes: found {processes}; expected at most {gpus}, the number of GPUs here")
-    known, told = read_metrics(cfg.run), False
+    at_start = known = read_metrics(cfg.run)
 
-    def tell() -> bool:
-        """Tell `on_epoch` of the epochs that have ended since the last call; return whether there are any."""
+    def tell() -> None:
+        """Tell `on_epoch` of the epochs that have ended since the last call."""
         nonlocal known
         before, known = known, read_metrics(cfg.run)
-        new = [n for n, line in enumerate(known, start=1) if line not in before]
-        if on_epoch is not None:
-            for n in new:
+        for n, line in enumerate(known, start=1):
+            if line not in before and on_epoch is not None:
                 on_epoch(known[:n])
-        return bool(new)
 
     with tempfile.TemporaryDirectory(prefix="hitagu-") as scratch:
         params, failure, report = (Path(scratch) / name for name in ("params.yaml", "failure.txt", "torchrun.log"))
@@ -66,8 +64,8 @@ def train_in_processes(cfg: Config, on_epoch: OnEpoch | None = None, progress: b
                 while run.poll() is None:
                     with suppress(subprocess.TimeoutExpired):
                         run.wait(POLL_SECONDS)
-                    told |= tell()
-            told |= tell()  # of an epoch that ended while on_epoch drew the one before
+                    tell()
+            tell()  # of an epoch that ended while on_epoch drew the one before
         except Stopped as stopped:
             # None of the processes has spoken if it stopped before training began.
             words = f"stopped by {stopped.signal.name}; the same command resumes what can be resumed"
@@ -76,7 +74,7 @@ def train_in_processes(cfg: Config, on_epoch: OnEpoch | None = None, progress: b
         if run.returncode or summary is None:
             last = f"{processes} processes ended with exit code {run.returncode}; torchrun's report:\n{_text(report)}"
             raise TrainingError(_text(failure) or last)
-    if on_epoch is not None and not told:  # only the summary was missing
+    if on_epoch is not None and known == at_start:  # only the summary was missing
         on_epoch(known)
     return summary
 

@@ -80,13 +80,13 @@ class StopSignals:
     @contextmanager
     def at_once(self) -> Iterator[None]:
         """Within `deferred`, let a signal interrupt this block, and one that has come before it."""
-        self._defers = False
+        deferred, self._defers = self._defers, False
         try:
             if self.received is not None:
                 raise Stopped(self.received)
             yield
         finally:
-            self._defers = True
+            self._defers = deferred
 
 
 def end_with_launcher() -> None:

@@ -17,6 +17,7 @@ from accelerate.utils import gather_object, set_seed
 from torch.utils.tensorboard import SummaryWriter
 
 from hitagu_lib.config import Config, ModelConfig
+from hitagu_lib.data.clip_list import ClipList
 from hitagu_lib.data.dataset import ClipDataset, swap_table
 from hitagu_lib.data.loader import Bar, Batch, EpochSampler, make_loader
 from hitagu_lib.data.source import check_paths, open_lists
@@ -92,12 +93,13 @@ def fit(cfg: Config, on_epoch: OnEpoch | None = None, progress: bool = False) ->
 
     Raises TrainingError if the loss is not a number or the disk is full; ClipError if a clip cannot be read; ConfigError if another
     process trains in the folder, if its run had other parameters or lists, if `train.processes` asks for several, which only `train`
-    starts, or if a step does not fit into memory; WeightsError if its
-    checkpoints are damaged; Stopped after one of SIGNALS (hitagu_lib.data.loader).
+    starts, or if a step does not fit into memory; WeightsError if its checkpoints are damaged; Stopped after one of SIGNALS
+    (hitagu_lib.data.loader).
     """
-    if (finished := Run(cfg).summary()) is not None:
+    run = Run(cfg)
+    if (finished := run.summary()) is not None:
         if on_epoch is not None:
-            on_epoch(Run(cfg).metrics())
+            on_epoch(run.metrics())
         return finished
     if cfg.train.processes > 1 and not launched():
         raise ConfigError(
@@ -107,7 +109,7 @@ def fit(cfg: Config, on_epoch: OnEpoch | None = None, progress: bool = False) ->
     accelerator = make_accelerator(cfg.train)
     with accelerator.main_process_first():
         prepare_data(cfg.data, progress)
-    run = Run(cfg)
+    run = Run(cfg)  # it reads the lists once, and only now they are there
     # Only the main process writes to the run's folder.
     with run.opened() if accelerator.is_main_process else nullcontext(), full_memory_explained(_smaller(cfg)):
         trainer = Trainer(cfg, run, accelerator, progress)
@@ -236,7 +238,7 @@ class Trainer:
                     values = learner.step(share)
                 except NotANumber as error:
                     raise TrainingError(
-                        f"{error}. Clips of the step: {self._lines(error.rows)}; {self.run.kept()}"
+                        f"{error}. Clips of the step: {_lines(self.train_clips, error.rows)}; {self.run.kept()}"
                     ) from error
                 clips = values.pop("clips")
                 tally.add(values, clips)
@@ -263,10 +265,6 @@ class Trainer:
         if self.main:
             self.run.note_bad_clips(skipped)
         self._skipped = []
-
-    def _lines(self, rows: Sequence[int]) -> str:
-        lines = sorted(self.train_clips.row(row) for row in rows)
-        return f"{self.train_clips.file}:{','.join(map(str, lines))}"
 
     def _stop_asked(self) -> int:
         return agreed_signal(self.stop.received, self.accelerator)
@@ -336,8 +334,8 @@ class Trainer:
             "val_mean_class_accuracy": forward.mean_class_accuracy(),
         }
         if skipped := sorted(set(range(len(self.val_set))) - set(forward.rows.tolist())):
-            clips, first = self.val_set.clips, ",".join(str(self.val_set.clips.row(row)) for row in skipped[:10])
-            _log.warning("%s:%s: %d validation clips could not be read", clips.file, first, len(skipped))
+            lines = _lines(self.val_set.clips, skipped[:10])
+            _log.warning("%s: %d validation clips could not be read", lines, len(skipped))
         if cfg.eval.order_tests:
             partner = swap_table(classes, cfg.data.reverse_swaps, "data.reverse_swaps")
             summary["val_top1_shuffled"] = self._score("shuffled").topk(1)
@@ -347,6 +345,11 @@ class Trainer:
             self.run.write_summary(summary)
         self.accelerator.wait_for_everyone()
         return summary
+
+
+def _lines(clips: ClipList, rows: Sequence[int]) -> str:
+    lines = sorted(clips.row(row) for row in rows)
+    return f"{clips.file}:{','.join(map(str, lines))}"
 
 
 def _device_name(device: torch.device) -> str:
