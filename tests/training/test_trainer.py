@@ -5,8 +5,10 @@ import dataclasses
 import json
 import math
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -227,6 +229,28 @@ def test_an_interrupted_run_ends_with_the_same_weights(tiny_cfg: Config) -> None
         for run in (cut.run, whole.run)
     )
     assert kept == expected
+
+
+@pytest.mark.slow
+def test_a_killed_process_resumes(tiny_cfg: Config, tmp_path: Path) -> None:
+    """After kill -9 at the end of the first epoch, the same command starts at epoch 1."""
+    cfg = with_train(tiny_cfg, epochs=12)
+    params = tmp_path / "params.yaml"
+    params.write_text(cfg.to_yaml())
+    command = [sys.executable, "-m", "hitagu_lib", "train", "--params", str(params)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not read_metrics(cfg.run) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert read_metrics(cfg.run), "no epoch was finished in two minutes"
+    last = Path(cfg.run) / "checkpoints" / "last.pt"
+    started_at = load_checkpoint(last)["epoch"] if last.exists() else 0  # killed between the two writes
+    epochs: list[int] = []
+    training.fit(cfg, on_epoch=lambda metrics: epochs.append(metrics[-1]["epoch"]))
+    assert epochs == list(range(started_at, 12))
+    assert [line["epoch"] for line in read_metrics(cfg.run)] == list(range(12))
 
 
 @pytest.mark.slow
