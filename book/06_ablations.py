@@ -34,8 +34,8 @@
 # - On both sets, HiTAGU-Net's worst seed is above the best seed of TSM, GRU and TSN.
 # - **The memory, 3STU, is not needed on these sets.** Without it, the mean is 0.5 points higher on mini and 0.6 on hard. Where only a memory
 #   at each position helps, it is worth 38 points: see *Is the memory needed?*
-# - On real clips of three kinds it is ahead of TSM by 8.6, 17.1 and 19.4 points, on people or recordings that it had not seen. On one of the
-#   three, taking out the 3STU costs 6.9 points.
+# - On real clips of three kinds it is ahead of TSM by 8.6, 17.1 and 19.4 points ([chapter 7](07_your_own_videos.ipynb)). On one of the three,
+#   taking out the 3STU costs 6.9 points.
 #
 # **You will be able to** set up a fair comparison, read a table of means and standard deviations, find the classes on which a method wins or
 # loses, and run an ablation.
@@ -281,94 +281,6 @@ show_published(
     "memory/memory.md",
     "python -m experiments.memory --params params/memory.yaml --out outputs/published/memory",
 )
-
-# %% [markdown]
-# ## And on real video?
-#
-# Three small sets, and in each fold people or recordings that training has not seen: **ten spoken words**, 1,500 clips of the mouths of 15
-# speakers; **five actions in rooms**, 195 clips of 18 recordings, in which people walk, sit down, lie down, fall and stand up; **six actions of
-# two people**, 120 clips of 20 sequences, from a handshake to a kick. All methods start from ResNet-18's first stages, trained on ImageNet. They
-# follow `params/own.yaml` at 48 pixels, for as many epochs as take the same time. One fold of each set is not in the tables. On that of the
-# words we chose the learning rates, separately for TSM; GRU and TSN have HiTAGU-Net's.
-#
-# HiTAGU-Net is ahead of TSM, GRU and TSN on all three, and no such interval reaches zero. Of the six intervals for single modules,
-# two exclude zero: the 3STU is worth 6.9 points (+1.4 to +13.0) on the actions of two people, and MDE 2.8 (+0.5 to +5.5) on the words.
-
-# %% mystnb={"image": {"alt": "Top-1 on three real sets, a panel a set, a row a method, a dot for each fold and seed. HiTAGU-Net and the two networks without one module lie right of TSM and GRU on the actions in rooms and of two people. In rooms TSN lies furthest left; between two people TSM, GRU and TSN lie together. On the words the methods' folds overlap more."}} tags=["hide-input"]
-from experiments.real import REAL_METHODS, SETS, runs_of
-
-
-def top1_of(name, method):
-    """Top-1 of each fold and seed in percent."""
-    return [
-        100 * json.loads((run / "summary.json").read_text())["val_top1"]
-        for run in runs_of(PUBLISHED / "real", name, method)
-    ]
-
-
-figure, axes = new_figure(2.6, 1, len(SETS), sharey=True)
-for ax, (name, the_set) in zip(axes, SETS.items()):
-    top1 = {method: top1_of(name, method) for method in REAL_METHODS}
-    draw_seeds(ax, top1, the_set.title, "top-1 of each fold (%)")
-
-# %%
-show_published(
-    "real/real.md",
-    "python -m experiments.real --videos VIDEOS --weights WEIGHTS",
-)
-
-# %% [markdown]
-# In rooms two of the five classes, walking and standing up, make up two thirds of the clips, so look at the mean over classes as well.
-#
-# Order counts. With its frames reversed, HiTAGU-Net falls from 66.4 to 33 % on the words and from 86.4 to 43 % in rooms. Between two
-# people it keeps 71 of 76.0 % with frames reversed; shuffled it has 50 %.
-#
-# **Down or up?** Standing up looks like sitting, lying or falling down played backwards. Of the clips that a method calls down or up, how
-# many get the direction right?
-
-# %%
-DOWN = {"fall_down", "lie_down", "sit_down"}
-
-
-def predictions(name: str, method: str) -> pd.DataFrame:
-    """Return a row for each held-out clip of each run."""
-    runs = runs_of(PUBLISHED / "real", name, method)
-    return pd.concat(pd.read_csv(run / "predictions.csv") for run in runs)
-
-
-for method in ("HiTAGU-Net", "GRU", "TSM", "TSN"):
-    said = predictions("room_actions", method)
-    said = said[(said["label"] != "walk") & (said["predicted"] != "walk")]
-    right = said["label"].isin(DOWN) == said["predicted"].isin(DOWN)
-    print(f"{method:>10}: {right.mean():.0%} of {len(said)}")
-
-# %% [markdown]
-# HiTAGU-Net 95 %, GRU 86 %, TSM 63 %, TSN 49 %. To a mean over frames the two directions look alike: TSN calls all of them up.
-#
-# Which classes does HiTAGU-Net mix up? The pairs that occur most among its errors:
-
-# %%
-for name, the_set in SETS.items():
-    said = predictions(name, "HiTAGU-Net")
-    wrong = said[said["label"] != said["predicted"]]
-    pairs = wrong[["label", "predicted"]].apply(
-        lambda words: " / ".join(sorted(words)), axis=1
-    )
-    print(f"{the_set.title}: {len(wrong)} of {len(said)} are wrong")
-    print(pairs.value_counts().head(3).to_string(header=False))
-
-# %% [markdown]
-# What these sets cannot say. The runs are short, about half a minute of one core on the actions, and the peers have not fitted even their
-# training clips: between two people TSM ends at 49 % of them, GRU at 48 % and HiTAGU-Net at 71 %; in rooms at 73, 81 and 91 %. So the tables
-# say who learns most in this time, not who would win in the end. Twelve to sixteen groups are few.
-#
-# Is the recipe fair to TSM? It keeps the stem, layer1 and layer2 as they were on ImageNet, and four of TSM's six shifts lie there. And no learning
-# rate was chosen on the two sets of actions. So we tried both on the folds left out (`outputs/published/real/tuning-tsm`). Higher rates do not
-# close the gap: with 5e-4, 1e-3 and 2e-3 (three seeds), TSM reaches 67.5, 69.1 and 69.9 % in rooms, where HiTAGU-Net has 96.7 %, and 59.7,
-# 52.8 and 41.7 % between two people, where HiTAGU-Net has 66.7 %. With nothing frozen it has time for half as many epochs: with 5e-4 it
-# reaches 64.6 % in rooms and 20.8 % between two people (two seeds), and 10.0 % on the words (one), where it has 50.0 % as it is; lower rates do
-# not lift it above that either.
-# The videos cannot come with this book; their numbers can.
 
 # %% [markdown]
 # ## Would longer training help?

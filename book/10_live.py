@@ -273,7 +273,7 @@ player(
 #
 # `python -m experiments.streaming` compares the causal network, with and without the prefix loss, with the network that is not causal, TSM's
 # online form, a causal TSA with as many bytes in place of the 3STU, and TSN's running mean. All train for the same time: on mini under two
-# seeds, and on the ten spoken words of [chapter 6](06_ablations.ipynb) in four folds of speakers, one seed.
+# seeds, and on the ten spoken words of [chapter 7](07_your_own_videos.ipynb) in four folds of speakers, one seed.
 
 # %% mystnb={"image": {"alt": "Top-1 over the share of the clip seen, a line a method, on mini and on ten spoken words. On mini both causal networks and the causal TSA rise soonest, to above 95 percent at half of the clip. There the network that is not causal is at 76 percent, TSM at 71 and TSN at 38. On the words all begin at 10 percent, and the causal network with the prefix loss is ahead up to half of the clip."}} tags=["hide-input"]
 from pathlib import Path
