@@ -30,12 +30,11 @@ def execute(notebook: Path) -> dict[str, Any]:
     """Run a notebook in place; return minutes, memory in GiB, commit, machine. Raises SystemExit with its code if a cell fails."""
     command = [sys.executable, "-m", "nbconvert", "--to", "notebook", "--execute", "--inplace"]
     command += ["--ExecutePreprocessor.record_timing=False", str(notebook)]
-    started = time.perf_counter()
+    where, started = surroundings("cpu"), time.perf_counter()
     child = subprocess.Popen(command)
     _, status, used = os.wait4(child.pid, 0)
     if code := os.waitstatus_to_exitcode(status):
         raise SystemExit(code)
-    where = surroundings("cpu")
     unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
     return {
         "minutes": round((time.perf_counter() - started) / 60, 2),

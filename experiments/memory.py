@@ -85,11 +85,13 @@ def read_waits(out: Path) -> Right:
     for method in METHODS:
         for folder in sorted(out.glob(folder_name(method, "*")), key=_seed):
             if (folder / "summary.json").exists():  # copied after waits.csv
-                table = pd.read_csv(folder / "waits.csv")
-                found[method, _seed(folder)] = {
-                    str(name): _by_task(rows) for name, rows in table.groupby("list", sort=False)
-                }
+                found[method, _seed(folder)] = read_run(folder / "waits.csv")
     return found
+
+
+def read_run(waits: Path) -> dict[str, dict[str, float]]:
+    """Return what a run's waits.csv says: list -> task, or "all" -> top-1 in percent."""
+    return {str(name): _by_task(rows) for name, rows in pd.read_csv(waits).groupby("list", sort=False)}
 
 
 def _seed(folder: Path) -> int:

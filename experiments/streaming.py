@@ -1,6 +1,7 @@
 """What do you know after half of the clip? Causal networks and their peers, by the share of the clip that they have seen.
 
     python -m experiments.streaming --params params/mini.yaml --out outputs/published/streaming/mini
+    python -m experiments.streaming --params params/memory.yaml --out outputs/published/streaming/memory
     python -m experiments.streaming --params params/own.yaml --real lips_words --out outputs/published/streaming/lips_words
 
 Methods share recipe and training time, as in experiments/compare.py. A causal network gives its logits after every frame; the network that
@@ -8,8 +9,9 @@ is not causal is run anew on the frames so far. The causal TSA in the place of t
 stream, or a little more; on clips shorter than its window it sees all frames so far. Published runs are kept and stopped ones resume, so
 the same command can be repeated at any time.
 
-Writes <out>/<method>-seed<seed>/ with shares.json (frames seen -> validation top-1, percent), and <out>/shares.md. With --real, each fold
-of a set of real video, which experiments/real.py has prepared, has a folder of its own in <out>.
+Writes <out>/<method>-seed<seed>/ with shares.json (frames seen -> validation top-1, percent), and <out>/shares.md. On the memory set, runs
+are also tested at the end of clips that wait longer than those in training, as in experiments/memory.py. With --real, each fold of a set of
+real video, which experiments/real.py has prepared, has a folder of its own in <out>.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ import pandas as pd
 import torch
 
 from experiments.compare import arguments, run_grid
+from experiments.memory import TASKS, publish_waits, read_run
 from experiments.real import SETS, TSM_RATES, lists, recipe
 from hitagu_lib.config import Config, load_config, resolve
 from hitagu_lib.data.dataset import ClipDataset
@@ -34,6 +37,7 @@ from hitagu_lib.files import write_atomic, write_json
 from hitagu_lib.inference.predict import load_model
 from hitagu_lib.inference.streaming import empty_state
 from hitagu_lib.models import ClipModel, build_model
+from hitagu_lib.prepare.synthetic.memory import WAITS
 
 METHODS = {
     "causal": "model.causal=true",
@@ -62,6 +66,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     def publish_shares(cfg: Config, published: Path) -> None:
         write_json(published / "shares.json", top1_by_frames(cfg))
+        if cfg.data.prepare == "memory":
+            publish_waits(cfg, published)
 
     grids = [(out, overrides, "streaming")]
     if args.real:
@@ -120,15 +126,40 @@ def read_shares(out: Path) -> dict[str, dict[float, list[float]]]:
 
 
 def write_table(out: Path) -> None:
-    """Write <out>/shares.md: one row per method, one column per share of the clip, mean and standard deviation over runs."""
+    """Write <out>/shares.md: one row per method, one column per share of the clip, mean and standard deviation over runs.
+
+    Where runs were tested after longer waits, a second table follows with a column per wait, and per task for two waits.
+    """
     rows = [
         {"method": method, "runs": str(len(next(iter(shares.values()))))}
         | {f"{share:.0f} %": spread(top1) for share, top1 in shares.items()}
         for method, shares in read_shares(out).items()
     ]
     title = "Validation top-1 (%) by the share of the clip seen, mean ± standard deviation over runs (seeds and folds):"
-    lines = [title, "", *table_lines(pd.DataFrame(rows))]
+    lines = [title, "", *table_lines(pd.DataFrame(rows)), *waits_lines(out)]
     write_atomic(out / "shares.md", [f"{line}\n" for line in lines])
+
+
+def read_waits(out: Path) -> dict[str, list[dict[str, dict[str, float]]]]:
+    """Return method -> for each finished run list -> task, or "all" -> top-1 in percent."""
+    files = {method: sorted(out.rglob(f"{folder_name(method, '*')}/waits.csv")) for method in METHODS}
+    return {method: [read_run(file) for file in found] for method, found in files.items() if found}
+
+
+def waits_lines(out: Path) -> list[str]:
+    """Return the lines of the table of waits, none if no run was tested after longer ones."""
+    rows = [
+        {"method": method, "runs": str(len(runs))}
+        | {
+            f"{task}, x {wait}": spread([run[name][task] for run in runs])
+            for task in ("all", *TASKS[:2])
+            for name, wait in WAITS.items()
+            if name != "train" and (task == "all" or wait in (1, 4))
+        }
+        for method, runs in read_waits(out).items()
+    ]
+    title = "Top-1 (%) at the end of clips that wait 1, 2, 4 and 8 times as long as those in training, all and by task:"
+    return ["", title, "", *table_lines(pd.DataFrame(rows))] if rows else []
 
 
 if __name__ == "__main__":

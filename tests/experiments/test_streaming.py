@@ -14,6 +14,7 @@ from prose import prose
 from experiments.streaming import METHODS, every_prefix, matched_window, read_shares, stream_bytes, write_table
 from hitagu_lib.config import load_config, resolve
 from hitagu_lib.evaluation.seeds import interval
+from hitagu_lib.files import write_csv
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -48,6 +49,28 @@ def test_the_table_has_a_row_a_method_and_a_column_a_share(tmp_path: Path) -> No
     ]
     assert lines[0] == ["method", "runs", "50 %", "100 %"]
     assert lines[2:] == [["causal", "2", "45.0 ± 7.1", "80.0 ± 0.0"], ["TSN", "1", "30.0", "80.0"]]
+
+
+def test_runs_on_the_memory_set_have_a_table_of_waits(tmp_path: Path) -> None:
+    (tmp_path / "causal-seed0").mkdir()
+    (tmp_path / "causal-seed0" / "shares.json").write_text(json.dumps({"1": 40.0}))
+    rows = [
+        (name, label, "10", str(right))
+        for name, lighting in (("val", 10), ("val_wait2", 9), ("val_wait4", 8), ("val_wait8", 6))
+        for label, right in (("Lighting something", lighting), ("Hiding something", 5), ("Showing it", 9))
+    ]
+    write_csv(tmp_path / "causal-seed0" / "waits.csv", rows, ("list", "label", "clips", "correct"))
+    write_table(tmp_path)
+    head, _, row = [line.strip("| \n").split("|") for line in (tmp_path / "shares.md").read_text().splitlines()[-3:]]
+    assert [cell.strip() for cell in head[2:]] == [
+        *(f"all, x {wait}" for wait in (1, 2, 4, 8)),
+        *(f"{task}, x {wait}" for task in ("Lighting", "Hiding") for wait in (1, 4)),
+    ]
+    assert [cell.strip() for cell in row] == [
+        "causal",
+        "1",
+        *["80.0", "76.7", "73.3", "66.7", "100.0", "80.0", "50.0", "50.0"],
+    ]
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / "outputs/published/streaming").rglob("shares.json")), ids=str)
