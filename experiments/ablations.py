@@ -5,7 +5,8 @@
 Every run has the recipe's data and schedule, shortened to EPOCHS: the question is who learns sooner from the same clips, not who ends
 highest. `--params` may name another recipe, and --overrides other epochs; the published grid is on mini, because after three epochs of
 hard two seeds of the same network lay 26 points apart. The grid runs seed by seed, keeps what is published and resumes what was stopped,
-so the same command can be repeated at any time. It takes hours.
+so the same command can be repeated at any time. It takes hours. Runs on the memory set are also tested after longer waits, as in
+experiments/memory.py.
 
 Writes <out>/<ablation>-seed<seed>/, <out>/ablations.md (a row for each ablation: mean and standard deviation of top-1, and the paired
 difference to the network as it is, in points, with its 95 % interval) and <out>.csv (a row for each run).
@@ -22,6 +23,7 @@ from pathlib import Path
 import pandas as pd
 
 from experiments.compare import arguments, run_all, train_and_publish
+from experiments.memory import TASKS, publish_waits, read_run
 from hitagu_lib.config import flat, load_config, read_params
 from hitagu_lib.evaluation.seeds import (
     by_method,
@@ -49,11 +51,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     base = load_config(args.params, common)
     prepare_data(base.data, progress=True)
     args.out.mkdir(parents=True, exist_ok=True)
+    after = publish_waits if base.data.prepare == "memory" else None
 
     def job(ablation: str, seed: int) -> bool:
         name = folder_name(ablation, seed)
         overrides = f"{common} {changes(ablation)} run={base.run}-ablations/{name} train.seed={seed}"
-        return train_and_publish(args.params, overrides, args.out / name)
+        return train_and_publish(args.params, overrides, args.out / name, after)
 
     run_all(args, job, write_tables)
     print((args.out / "ablations.md").read_text(encoding="utf-8"))
@@ -73,6 +76,7 @@ def write_tables(out: Path) -> None:
                 "seeds": str(len(top1)),
                 "top-1 (%)": spread(top1),
                 "points": interval(list(points.values())) if points and ablation != BASE else "",
+                **_after_waits([run.folder / "waits.csv" for run in mine if (run.folder / "waits.csv").exists()]),
                 "processor s": f"{statistics.median(run.summary['train_cpu_seconds'] for run in mine):.0f}",
                 "GFLOPs": f"{gflops:.3f}",
             }
@@ -100,6 +104,16 @@ def changes(ablation: str) -> str:
 def question(ablation: str) -> str:
     """Return what the ablation asks: the first line of its file."""
     return FILES[ablation].read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
+
+
+def _after_waits(files: Sequence[Path]) -> dict[str, str]:
+    """Return the columns of runs on the memory set: task -> mean top-1 at the wait of training, and at four times it."""
+    found = [read_run(file) for file in files]
+    ends = ("val", "val_wait4")
+    return {
+        f"{task}, x 1 / x 4": " / ".join(f"{statistics.mean(run[end][task] for run in found):.1f}" for end in ends)
+        for task in (TASKS if found else ())
+    }
 
 
 @functools.cache

@@ -71,7 +71,7 @@ def run_grid(
     args: argparse.Namespace,
     methods: Mapping[str, str],
     write_table: Callable[[Path], None],
-    after: Callable[[Config, Path], None] = lambda cfg, published: None,
+    after: Callable[[Config, Path], None] | None = None,
     runs: str = "compare",
     epochs_file: Path | None = None,
 ) -> None:
@@ -109,7 +109,7 @@ def run_all(args: argparse.Namespace, job: Callable[[str, int], bool], write_tab
 
 
 def train_and_publish(
-    params: Path, overrides: str, published: Path, after: Callable[[Config, Path], None] = lambda cfg, published: None
+    params: Path, overrides: str, published: Path, after: Callable[[Config, Path], None] | None = None
 ) -> bool:
     """Train a run in a process of one thread and copy its small files to `published`; return False if they are there already.
 
@@ -121,7 +121,8 @@ def train_and_publish(
     command = [sys.executable, "-m", "hitagu_lib", "train", "--params", str(params), "--overrides", overrides]
     subprocess.run(command, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL)
     published.mkdir(parents=True, exist_ok=True)
-    after(cfg, published)
+    if after:
+        after(cfg, published)
     for file in PUBLISHED:
         shutil.copyfile(Path(cfg.run) / file, published / file)
     return True

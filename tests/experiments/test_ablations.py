@@ -15,7 +15,7 @@ from prose import prose
 from experiments import ablations, compare
 from hitagu_lib.config import Config, load_config
 from hitagu_lib.evaluation.seeds import folder_name
-from hitagu_lib.files import project_root
+from hitagu_lib.files import project_root, write_csv
 
 
 def test_ablations_are_trained_and_told_apart(
@@ -68,6 +68,27 @@ def test_every_file_asks_a_question_and_can_change_any_recipe(monkeypatch: pytes
         assert dataclasses.replace(load_config(file), run=as_overrides.run) == as_overrides
         assert folder_name(name, 0) == f"{name}-seed0"
     assert len(ablations.FILES) == len(list((project_root() / "params/ablations").iterdir()))
+
+
+def test_runs_on_the_memory_set_are_told_by_task_and_wait(tmp_path: Path) -> None:
+    files = [tmp_path / f"waits{seed}.csv" for seed in range(2)]
+    for file, lighting in zip(files, (10, 6), strict=True):
+        rows = [
+            (name, label, "10", str(right))
+            for name in ("val", "val_wait2", "val_wait4")
+            for label, right in (
+                ("Lighting it", lighting - 5 * (name == "val_wait4")),
+                ("Hiding it", 7),
+                ("Showing it", 9),
+            )
+        ]
+        write_csv(file, rows, ("list", "label", "clips", "correct"))
+    assert ablations._after_waits(files) == {
+        "Lighting, x 1 / x 4": "80.0 / 30.0",
+        "Hiding, x 1 / x 4": "70.0 / 70.0",
+        "Showing, x 1 / x 4": "90.0 / 90.0",
+    }
+    assert ablations._after_waits([]) == {}, "other recipes' tables stay as they are"
 
 
 def said(folder: str, name: str) -> str:
