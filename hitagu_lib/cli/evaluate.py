@@ -431,14 +431,11 @@ def features(sources: tuple[Path, ...], checkpoint: Path | None, params: Path | 
     features_files(out)  # before hours of work
     if checkpoint:
         model, trained, _ = load_model(checkpoint)
-        cfg = (
-            load_config(params, overrides)
-            if params
-            else resolve(trained.to_mapping(), overrides, source=str(checkpoint))
-        )
-    else:
-        assert params is not None
+    if params:
         cfg = load_config(params, overrides)
+    else:
+        cfg = resolve(trained.to_mapping(), overrides, source=str(checkpoint))
+    if not checkpoint:
         model = backbone_alone(cfg)
     on_best_device(model)
     if sources:

@@ -21,12 +21,15 @@ from hitagu_lib.config.tree import (
     STUConfig,
     Temporal,
     TrainConfig,
+    conflict,
     load_config,
     read_params,
     resolve,
+    section,
 )
 
 __all__ = [
     "GRIDS", "SECTIONS", "STAGES", "AttentionConfig", "BackboneConfig", "Config", "DataConfig", "EvalConfig", "MDEConfig", "ModelConfig",
-    "STUConfig", "Temporal", "TrainConfig", "check_parameters", "flat", "load_config", "notebook_config", "read_params", "resolve",
+    "STUConfig", "Temporal", "TrainConfig", "check_parameters", "conflict", "flat", "load_config", "notebook_config", "read_params",
+    "resolve", "section",
 ]  # fmt: skip

@@ -7,7 +7,6 @@ which the notebooks set to the project's root.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import os
 import typing
@@ -27,7 +26,7 @@ from pydantic import (
     model_validator,
 )
 from pydantic.dataclasses import dataclass as pydantic_dataclass
-from pydantic_core import PydanticCustomError
+from pydantic_core import PydanticCustomError, to_jsonable_python
 
 from hitagu_lib.config.explain import explanation
 from hitagu_lib.config.layers import Layer, read_layer, resolved, validated
@@ -61,28 +60,28 @@ _Class = TypeVar("_Class")
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(Field,))
-def _section(cls: type[_Class]) -> type[_Class]:
+def section(cls: type[_Class]) -> type[_Class]:
     """Make `cls` a frozen pydantic dataclass whose constructor, and so `dataclasses.replace`, raises ConfigError."""
-    section: Any = pydantic_dataclass(frozen=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))(cls)
-    validate = section.__init__
+    made: Any = pydantic_dataclass(frozen=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))(cls)
+    validate = made.__init__
 
     @functools.wraps(validate)
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
         try:
             validate(self, *args, **kwargs)
         except ValidationError as error:
-            raise ConfigError(explanation(error, section, lambda paths: cls.__name__)) from None
+            raise ConfigError(explanation(error, made, lambda paths: cls.__name__)) from None
 
-    section.__init__ = __init__
-    return typing.cast("type[_Class]", section)
+    made.__init__ = __init__
+    return typing.cast("type[_Class]", made)
 
 
-def _conflict(problem: str, *keys: str) -> PydanticCustomError:
+def conflict(problem: str, *keys: str) -> PydanticCustomError:
     """The error of values that do not go together: `problem` is that of the first key."""
     return PydanticCustomError("conflict", "{problem}", {"problem": problem, "keys": keys})
 
 
-@_section
+@section
 class DataConfig:
     # The folder that the lists' paths start from.
     root: str = "data/frames"
@@ -118,11 +117,11 @@ class DataConfig:
     def _check(self) -> DataConfig:
         if self.image_size > self.short_side:
             problem = f"found {self.image_size}; expected at most data.short_side = {self.short_side}"
-            raise _conflict(problem, "image_size", "short_side")
+            raise conflict(problem, "image_size", "short_side")
         return self
 
 
-@_section
+@section
 class BackboneConfig:
     name: Literal["resnet18", "resnet34", "resnet50", "resnet101"] = "resnet50"
     cut: Stage = "layer4"  # the last stage that is kept
@@ -132,7 +131,7 @@ class BackboneConfig:
     frozen_bn: StrictBool = False  # keep BatchNorm's running statistics as loaded
 
 
-@_section
+@section
 class MDEConfig:
     enabled: StrictBool = True
     taps: tuple[Tap, ...] = ("layer2", "layer3", "layer4")  # the maps whose differences are taken
@@ -155,15 +154,15 @@ class MDEConfig:
         _check_unique(self.taps, "taps")
         _check_unique(self.reads, "reads")
         if self.enabled and not self.taps:
-            raise _conflict(f"found none; expected a stage, {off}", "taps")
+            raise conflict(f"found none; expected a stage, {off}", "taps")
         if self.enabled and not (self.reads or self.shift_radius):
-            raise _conflict(f"found none, and shift_radius 0; expected either, {off}", "reads", "shift_radius")
+            raise conflict(f"found none, and shift_radius 0; expected either, {off}", "reads", "shift_radius")
         if self.enabled and not (self.gate or self.embedding):
-            raise _conflict(f"found false, and embedding false; expected one of them, {off}", "gate", "embedding")
+            raise conflict(f"found false, and embedding false; expected one of them, {off}", "gate", "embedding")
         return self
 
 
-@_section
+@section
 class STUConfig:
     enabled: StrictBool = True
     states: StrictInt = Field(default=3, ge=1, le=3)
@@ -186,16 +185,16 @@ class STUConfig:
     def _check(self) -> STUConfig:
         if self.gates_see_state and self.form not in ("auto", "loop"):
             problem = f"found {self.form}; expected auto or loop, the only forms for model.stu.gates_see_state: true"
-            raise _conflict(problem, "form", "gates_see_state")
+            raise conflict(problem, "form", "gates_see_state")
         if self.broadcast is None:
             object.__setattr__(self, "broadcast", "none" if self.whole_frame else "max")  # frozen, but not built yet
         if self.whole_frame and self.broadcast != "none":
             problem = f"found {self.broadcast}; expected none, or model.stu.whole_frame: false"
-            raise _conflict(problem, "broadcast", "whole_frame")
+            raise conflict(problem, "broadcast", "whole_frame")
         return self
 
 
-@_section
+@section
 class AttentionConfig:
     sca: StrictBool = True  # Spatial Channel Attention
     tsa: StrictBool = True  # Temporal Self-Attention
@@ -215,19 +214,19 @@ class AttentionConfig:
     def _check(self) -> AttentionConfig:
         _check_unique(self.sca_gates, "sca_gates")
         if self.sca and not self.sca_gates:
-            raise _conflict("found none; expected a gate, or sca: false", "sca_gates")
+            raise conflict("found none; expected a gate, or sca: false", "sca_gates")
         if self.tsa_width % (2 * self.tsa_heads):
             problem = f"found {self.tsa_width}; expected a multiple of 2 x tsa_heads = {2 * self.tsa_heads}"
-            raise _conflict(problem, "tsa_width", "tsa_heads")
+            raise conflict(problem, "tsa_width", "tsa_heads")
         return self
 
 
 def _check_unique(names: Sequence[str], key: str) -> None:
     if len(set(names)) < len(names):
-        raise _conflict(f"found {list(names)}; expected each name once", key)
+        raise conflict(f"found {list(names)}; expected each name once", key)
 
 
-@_section
+@section
 class ModelConfig:
     temporal: Temporal = "hitagu"
     backbone: BackboneConfig = BackboneConfig()
@@ -247,15 +246,15 @@ class ModelConfig:
         for stage in self.mde.taps if self.temporal == "hitagu" and self.mde.enabled else ():
             if GRIDS[stage] > GRIDS[self.backbone.cut]:
                 problem = f"found {stage}, beyond model.backbone.cut = {self.backbone.cut}"
-                raise _conflict(problem, "mde.taps", "backbone.cut")
+                raise conflict(problem, "mde.taps", "backbone.cut")
         ahead_alone = set(self.mde.reads) <= {"forward"} and not self.mde.shift_radius
         if self.causal and self.temporal == "hitagu" and self.mde.enabled and ahead_alone:
             problem = "found forward alone, which looks ahead; expected map or backward too, for model.causal: true"
-            raise _conflict(problem, "mde.reads", "causal")
+            raise conflict(problem, "mde.reads", "causal")
         return self
 
 
-@_section
+@section
 class TrainConfig:
     # A checkpoint of this library to start from, in place of model.backbone.weights.
     init: str | None = None
@@ -313,7 +312,7 @@ class TrainConfig:
         return self.lr if self.lr_batch is None else self.lr * self.global_batch_size(world_size) / self.lr_batch
 
 
-@_section
+@section
 class EvalConfig:
     batch_size: StrictInt = Field(default=16, ge=1)
     # Also evaluate with the frames shuffled and reversed; `hitagu evaluate` adds the middle frame alone.
@@ -329,7 +328,7 @@ class EvalConfig:
     frames_at_once: StrictInt = Field(default=64, ge=1)  # in the network at a time: bounds memory, changes no score
 
 
-@_section
+@section
 class Config:
     run: str = "outputs/run"  # the run's folder
     data: DataConfig = DataConfig()
@@ -341,7 +340,7 @@ class Config:
     def _check(self) -> Config:
         if self.train.prefix_loss and not self.model.causal:
             problem = f"found {self.train.prefix_loss:g}; expected 0, or model.causal: true"
-            raise _conflict(problem, "train.prefix_loss", "model.causal")
+            raise conflict(problem, "train.prefix_loss", "model.causal")
         return self
 
     @classmethod
@@ -354,16 +353,10 @@ class Config:
 
     def to_mapping(self) -> dict[str, Any]:
         """Return plain dicts, lists and scalars, as YAML holds them."""
-        return typing.cast("dict[str, Any]", _plain(dataclasses.asdict(self)))
+        return dict(to_jsonable_python(self))
 
     def to_yaml(self) -> str:
         return yaml.dump(self.to_mapping(), Dumper=Dumper, sort_keys=False, width=120, allow_unicode=True)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
 def load_config(file: str | Path, overrides: str = "") -> Config:

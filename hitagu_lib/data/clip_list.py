@@ -194,7 +194,7 @@ def csv_rows(file: Path, expected: str) -> Iterator[tuple[int, list[str]]]:
     except UnicodeDecodeError as error:
         raise ListError(_not_utf8(file)) from error
     except OSError as error:
-        raise ListError(f"{file}: cannot read this list: {error.strerror}") from error
+        raise ListError(f"{file}: cannot read this file: {error.strerror}") from error
 
 
 def _not_utf8(file: Path) -> str:

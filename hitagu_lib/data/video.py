@@ -249,9 +249,8 @@ def _by_times(
 def _all_frames(container: Any, stream: Any) -> Iterator[Any]:
     """Yield the frames in the order of showing, but for repeats: an empty packet (Theora) shows the frame before it for longer."""
     for packet in container.demux(stream):
-        if (
-            packet.size or packet.pts is None
-        ):  # the last packet, which has neither, asks the decoder for the frames that it holds
+        # The last packet, which has neither, asks the decoder for the frames that it holds.
+        if packet.size or packet.pts is None:
             yield from packet.decode()
 
 

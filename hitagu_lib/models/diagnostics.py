@@ -35,9 +35,8 @@ def gate_statistics(model: nn.Module, batch: Batch, device: torch.device) -> dic
     model.eval()
     hook = None
     stu = model.stu
-    if (
-        isinstance(stu, ThreeStateTemporalUnit) and stu.U is None
-    ):  # gates that see the state have no value apart from it
+    # Gates that see the state have no value apart from it.
+    if isinstance(stu, ThreeStateTemporalUnit) and stu.U is None:
         hook = stu.bn.register_forward_hook(lambda module, inputs, z: gates.append(z))
     try:
         frames, t = normalise(batch["frames"].to(device)), batch["t"].to(device)

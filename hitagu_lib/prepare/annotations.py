@@ -27,7 +27,6 @@ from typing import Any, NamedTuple
 
 from hitagu_lib.data.clip_list import csv_rows, path_fault, read_classes, without_blanks
 from hitagu_lib.errors import ListError
-from hitagu_lib.files import write_csv
 from hitagu_lib.prepare.index import (
     count_folders,
     folded,
@@ -37,6 +36,7 @@ from hitagu_lib.prepare.index import (
     unwritable,
     write_classes,
 )
+from hitagu_lib.prepare.videos import write_reasons, write_rows
 
 _log = logging.getLogger(__name__)
 
@@ -108,10 +108,8 @@ def index_kinetics700(
     """
     annotations = Path(annotations)
     clips = read_kinetics700(annotations, allow_unlabelled=allow_unlabelled)
-    if classes is not None:
-        return _index(annotations, clips, read_classes(classes), classes, frames, out, relative_to, source, progress)
-    names = _own_classes(annotations, clips)
-    return _index(annotations, clips, names, annotations, frames, out, relative_to, source, progress)
+    names = _own_classes(annotations, clips) if classes is None else read_classes(classes)
+    return _index(annotations, clips, names, classes or annotations, frames, out, relative_to, source, progress)
 
 
 def index_ssv2(
@@ -291,12 +289,8 @@ def _index(
             f"<class>/<clip>{files} in it; the first, of line {first.line}: {first.kind}: {first.what}"
         )
     write_classes(out.with_name("classes.txt"), names)
-    write_csv(out, rows)
-    if unlisted:
-        lines = ((clip.line, clip.key, f"{clip.kind}: {clip.what}") for clip in unlisted)
-        write_csv(manifest, lines, header=("line", "key", "reason"))
-    else:
-        manifest.unlink(missing_ok=True)  # an earlier run's
+    write_rows(out, rows)
+    write_reasons(manifest, [(c.line, c.key, f"{c.kind}: {c.what}") for c in unlisted], "line", "key")
     return AnnotationReport(len(rows), unlisted, manifest)
 
 

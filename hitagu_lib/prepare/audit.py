@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import posixpath
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -119,20 +120,15 @@ def kinetics_clips(paths: Sequence[str]) -> list[Clip] | None:
 
 
 def _first_rows(keys: Iterable[Any]) -> dict[Any, int]:
-    first: dict[Any, int] = {}
-    for row, key in enumerate(keys):
-        first.setdefault(key, row)
-    return first
+    return {key: row for row, key in reversed(list(enumerate(keys)))}
 
 
 def _repeated(keys: Iterable[Any]) -> list[list[int]]:
     """Return the rows of each key that occurs more than once, in the order of the first ones."""
-    first: dict[Any, int] = {}
-    again: dict[int, list[int]] = {}
+    rows: dict[Any, list[int]] = defaultdict(list)
     for row, key in enumerate(keys):
-        if (before := first.setdefault(key, row)) != row:
-            again.setdefault(before, [before]).append(row)
-    return [again[row] for row in sorted(again)]
+        rows[key].append(row)
+    return [some for some in rows.values() if len(some) > 1]
 
 
 def audit_text(report: dict[str, Any], shown: int = 10) -> str:

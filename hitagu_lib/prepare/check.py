@@ -7,18 +7,16 @@ refused is refused in the same words.
 from __future__ import annotations
 
 import os
-import threading
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-
-from tqdm.auto import tqdm
 
 from hitagu_lib.data.clip_list import ClipList
 from hitagu_lib.data.frames import NO_BYTES, cannot_read, frame_size, read_frame
 from hitagu_lib.errors import ClipError
 from hitagu_lib.media.frame_folder import FRAME_NAME, count_frames
 from hitagu_lib.prepare.extract import usable_cores
+from hitagu_lib.prepare.index import in_threads
 
 
 @dataclass(frozen=True)
@@ -43,30 +41,13 @@ def check_list(
     source: what the paths name, as `data.source` has it. decode: True decodes every listed frame; False only makes sure that each is
     there and not empty. workers: threads; None: one per core. More frames on disk than the row says are not a problem.
     """
-    problems: list[Problem] = []
-    stop = threading.Event()
-    blocks = [range(start, min(start + 32, len(clips))) for start in range(0, len(clips), 32)]
-    pool = ThreadPoolExecutor(workers or usable_cores())
-    try:
-        tasks = {pool.submit(_check_rows, clips, rows, source, decode, stop): len(rows) for rows in blocks}
-        with tqdm(total=len(clips), desc="checking", unit="clip", disable=None if progress else True) as bar:
-            for task in as_completed(tasks):
-                problems += task.result()
-                bar.update(tasks[task])
-    finally:
-        stop.set()  # Ctrl-C ends within a clip, not within a block
-        pool.shutdown(cancel_futures=True)
-    return sorted(problems, key=lambda problem: problem.line)
-
-
-def _check_rows(clips: ClipList, rows: range, source: str, decode: bool, stop: threading.Event) -> list[Problem]:
     check = _video_problems if source == "video" else _clip_problems
-    return [
-        Problem(clips.row(i), clips.path(i), what)
-        for i in rows
-        if not stop.is_set()
-        for what in check(clips.frames_dir(i), int(clips.num_frames[i]), decode)
-    ]
+
+    def problems(i: int) -> list[Problem]:
+        found = check(clips.frames_dir(i), int(clips.num_frames[i]), decode)
+        return [Problem(clips.row(i), clips.path(i), what) for what in found]
+
+    return list(chain(*in_threads(problems, range(len(clips)), 32, workers or usable_cores(), "checking", progress)))
 
 
 def _clip_problems(folder: Path, expected: int, decode: bool) -> list[str]:

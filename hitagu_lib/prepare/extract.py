@@ -172,9 +172,8 @@ def extract_tree(
         if executor is None:
             pool.shutdown(cancel_futures=True)
         if finished or failed:
-            with (
-                nullcontext() if finished else suppress(OSError)
-            ):  # the disk may be full, which is being reported already
+            # The disk may be full, which is being reported already.
+            with nullcontext() if finished else suppress(OSError):
                 write_reasons(out / MANIFEST, sorted(failed), "video")
                 write_reasons(out / SKIPPED, found.skipped, "path")
     return ExtractReport(**counts, failed=sorted(failed), skipped=found.skipped)
@@ -344,9 +343,8 @@ def _is_live(partial: Path) -> bool:
             fcntl.flock(marker, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False
-    except (
-        OSError
-    ):  # locked; or a file system without locks, where keeping a leftover is better than removing a live folder
+    except OSError:
+        # Locked; or a file system without locks, where keeping a leftover is better than removing a live folder.
         return True
     return False
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import difflib
 import os
+import threading
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from tqdm.auto import tqdm
 
@@ -33,6 +35,9 @@ from hitagu_lib.prepare.videos import (
     write_reasons,
     write_rows,
 )
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -234,17 +239,26 @@ def count_folders(
 ) -> list[tuple[int, str | None]]:
     """Return count_frames, or count_video, of each clip below root. Several at once: listing waits for the disk."""
     count, size = counter(source), 64 if source == "frames" else 1
-    blocks = [folders[start : start + size] for start in range(0, len(folders), size)]
-    counts: list[tuple[int, str | None]] = []
-    pool = ThreadPoolExecutor(8)
+    return in_threads(lambda folder: count(root / folder), folders, size, 8, "indexing", progress)
+
+
+def in_threads(
+    work: Callable[[T], R], clips: Sequence[T], size: int, workers: int, desc: str, progress: bool
+) -> list[R]:
+    """Return work(clip) of each, in order. Each thread takes `size` clips at a time; Ctrl-C ends within a clip, not within those."""
+    stop = threading.Event()
+    blocks = [clips[start : start + size] for start in range(0, len(clips), size)]
+    done: list[R] = []
+    pool = ThreadPoolExecutor(workers)
     try:
-        with tqdm(total=len(folders), desc="indexing", unit="clip", disable=None if progress else True) as bar:
-            for block in pool.map(lambda block: [count(root / folder) for folder in block], blocks):
-                counts += block
+        with tqdm(total=len(clips), desc=desc, unit="clip", disable=None if progress else True) as bar:
+            for block in pool.map(lambda block: [work(clip) for clip in block if not stop.is_set()], blocks):
+                done += block
                 bar.update(len(block))
     finally:
-        pool.shutdown(cancel_futures=True)  # Ctrl-C does not wait for the rest
-    return counts
+        stop.set()
+        pool.shutdown(cancel_futures=True)
+    return done
 
 
 def prefix_below(root: Path, base: Path) -> str:
@@ -299,8 +313,7 @@ def unwritable(name: str) -> str | None:
     """Return why a list or classes.txt cannot hold a name; None if it can."""
     try:
         name.encode("utf-8")
-    except (
-        UnicodeEncodeError
-    ):  # Linux allows any bytes in a name; in Python, those that are not UTF-8 are lone surrogates
+    except UnicodeEncodeError:
+        # Linux allows any bytes in a name; in Python, those that are not UTF-8 are lone surrogates.
         return "its name is not UTF-8; rename it"
     return None

@@ -380,12 +380,8 @@ def choose_validation(videos: Sequence[Video], share: float, seed: int) -> set[s
     ListError if all clips of a class come from one source, or if sources tie classes together so that no division is found.
     """
     clips, total = _by_source(videos)
-    of_class: dict[str, set[str]] = defaultdict(set)
-    for video in videos:
-        of_class[video.label].add(video.source)
-    if alone := [
-        f"{c!r}: {total[c]} videos, all of {next(iter(s))!r}" for c, s in sorted(of_class.items()) if len(s) < 2
-    ]:
+    of_class = {label: [name for name, held in clips.items() if label in held] for label in sorted(total)}
+    if alone := [f"{c!r}: {total[c]} videos, all of {s[0]!r}" for c, s in of_class.items() if len(s) < 2]:
         raise ListError(
             "these classes have clips of one source only, which cannot be in training and in validation:\n"
             + some(alone)
@@ -393,11 +389,10 @@ def choose_validation(videos: Sequence[Video], share: float, seed: int) -> set[s
             "--group '(.*)' makes each file its own, --groups takes a CSV of video,source"
         )
     for attempt in range(_ATTEMPTS):
-        val = _divided(clips, total, share, np.random.default_rng((seed, attempt)))
-        held = _held(clips, val)
-        if all(0 < held.get(label, 0) < total[label] for label in total):
+        val, held = _divided(clips, total, share, np.random.default_rng((seed, attempt)))
+        names = [repr(label) for label in sorted(total) if not 0 < held[label] < total[label]]
+        if not names:
             return val
-    names = [repr(label) for label in sorted(total) if not 0 < held.get(label, 0) < total[label]]
     raise ListError(
         "found no division that has every class in training and in validation, since sources have clips of several classes; "
         "missing on one side:\n" + some(names) + "\nAdd clips of other sources to them"
@@ -416,7 +411,8 @@ def _by_source(videos: Iterable[Video]) -> tuple[dict[str, dict[str, int]], dict
 
 def _divided(
     clips: Mapping[str, Mapping[str, int]], total: Mapping[str, int], share: float, rng: np.random.Generator
-) -> set[str]:
+) -> tuple[set[str], dict[str, int]]:
+    """Return the sources that validate, and how many clips of each class they hold."""
     order = _largest_first(clips, rng)
     val: set[str] = set()
     held: dict[str, int] = dict.fromkeys(total, 0)
@@ -438,15 +434,7 @@ def _divided(
                     changed = True
                     val ^= {name}
                     held |= after
-    return val
-
-
-def _held(clips: Mapping[str, Mapping[str, int]], val: Iterable[str]) -> dict[str, int]:
-    held: dict[str, int] = defaultdict(int)
-    for name in val:
-        for label, count in clips[name].items():
-            held[label] += count
-    return held
+    return val, held
 
 
 def _refuse_copies(root: Path, videos: Sequence[Video]) -> None:

@@ -5,12 +5,12 @@ clip,class,subject,split,fold  --columns video=clip,source=subject-->  TableRow 
 
 from __future__ import annotations
 
-import csv
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hitagu_lib.data.clip_list import csv_rows
 from hitagu_lib.errors import ConfigError, ListError
 from hitagu_lib.prepare.videos import some
 
@@ -59,33 +59,25 @@ def read_table(file: Path, columns: Mapping[str, str], videos: Collection[str]) 
     not among `videos` or listed twice, a column twice, an empty cell, and a split or fold that cannot be read.
     """
     by_name = {re.sub(r"\.[^./]*$", "", path): path for path in videos} | {path: path for path in videos}
+    found, lines = _with_header(file, "a line for each video")
+    used = {key: columns.get(key, key) for key in COLUMNS if key in columns or key in found}
+    used.setdefault("video", "video")
+    if missing := [column for column in used.values() if column not in found]:
+        raise ListError(
+            f"{file}:1: found the columns {', '.join(found) or 'none'}; expected {', '.join(missing)} too, or say which "
+            f"they are, such as --columns video={found[0] if found else 'clip'}"
+        )
+    _refuse_twice(file, found, used.values())
     rows: dict[str, TableRow] = {}
     faults = []
-    try:
-        with open(file, encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream)
-            found = tuple(reader.fieldnames or ())
-            used = {key: columns.get(key, key) for key in COLUMNS if key in columns or key in found}
-            used.setdefault("video", "video")
-            if missing := [column for column in used.values() if column not in found]:
-                raise ListError(
-                    f"{file}:1: found the columns {', '.join(found) or 'none'}; expected {', '.join(missing)} too, or say which "
-                    f"they are, such as --columns video={found[0] if found else 'clip'}"
-                )
-            _refuse_twice(file, found, used.values())
-            for cells in reader:
-                value = {key: (cells[column] or "").strip() for key, column in used.items()}
-                path = by_name.get(value["video"])
-                if fault := _fault(value, used, path, rows):
-                    faults.append(f"{file}:{reader.line_num}: {fault}")
-                elif path is not None:
-                    side = SIDE[value["split"].lower()] if "split" in value else None
-                    row = TableRow(reader.line_num, value.get("class"), value.get("source"), side, value.get("fold"))
-                    rows[path] = row
-    except OSError as error:
-        raise ListError(f"{file}: cannot read this table: {error.strerror}") from error
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise ListError(f"{file}: no CSV in UTF-8: {error}") from error
+    for line, cells in lines:
+        value = {key: cells.get(column, "").strip() for key, column in used.items()}
+        path = by_name.get(value["video"])
+        if fault := _fault(value, used, path, rows):
+            faults.append(f"{file}:{line}: {fault}")
+        elif path is not None:
+            side = SIDE[value["split"].lower()] if "split" in value else None
+            rows[path] = TableRow(line, value.get("class"), value.get("source"), side, value.get("fold"))
     if faults:
         raise ListError("of this table's lines these are not right:\n" + some(faults))
     return {path: rows[path] for path in videos if path in rows}
@@ -98,30 +90,26 @@ def read_sources(file: str | Path) -> dict[str, str]:
     video two sources.
     """
     found: dict[str, str] = {}
-    try:
-        with open(file, encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream)
-            header = tuple(reader.fieldnames or ())
-            _refuse_twice(file, header, ("video", "source"))
-            if missing := {"video", "source"} - set(header):
-                raise ListError(
-                    f"{file}:1: found no column {' or '.join(sorted(missing))}; expected a header with video,source"
-                )
-            for row in reader:
-                video, source = row["video"], row["source"]
-                if not video or not source:
-                    raise ListError(
-                        f"{file}:{reader.line_num}: found {video or ''!r} and {source or ''!r}; expected a video and its source"
-                    )
-                if found.setdefault(video, source) != source:
-                    raise ListError(
-                        f"{file}:{reader.line_num}: found {video!r} of {source!r}; expected {found[video]!r}, as before"
-                    )
-    except OSError as error:
-        raise ListError(f"{file}: cannot read the sources: {error.strerror}") from error
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise ListError(f"{file}: no CSV in UTF-8: {error}") from error
+    header, lines = _with_header(file, "video,source")
+    _refuse_twice(file, header, ("video", "source"))
+    if missing := {"video", "source"} - set(header):
+        raise ListError(
+            f"{file}:1: found no column {' or '.join(sorted(missing))}; expected a header with video,source"
+        )
+    for line, cells in lines:
+        video, source = cells.get("video", ""), cells.get("source", "")
+        if not video or not source:
+            raise ListError(f"{file}:{line}: found {video!r} and {source!r}; expected a video and its source")
+        if found.setdefault(video, source) != source:
+            raise ListError(f"{file}:{line}: found {video!r} of {source!r}; expected {found[video]!r}, as before")
     return found
+
+
+def _with_header(file: str | Path, expected: str) -> tuple[list[str], Iterator[tuple[int, dict[str, str]]]]:
+    """Return the first row, and (line, column -> cell) of each other one."""
+    rows = csv_rows(Path(file), expected)
+    _, header = next(rows, (1, []))
+    return header, ((line, dict(zip(header, fields, strict=False))) for line, fields in rows)
 
 
 def _refuse_twice(file: str | Path, header: Sequence[str], used: Iterable[str]) -> None:

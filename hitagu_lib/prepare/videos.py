@@ -173,10 +173,10 @@ def left_out(skipped: Sequence[tuple[str, str]], file: Path) -> str:
     return f"{len(skipped)} {'entry' if len(skipped) == 1 else 'entries'} left out: {shown}; see {file}"
 
 
-def write_reasons(file: Path, rows: Reasons, column: str) -> None:
-    """Write a CSV of `column` and reason; without rows remove the file, which may be there from an earlier run."""
+def write_reasons(file: Path, rows: Sequence[Sequence[object]], *columns: str) -> None:
+    """Write a CSV of `columns` and reason; without rows remove the file, which may be there from an earlier run."""
     if rows:
-        write_rows(file, rows, (column, "reason"))
+        write_rows(file, rows, (*columns, "reason"))
     else:
         file.unlink(missing_ok=True)
 

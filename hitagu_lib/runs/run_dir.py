@@ -140,9 +140,8 @@ class Run:
     def _check_same_lists(self, record: dict[str, Any], source: Path) -> None:
         """Raise ConfigError if the lists are not those of `record`: a provenance, or a checkpoint's state. Old ones have fewer entries."""
         now = self.lists
-        if (
-            now is None
-        ):  # a finished run can be read without its data; training opens the lists, and names the one that is missing
+        if now is None:
+            # A finished run can be read without its data; training opens the lists, and names the one that is missing.
             return
         files = list_files(self.cfg.data)
         advice = (

@@ -140,7 +140,7 @@ def test_lists_that_cannot_be_read(tmp_path: Path) -> None:
     file = write_list(tmp_path, "")
     with pytest.raises(ListError, match=r"train\.csv: found no rows"):
         read_list(file, tmp_path)
-    with pytest.raises(ListError, match="cannot read this list: Is a directory"):
+    with pytest.raises(ListError, match="cannot read this file: Is a directory"):
         read_list(tmp_path, tmp_path, tmp_path / "classes.txt")
     (tmp_path / "classes.txt").unlink()
     with pytest.raises(ListError, match=r"classes\.txt: cannot read the classes: No such file.*hitagu index"):

@@ -61,7 +61,7 @@ def test_a_rule_or_a_file_says_otherwise(tmp_path: Path) -> None:
         ({"group": "g[0-9]+"}, ConfigError, "has no group in parentheses"),
         ({"group": "(g"}, ConfigError, "is no regular expression"),
         ({"group": "(h[0-9]+)"}, ListError, r"finds no source in the names of these videos:\n  a/g1\.mp4"),
-        ({"groups": "no.csv"}, ListError, "no.csv: cannot read the sources: No such file"),
+        ({"groups": "no.csv"}, ListError, "no.csv: cannot read this file: No such file"),
         ({"groups": "other.csv"}, ListError, "found no column source; expected a header with video,source"),
         (
             {"groups": "empty.csv"},

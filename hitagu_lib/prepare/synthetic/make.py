@@ -20,16 +20,18 @@ import shutil
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from filelock import FileLock
 from PIL import Image
+from pydantic import Field, StrictInt, model_validator
 from tqdm.auto import tqdm
 
-from hitagu_lib.config import DataConfig
+from hitagu_lib.config import DataConfig, conflict, section
 from hitagu_lib.errors import ConfigError, ExtractError, ListError
 from hitagu_lib.files import write_atomic
 from hitagu_lib.media.ffmpeg import ffmpeg_path
@@ -114,52 +116,37 @@ SETTINGS = {
         MEMORY_PAIRS, draw_memory_scene, partner_order, WAITS, shared_scenes=True, shares=TRAINING_SHARES
     ),
 }
-_PER_CLASS = {
-    "mini": {"train_per_class": 120, "val_per_class": 30},
-    "hard": {"train_per_class": 40, "val_per_class": 30},
-    "memory": {"train_per_class": 800, "val_per_class": 30},
-}
+_TRAIN_PER_CLASS = {"mini": 120, "hard": 40, "memory": 800}
 CLASSES, PARTNER, HFLIP = SETTINGS["mini"].classes, SETTINGS["mini"].partner, SETTINGS["mini"].hflip
 """Those of mini."""
 
 
-@dataclass(frozen=True)
+@section
 class MiniSpec:
     """The specification of a synthetic data set: sizes in pixels, counts in clips per class.
 
     val_per_class holds for each validation list. Some of memory's classes have fewer training clips (TRAINING_SHARES).
     """
 
-    setting: str = "mini"
-    train_per_class: int = 120
-    val_per_class: int = 30
-    width: int = 72
-    height: int = 72
-    seed: int = 0
+    setting: Literal["mini", "hard", "memory"] = "mini"
+    train_per_class: StrictInt = Field(default=120, ge=1, le=99999)
+    val_per_class: StrictInt = Field(default=30, ge=1, le=99999)
+    width: StrictInt = Field(default=72, ge=32, le=1024)
+    height: StrictInt = Field(default=72, ge=32, le=1024)
+    seed: StrictInt = Field(default=0, ge=0, le=2**32 - 1)
 
     @classmethod
     def of(cls, setting: str, **changes: int) -> MiniSpec:
         """Return the default specification of a setting, with `changes`."""
-        return cls(setting=setting, **(_PER_CLASS.get(setting, {}) | changes))
+        given: dict[str, Any] = {"setting": setting, "train_per_class": _TRAIN_PER_CLASS.get(setting, 120)} | changes
+        return cls(**given)
 
-    def __post_init__(self) -> None:
-        if self.setting not in SETTINGS:
-            raise ConfigError(f"MiniSpec.setting: found {self.setting!r}, expected one of {', '.join(SETTINGS)}")
-        limits = {
-            "train_per_class": (1, 99999),
-            "val_per_class": (1, 99999),
-            "width": (32, 1024),
-            "height": (32, 1024),
-            "seed": (0, 2**32 - 1),
-        }
-        for name, (low, high) in limits.items():
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-                raise ConfigError(f"MiniSpec.{name}: found {value!r}, expected a whole number from {low} to {high}")
+    @model_validator(mode="after")
+    def _check(self) -> MiniSpec:
         if self.width % 2 or self.height % 2:
-            raise ConfigError(
-                f"MiniSpec: found {self.width} x {self.height}, expected even sizes (the video format needs them)"
-            )
+            problem = f"found {self.width} x {self.height}; expected even sizes (the video format needs them)"
+            raise conflict(problem, "width")
+        return self
 
 
 def clip_seed(spec: MiniSpec, split: str, label: int, index: int) -> tuple[int, int, int, int]:

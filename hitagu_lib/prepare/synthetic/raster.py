@@ -193,12 +193,8 @@ def _stamp(frames: Pixels, scene: Scene, thing: Thing) -> None:
     x0, y0 = x // SUB - box // 2, y // SUB - box // 2
     # From the screen back into the sprite: turn by -angle, scale by step.
     radians = (thing.angle % TURN) * (2 * np.pi / TURN)
-    cos = (np.rint(np.cos(radians) * _COS_ONE).astype(np.int64) * scene.step // STEP_ONE).astype(np.int32)[
-        :, None, None
-    ]
-    sin = (np.rint(np.sin(radians) * _COS_ONE).astype(np.int64) * scene.step // STEP_ONE).astype(np.int32)[
-        :, None, None
-    ]
+    turn = (np.rint(wave(radians) * _COS_ONE).astype(np.int64) * scene.step // STEP_ONE for wave in (np.cos, np.sin))
+    cos, sin = (values.astype(np.int32)[:, None, None] for values in turn)
     dx = ((x0[:, None] + np.arange(box)) * SUB + SUB // 2 - x[:, None]).astype(np.int32)[:, None, :]  # (T, 1, box)
     dy = ((y0[:, None] + np.arange(box)) * SUB + SUB // 2 - y[:, None]).astype(np.int32)[:, :, None]  # (T, box, 1)
     middle, last = SUB * n // 2 - SUB // 2, SUB * (n - 1) - 1

@@ -139,5 +139,5 @@ def test_a_folder_holds_one_setting(tmp_path: Path) -> None:
 
 
 def test_an_unknown_setting_is_refused() -> None:
-    with pytest.raises(ConfigError, match="found 'maxi', expected one of mini, hard"):
+    with pytest.raises(ConfigError, match="found 'maxi'; expected one of mini, hard"):
         MiniSpec.of("maxi")

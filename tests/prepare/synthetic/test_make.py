@@ -280,10 +280,10 @@ def test_lengths_sizes_and_bad_labels() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"train_per_class": 0}, "train_per_class: found 0, expected a whole number from 1"),
-        ({"val_per_class": 2.0}, "val_per_class: found 2.0, expected a whole number"),
-        ({"width": 95}, "found 95 x 72, expected even sizes"),
-        ({"seed": -1}, "seed: found -1, expected a whole number from 0"),
+        ({"train_per_class": 0}, "train_per_class: found 0; expected from 1 to 99999"),
+        ({"val_per_class": 2.0}, "val_per_class: found 2.0 (float); expected int"),
+        ({"width": 95}, "found 95 x 72; expected even sizes"),
+        ({"seed": -1}, "seed: found -1; expected from 0 to 4294967295"),
     ],
 )
 def test_a_bad_spec_is_refused(change: dict[str, object], message: str) -> None:
