@@ -24,9 +24,9 @@ from typing import NamedTuple
 import pandas as pd
 
 from experiments.compare import matched_epochs, train_and_publish
-from hitagu_lib.config import load_config
+from hitagu_lib.config import Config
 from hitagu_lib.evaluation.folds import Graded, accuracy, grade, paired_difference, read_groups, read_predictions
-from hitagu_lib.evaluation.seeds import METHODS, folder_name, is_published, table_lines
+from hitagu_lib.evaluation.seeds import METHODS, folder_name, table_lines
 from hitagu_lib.files import write_atomic
 from hitagu_lib.prepare.split import split_videos
 
@@ -49,7 +49,10 @@ REAL_METHODS = {
 }
 """All of them start from the same ImageNet weights, and share everything but `model` and TSM's learning rates."""
 # Small pictures and few epochs, so that a run takes up to nine minutes of a core.
-SMALL = "data.image_size=48 data.short_side=54 data.workers=0 eval.order_tests=false train.eval_every=1000"
+SMALL = (
+    "data.image_size=48 data.short_side=54 data.hflip=true data.workers=0 eval.order_tests=false "
+    "train.epochs=12 train.warmup_epochs=1 train.eval_every=1000"
+)
 
 
 class RealSet(NamedTuple):
@@ -63,24 +66,9 @@ class RealSet(NamedTuple):
 
 SETS = {
     # A mirrored mouth says the same word.
-    "lips_words": RealSet(
-        "ten spoken words",
-        "subject",
-        "speakers",
-        "data.ref_stride=1.3 data.hflip=true train.epochs=8 train.warmup_epochs=1",
-    ),
-    "room_actions": RealSet(
-        "five actions in rooms",
-        "recording",
-        "recordings",
-        "data.ref_stride=6 data.hflip=true train.epochs=12 train.warmup_epochs=1",
-    ),
-    "ut_interaction": RealSet(
-        "six actions of two people",
-        "sequence",
-        "sequences",
-        "data.ref_stride=7 data.hflip=true train.epochs=12 train.warmup_epochs=1",
-    ),
+    "lips_words": RealSet("ten spoken words", "subject", "speakers", "data.ref_stride=1.3 train.epochs=8"),
+    "room_actions": RealSet("five actions in rooms", "recording", "recordings", "data.ref_stride=6"),
+    "ut_interaction": RealSet("six actions of two people", "sequence", "sequences", "data.ref_stride=7"),
 }
 
 
@@ -143,31 +131,23 @@ def lists(name: str, fold: int) -> str:
 
 def run(name: str, fold: int, method: str, seed: int, overrides: str) -> None:
     """Train and evaluate one run, unless it is published, and write the tables anew."""
-    folder = f"fold{fold}-{folder_name(method, seed)}"
-    published = OUT / name / folder
-    run = Path("outputs/real") / name / folder
-    overrides = f"{overrides} run={run}"
-    if is_published(published, load_config(PARAMS, overrides)) and (published / "report.json").exists():
-        return
-    train_and_publish(PARAMS, overrides, published)
-    command = [
-        sys.executable,
-        "-m",
-        "hitagu_lib",
-        "evaluate",
-        "--checkpoint",
-        str(run / "checkpoints" / "last.pt"),
-        "--order-tests",
-    ]
+    folder = f"{name}/fold{fold}-{folder_name(method, seed)}"
+    if train_and_publish(PARAMS, f"{overrides} run=outputs/real/{folder}", OUT / folder, publish_evaluation):
+        write_tables(OUT)
+
+
+def publish_evaluation(cfg: Config, published: Path) -> None:
+    """Evaluate a finished run, with the order tests, and copy its predictions and its report."""
+    checkpoint = f"{cfg.run}/checkpoints/last.pt"
+    command = [sys.executable, "-m", "hitagu_lib", "evaluate", "--checkpoint", checkpoint, "--order-tests"]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    for file in ("predictions.csv", "report.json"):  # the report last: it marks a whole run
-        shutil.copyfile(run / "evaluate-single" / file, published / file)
-    write_tables(OUT)
+    for file in ("predictions.csv", "report.json"):
+        shutil.copyfile(Path(cfg.run) / "evaluate-single" / file, published / file)
 
 
 def runs_of(out: Path, name: str, method: str) -> list[Path]:
     """Return the folders of a method's finished runs on a set."""
-    return sorted(p.parent for p in (out / name).glob(f"fold*-{folder_name(method, '*')}/report.json"))
+    return sorted(p.parent for p in (out / name).glob(f"fold*-{folder_name(method, '*')}/summary.json"))
 
 
 def graded(runs: Sequence[Path], groups: dict[str, str]) -> Graded:

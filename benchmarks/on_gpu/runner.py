@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.on_gpu.size import ABLATIONS, METHODS
-from benchmarks.on_gpu.status import status
+from benchmarks.on_gpu.status import read_results, status
 
 MODELS = {"pydantic": "pydantic", "yaml": "pyyaml"}
 """Module -> the package that has it. The library's networks need these two, and torch and torchvision."""
@@ -190,11 +190,6 @@ def run_job(
     write_json(out / f"{name}.json", results)
     write_report(name, out)
     return results[job]
-
-
-def read_results(file: Path) -> dict[str, Any]:
-    """Return job -> result; {} without a file."""
-    return dict(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else {}
 
 
 def write_report(name: str, out: Path) -> None:

@@ -15,7 +15,7 @@ NOTHING = (
 
 def status(out: Path) -> str:
     """Return the line for the results in `out`."""
-    results = {name: _read(out / f"{name}.json") for name in ("checks", "steps", "stu")}
+    results = {name: read_results(out / f"{name}.json") for name in ("checks", "steps", "stu")}
     found = [*_checks(results["checks"]), *_steps(results["steps"]), *_unit(results["stu"])]
     devices = {job["where"]["device"] for jobs in results.values() for job in jobs.values()}
     return (
@@ -25,7 +25,8 @@ def status(out: Path) -> str:
     )
 
 
-def _read(file: Path) -> dict[str, Any]:
+def read_results(file: Path) -> dict[str, Any]:
+    """Return job -> result; {} without a file."""
     return dict(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else {}
 
 

@@ -114,9 +114,8 @@ def accuracy_by_views(view_logits: Tensor, labels: Tensor, clips: int, crops: in
     choices = [(k, crops, subsets(clips, k)) for k in range(1, clips + 1)]
     choices += [(clips, k, subsets(crops, k)) for k in range(1, crops)]
     right = [np.zeros(len(some)) for _, _, some in choices]
-    for logits, label in zip(
-        view_logits.split(1024), labels.split(1024), strict=True
-    ):  # all at once would be gigabytes
+    # In blocks: all at once would be gigabytes.
+    for logits, label in zip(view_logits.split(1024), labels.split(1024), strict=True):
         values = (logits.softmax(-1) if how == "probabilities" else logits).unflatten(1, (clips, crops))
         of_clips, of_crops = values.mean(2), values.mean(1)
         for (_, M, some), count in zip(choices, right, strict=True):

@@ -106,9 +106,8 @@ def _distinct(index: Indices, t: Tensor) -> tuple[Indices, Tensor, Indices]:
     They are sorted by their pictures, regardless of the pictures' order: views of one crop follow one another and views that share pictures
     are close, so few features have to wait for a later view.
     """
-    both = np.concatenate(
-        [index, t.numpy().view(np.int32)], axis=1
-    )  # the same pictures at other times are another view
+    # The same pictures at other times are another view.
+    both = np.concatenate([index, t.numpy().view(np.int32)], axis=1)
     _, first, again = np.unique(both, axis=0, return_index=True, return_inverse=True)
     index = index[first]
     order = np.lexsort(np.sort(index, axis=1).T[::-1])

@@ -106,7 +106,8 @@ def write_results(
     _write_predictions(folder / "predictions.csv", found.scores, clips)
     confusion = confusion_matrix(found.scores).numpy()
     _write_classes(folder / "classes.csv", confusion, clips.classes, partner)
-    _write_confusion(folder / "confusion.csv", confusion, clips.classes)
+    counts = ([label, *row] for label, row in zip(clips.classes, confusion.tolist(), strict=True))
+    write_csv(folder / "confusion.csv", counts, ["label", *clips.classes])
     scores = found.scores
     orders: dict[str, Any] = {order: of.logits.numpy() for order, of in found.orders.items()}
     with replacing(folder / "scores.npz") as aside:
@@ -144,9 +145,3 @@ def _write_classes(file: Path, confusion: Indices, classes: Sequence[str], partn
         pair = (classes[p], confusion[c, p]) if p != c else ("", "")
         rows.append((label, videos, correct, accuracy, confusion[:, c].sum(), *pair))
     write_csv(file, rows, ["label", "videos", "correct", "accuracy", "called", "partner", "called_partner"])
-
-
-def _write_confusion(file: Path, confusion: Indices, classes: Sequence[str]) -> None:
-    write_csv(
-        file, ([label, *row] for label, row in zip(classes, confusion.tolist(), strict=True)), ["label", *classes]
-    )

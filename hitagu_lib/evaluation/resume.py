@@ -72,9 +72,8 @@ class PartialScores:
             except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
                 _log.warning("%s: cannot be read (%s): its videos are scored again", file, error)
                 self._damaged.add(file)
-        self._number = (
-            int(files[-1].name.partition("-")[0]) if files else 0
-        )  # damaged ones counted: no name is used twice
+        # Damaged ones count: no name is used twice.
+        self._number = int(files[-1].name.partition("-")[0]) if files else 0
         self._waiting: list[Arrays] = []
         self._failed: dict[int, str] = {}
         self._saved = time.monotonic()

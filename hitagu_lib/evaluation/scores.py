@@ -20,7 +20,7 @@ from hitagu_lib.data.loader import Bar, Batch
 from hitagu_lib.data.sampling import Indices
 from hitagu_lib.errors import ClipError
 from hitagu_lib.evaluation.protocols import Views
-from hitagu_lib.models.clip_model import reversed_times
+from hitagu_lib.models.clip_model import evaluating, reversed_times
 
 ORDERS = ("forward", "shuffled", "reversed", "frozen")
 """As filmed; in a random order; played backwards, times included; the middle frame in every place."""
@@ -86,21 +86,19 @@ def score_clips(
     if accelerator.num_processes > 1:
         for buffer in network.buffers():  # each process has its own BatchNorm statistics
             buffer.copy_(broadcast(buffer))
-    was_training = network.training
-    network.eval()
     clips = cast(ClipDataset, loader.dataset).clips
     rows, labels = [torch.empty(0, dtype=torch.int64)], [torch.empty(0, dtype=torch.int64)]
     logits = [torch.empty(0, len(clips.classes))]
     batches = iter(loader)  # given the loader itself, tqdm would start it twice
-    for batch in Bar(batches, desc=f"scoring, {order}", total=len(loader), disable=not progress, leave=False):
-        if not len(batch["row"]):
-            continue
-        frames, t = reorder(batch["frames"], batch["t"], order, batch["row"].tolist(), seed)
-        out = network(normalise(frames.to(device, non_blocking=True)), t.to(device, non_blocking=True))
-        logits.append(out.float().cpu())
-        rows.append(batch["row"])
-        labels.append(batch["label"])
-    network.train(was_training)
+    with evaluating(network):
+        for batch in Bar(batches, desc=f"scoring, {order}", total=len(loader), disable=not progress, leave=False):
+            if not len(batch["row"]):
+                continue
+            frames, t = reorder(batch["frames"], batch["t"], order, batch["row"].tolist(), seed)
+            out = network(normalise(frames.to(device, non_blocking=True)), t.to(device, non_blocking=True))
+            logits.append(out.float().cpu())
+            rows.append(batch["row"])
+            labels.append(batch["label"])
     parts = [torch.cat(part).to(device) for part in (rows, labels, logits)]
     if accelerator.num_processes > 1:  # shares are uneven: pad to one length, then drop the padding
         parts = [accelerator.gather(accelerator.pad_across_processes(part, pad_index=-1)) for part in parts]

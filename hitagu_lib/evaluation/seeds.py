@@ -212,7 +212,8 @@ def methods_table(runs: Sequence[PublishedRun]) -> list[str]:
 def kinds_table(runs: Sequence[PublishedRun]) -> list[str]:
     """Return the lines of a Markdown table, one row per kind of class, one column per method; no lines if all classes are of one kind."""
     kinds = {kind: by_method(runs, kind) for kind in KINDS}
-    return _spread_table("top-1 (%) on", runs, kinds) if all(kinds.values()) else []
+    rows = [{"top-1 (%) on": kind} | {m: spread(top1) for m, top1 in of.items()} for kind, of in kinds.items()]
+    return table_lines(pd.DataFrame(rows).fillna("-")) if all(kinds.values()) else []
 
 
 def differences_table(runs: Sequence[PublishedRun], method: str) -> list[str]:
@@ -230,12 +231,6 @@ def differences_table(runs: Sequence[PublishedRun], method: str) -> list[str]:
     title = f"{method} minus"
     columns = [title, "points, mean (95 %)", "each seed", "above by more than both sds"]
     return table_lines(pd.DataFrame(rows, columns=columns), left=(title, "each seed")) if rows else []
-
-
-def _spread_table(title: str, runs: Sequence[PublishedRun], rows: dict[str, dict[str, list[float]]]) -> list[str]:
-    methods = list(by_method(runs))
-    cells = [{title: name} | {m: spread(row[m]) if m in row else "-" for m in methods} for name, row in rows.items()]
-    return table_lines(pd.DataFrame(cells))
 
 
 def table_lines(table: pd.DataFrame, left: Sequence[str] | None = None) -> list[str]:

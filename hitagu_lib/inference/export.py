@@ -15,8 +15,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -31,6 +30,7 @@ from hitagu_lib.files import replacing
 from hitagu_lib.inference.predict import load_model
 from hitagu_lib.inference.streaming import Stream, empty_state
 from hitagu_lib.models import ClipModel
+from hitagu_lib.models.clip_model import evaluating
 
 TOLERANCE = 1e-4
 """How far a logit may be from the module's: absolute for logits up to 1, relative beyond."""
@@ -69,21 +69,11 @@ def export_model(model: ClipModel, cfg: Config, classes: Sequence[str], out: str
     write, read = _FORMATS[out.suffix]
     metadata = _metadata(cfg, classes)
     shape = cfg.data.num_frames, cfg.data.image_size
-    with _evaluating(model), replacing(out) as aside:
+    with evaluating(model), replacing(out) as aside:
         write(trace(model, *shape), aside, metadata)
         difference = _difference(model, read(aside), *shape)
         _check(out, difference)
     return difference
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    was_training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(was_training)
 
 
 def _metadata(cfg: Config, classes: Sequence[str]) -> dict[str, str]:
@@ -119,7 +109,7 @@ def export_step(model: ClipModel, cfg: Config, classes: Sequence[str], out: str 
         raise ExportError(f"{out}: found the ending {out.suffix!r}; expected .onnx for a step")
     if not model.causal:
         raise ConfigError("model.causal: found false; expected true: only a causal network has a step")
-    with _evaluating(model):
+    with evaluating(model):
         return _write_step(model, cfg, classes, out)
 
 

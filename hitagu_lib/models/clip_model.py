@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -53,9 +54,19 @@ class ClipMaps:
     channel_gate: Tensor | None = None  # (B, T, D)
     spatial_map: Tensor | None = None  # (B, T, h, w)
     temporal_attention: Tensor | None = None  # (B, heads, T, T)
-    prefix_logits: Tensor | None = (
-        None  # (B, T, num_classes), of a causal network: from the frames so far; always filled
-    )
+    # (B, T, num_classes), of a causal network: from the frames so far; always filled
+    prefix_logits: Tensor | None = None
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Put the model into evaluation mode, and back into the mode that it had."""
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)
 
 
 class ClipModel(nn.Module, ABC):

@@ -25,7 +25,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from hitagu_lib.config import Config, ModelConfig, Temporal
 from hitagu_lib.data.clip_list import read_classes
 from hitagu_lib.models import build_model
-from hitagu_lib.models.clip_model import ClipModel
+from hitagu_lib.models.clip_model import ClipModel, evaluating
 
 
 @dataclass(frozen=True)
@@ -41,14 +41,11 @@ def model_cost(model: ClipModel, num_frames: int, image_size: int) -> dict[str, 
     """
     tensors = dict([*model.named_parameters(), *model.named_buffers()])
     shapes = {name: torch.empty_like(tensor, device="meta") for name, tensor in tensors.items()}
-    was_training = model.training
-    model.eval()
     counter = FlopCounterMode(display=False)
-    with torch.inference_mode(), counter, _products_by_child(model, counter) as products:
+    with evaluating(model), torch.inference_mode(), counter, _products_by_child(model, counter) as products:
         torch.func.functional_call(
             model, shapes, (torch.empty(1, num_frames, 3, image_size, image_size, device="meta"),)
         )
-    model.train(was_training)
     costs = {name: Cost(products[name] / 1e9, _millions(child)) for name, child in model.named_children()}
     return costs | {"total": Cost(counter.get_total_flops() / 2e9, _millions(model))}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from hitagu_lib.data.dataset import ClipDataset
 from hitagu_lib.data.frames import normalise
 from hitagu_lib.data.loader import Batch, collate
 from hitagu_lib.models import HiTAGUNet
+from hitagu_lib.models.clip_model import evaluating
 from hitagu_lib.models.stu import ThreeStateTemporalUnit
 
 
@@ -31,20 +33,14 @@ def gate_statistics(model: nn.Module, batch: Batch, device: torch.device) -> dic
     if not isinstance(model, HiTAGUNet) or not len(batch["row"]):
         return {}
     gates: list[Tensor] = []
-    was_training = model.training
-    model.eval()
-    hook = None
     stu = model.stu
-    # Gates that see the state have no value apart from it.
-    if isinstance(stu, ThreeStateTemporalUnit) and stu.U is None:
-        hook = stu.bn.register_forward_hook(lambda module, inputs, z: gates.append(z))
-    try:
+    with ExitStack() as undo:
+        undo.enter_context(evaluating(model))
+        # Gates that see the state have no value apart from it.
+        if isinstance(stu, ThreeStateTemporalUnit) and stu.U is None:
+            undo.enter_context(stu.bn.register_forward_hook(lambda module, inputs, z: gates.append(z)))
         frames, t = normalise(batch["frames"].to(device)), batch["t"].to(device)
         _, maps = model(frames, t, return_maps=True)
-    finally:
-        if hook is not None:
-            hook.remove()
-        model.train(was_training)
     values: dict[str, Any] = {}
     if maps.motion_gate is not None:
         values |= {"mde/gate_abs": maps.motion_gate.float().mean(), "mde/gate_max": maps.motion_gate.float().max()}

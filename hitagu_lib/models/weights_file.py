@@ -100,9 +100,8 @@ def _other_zip(file: Path, size: int) -> str | None:
     except zipfile.BadZipFile:
         return f"it is a zip archive cut short, {size} bytes without its end; {_AGAIN}"
     with archive:
-        names = [
-            name.partition("/")[2] or name for name in archive.namelist()
-        ]  # without torch's folder around them all
+        # Without torch's folder around them all.
+        names = [name.partition("/")[2] or name for name in archive.namelist()]
         if "constants.pkl" in names:
             return f"it is a TorchScript program (torch.jit.save); {_STATE_DICT}"
         if "archive_format" in names or "serialized_exported_program.json" in names:

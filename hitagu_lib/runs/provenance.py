@@ -67,7 +67,8 @@ def data_lists(cfg: DataConfig) -> dict[str, dict[str, Any]] | None:
     for key, file in list_files(cfg).items():
         if not file.is_file():
             return None
-        rows = [row for row in _rows(file.read_bytes()) if row]
+        content = file.read_bytes().removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n")
+        rows = [row for row in content.split(b"\n") if row]
         lists[key] = {"rows": len(rows), "sha256": hashlib.sha256(b"\n".join(rows)).hexdigest()}
     return lists
 
@@ -75,10 +76,6 @@ def data_lists(cfg: DataConfig) -> dict[str, dict[str, Any]] | None:
 def list_files(cfg: DataConfig) -> dict[str, Path]:
     """Return the files that say which clips and which labels a run has, by their parameter."""
     return {"train_list": Path(cfg.train_list), "val_list": Path(cfg.val_list), "classes": cfg.classes_file}
-
-
-def _rows(content: bytes) -> list[bytes]:
-    return content.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").split(b"\n")
 
 
 def data_fingerprint(lists: dict[str, dict[str, Any]]) -> str:

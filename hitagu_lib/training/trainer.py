@@ -16,7 +16,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object, set_seed
 from torch.utils.tensorboard import SummaryWriter
 
-from hitagu_lib.config import Config, ModelConfig
+from hitagu_lib.config import Config
 from hitagu_lib.data.clip_list import ClipList
 from hitagu_lib.data.dataset import ClipDataset, swap_table
 from hitagu_lib.data.loader import Bar, Batch, EpochSampler, make_loader
@@ -51,24 +51,13 @@ def train(cfg: Config, on_epoch: OnEpoch | None = None, progress: bool = False) 
         check_paths(cfg.data)
         if cfg.train.processes > 1 and not launched() and not _is_finished(cfg):
             return train_in_processes(cfg, on_epoch, progress)
-        return _train(cfg, on_epoch, progress)
-
-
-def _train(cfg: Config, on_epoch: OnEpoch | None, progress: bool) -> dict[str, Any]:
-    summary = fit(cfg, on_epoch, progress)
-    if cfg.eval.tsn_baseline and "tsn_val_top1" not in summary:
-        baseline = dataclasses.replace(
-            cfg,
-            run=f"{cfg.run}/tsn",
-            model=_tsn(cfg),
-            train=dataclasses.replace(cfg.train, init=None),
-            eval=dataclasses.replace(cfg.eval, order_tests=False, tsn_baseline=False),
-        )
-        tsn = fit(baseline, None, progress)
-        summary |= {"tsn_val_top1": tsn["val_top1"], "tsn_train_seconds": tsn["train_seconds"]}
-        if make_accelerator(cfg.train).is_main_process:
-            Run(cfg).write_summary(summary)
-    return summary
+        summary = fit(cfg, on_epoch, progress)
+        if cfg.eval.tsn_baseline and "tsn_val_top1" not in summary:
+            tsn = fit(_baseline(cfg), None, progress)
+            summary |= {"tsn_val_top1": tsn["val_top1"], "tsn_train_seconds": tsn["train_seconds"]}
+            if make_accelerator(cfg.train).is_main_process:
+                Run(cfg).write_summary(summary)
+        return summary
 
 
 def _is_finished(cfg: Config) -> bool:
@@ -76,11 +65,16 @@ def _is_finished(cfg: Config) -> bool:
     return summary is not None and ("tsn_val_top1" in summary or not cfg.eval.tsn_baseline)
 
 
-def _tsn(cfg: Config) -> ModelConfig:
-    """Return TSN's configuration; it starts from the same backbone weights as the model."""
-    weights = cfg.train.init or cfg.model.backbone.weights
-    backbone = dataclasses.replace(cfg.model.backbone, weights=weights)
-    return dataclasses.replace(cfg.model, temporal="tsn", backbone=backbone)
+def _baseline(cfg: Config) -> Config:
+    """Return TSN's recipe; it starts from the same backbone weights as the model."""
+    backbone = dataclasses.replace(cfg.model.backbone, weights=cfg.train.init or cfg.model.backbone.weights)
+    return dataclasses.replace(
+        cfg,
+        run=f"{cfg.run}/tsn",
+        model=dataclasses.replace(cfg.model, temporal="tsn", backbone=backbone),
+        train=dataclasses.replace(cfg.train, init=None),
+        eval=dataclasses.replace(cfg.eval, order_tests=False, tsn_baseline=False),
+    )
 
 
 def fit(cfg: Config, on_epoch: OnEpoch | None = None, progress: bool = False) -> dict[str, Any]:
