@@ -30,13 +30,15 @@ OURS = "HiTAGU-Net"
 METHODS = {
     OURS: "",
     "without 3STU": "model.stu.enabled=false",
+    "without elapsed time": "model.stu.elapsed_time=false",
     "3STU as it was": "model.stu.whole_frame=true model.stu.bands=true model.stu.broadcast=none",
     "GRU per position": "model.stu.gru=true",
     "TSM": "model.temporal=tsm",
     "GRU": "model.temporal=gru",
     "TSN": "model.temporal=tsn",
 }
-"""Method -> its overrides. GRU per position has an nn.GRU of the unit's width in the unit's place; all read what `model.readout` says."""
+"""Method -> its overrides. GRU per position has an nn.GRU of the unit's width in the unit's place; without elapsed time, gates count
+frames; all read what `model.readout` says."""
 
 TASKS = ("Lighting", "Hiding", "Showing")
 """A class belongs to the task that its first word names."""

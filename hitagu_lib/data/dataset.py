@@ -56,6 +56,8 @@ class ClipDataset(Dataset[Clip | str]):
             frames, label = mirror(frames), int(self.mirrored_label[label])
         if rng is not None and cfg.vflip and rng.random() < 0.5:
             frames = frames.flip(-2)
+        if rng is not None and cfg.time_stretch > 1:
+            t = t * cfg.time_stretch ** rng.random()
         return frames, t, label, row
 
 

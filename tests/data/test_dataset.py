@@ -97,6 +97,25 @@ def test_half_of_the_clips_are_upside_down_and_keep_their_label(tiny_cfg: Config
     assert torch.equal(seen[0, 0][0], ClipDataset(clips, still, train=False)[0, 0][0]), "validation turns none"
 
 
+def test_stretched_times_are_the_same_clips_further_apart(tiny_cfg: Config) -> None:
+    clips = open_lists(tiny_cfg.data)[0]
+    plain, stretched = (
+        ClipDataset(clips, dataclasses.replace(tiny_cfg.data, time_stretch=stretch), train=True)
+        for stretch in (1.0, 4.0)
+    )
+    factors = []
+    for epoch in range(40):
+        (frames, t, label, _), (same, later, as_before, _) = plain[epoch, 0], stretched[epoch, 0]
+        assert torch.equal(frames, same) and label == as_before and later.dtype == torch.float32
+        factor = float(later[-1] / t[-1])
+        torch.testing.assert_close(later, factor * t)
+        factors.append(factor)
+    # Drawn evenly on a logarithmic scale: as many below 2 as above.
+    assert 1 <= min(factors) < 1.3 and 3 < max(factors) <= 4 and 12 < sum(factor < 2 for factor in factors) < 28
+    valid = ClipDataset(clips, dataclasses.replace(tiny_cfg.data, time_stretch=4.0), train=False)
+    assert torch.equal(valid[0, 0][1], ClipDataset(clips, tiny_cfg.data, train=False)[0, 0][1])
+
+
 def test_classes_without_a_left_and_a_right_keep_their_label(tiny_cfg: Config) -> None:
     clips = open_lists(tiny_cfg.data)[0]
     dataset = ClipDataset(clips, tiny_cfg.data, train=True)
