@@ -271,6 +271,9 @@ for length in (24, 36):
     print(f"{'t':>9}: {t.round(2).tolist()}")
 
 # %% [markdown]
+# In training, `data.time_stretch` can multiply a clip's times by a random factor, as if its frames lay further apart. Only the memory set's recipe
+# does; [chapter 2c](02c_3stu.ipynb) says what for.
+#
 # ## Crops, mirrors, and names that change
 #
 # Training shows each clip a little differently every time. A random square is cut out, the same one in each frame: if it jumped, everything

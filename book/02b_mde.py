@@ -654,14 +654,12 @@ _ = figure.colorbar(image, ax=axes, label="value (blank: exactly 0)")
 # %% [markdown]
 # ### Two traps in the relatives
 #
-# **Pooling before gating.** TEA averages the difference over space and gates each channel by what remains. But as much brightness arrives as leaves, so
-# the dot's motion cancels. After a ReLU network it does not cancel exactly, but one number for all positions says *that* something moved, not where.
-#
 # **A sigmoid off its centre.** ACTION-Net's $F + \sigma(x) F$ is $1.5\,F$ where $x = 0$, so a pretrained network gets something other than it
 # expects from the first step on.
 #
-# First the pooled difference, then the factor $1 + a$. Both use $x = 4 |d^+|$, set by hand, and no mask. Here the pooled gate gets
-# $|d^+|$, which cannot cancel.
+# **Pooling before gating.** TEA averages the difference over space and gates each channel by what remains. But as much brightness arrives as
+# leaves, so the dot's motion cancels. After a ReLU network it does not cancel exactly, but one number for all positions says *that*
+# something moved, not where. The mean of the dot's $d^+$ over positions:
 
 # %%
 for name, clip in {
@@ -671,21 +669,6 @@ for name, clip in {
 }.items():
     pooled = differences(clip)[0][:-1].mean((1, 2)).abs().max()
     print(f"{name:5}: mean of d+ over positions {pooled:.3f}")
-
-# %% mystnb={"image": {"alt": "Three maps of the factor one plus a on the frame with the dot. Ours: 1 on the ground, higher before and behind the dot. Uncentred: the same places over a ground of 1.5. Pooled: one value everywhere."}} tags=["hide-input"]
-x = 4 * differences(right)[0][2].abs()
-factors = {
-    "zero-centred (ours)": 2 * torch.sigmoid(x),
-    "uncentred": 1 + torch.sigmoid(x),
-    "pooled first": 2 * torch.sigmoid(x.mean()).expand_as(x),
-}
-figure, axes = new_figure(2.5, 1, 3)
-for ax, (name, factor) in zip(axes, factors.items()):
-    image = ax.imshow(factor, cmap="viridis", vmin=1, vmax=2)
-    ax.set(title=name, xticks=[], yticks=[])
-    on, off = factor.max(), factor[0, 0]
-    print(f"{name:19}: {off:.2f} on the ground, at most {on:.2f}")
-_ = figure.colorbar(image, ax=axes, label="factor 1 + a")
 
 # %% [markdown]
 # ## Which stage is tapped
