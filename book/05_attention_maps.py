@@ -330,20 +330,19 @@ if probed.exists():
         )
     ax.axhline(50, color="0.3", linestyle="--", linewidth=1)
     ax.set(xlabel="frames waited", ylabel="lamps read (%)", ylim=(30, 102))
-    ax.legend(fontsize=7)
+    ax.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))
     figure = credit(figure, found["run"])
 else:
     print(f"skipped: not measured yet, {probed} is not there")
 
 # %% [markdown]
-# The probe was measured on another run of the same recipe (one seed, `outputs/published/lamp_probe`). On all three states it reads the
-# colours of 100 % of the lamps after waits of 12, 24 and 48 frames, and of 89 % after 96. On the input of the same frame it is right in 49 to
-# 52 %, which is chance: the colour is in the states alone. So is the place. With the states averaged over positions, as a memory of the whole
-# frame would have them, the probe is right in 50 %.
+# The probe was measured on one run of the recipe (`outputs/published/lamp_probe`). On all three states it reads the colours of 100 % of the
+# lamps after waits of 12 and 24 frames, of 95 % after 48 and of 85 % after 96. On the input of the same frame it is right in 44 to 54 %,
+# which is chance: the colour is in the states alone. So is the place. With the states averaged over positions, as a memory of the whole frame
+# would have them, the probe is right in 50 %.
 #
-# The probes are fitted to training clips, which wait 12 frames. After 96 frames the short state alone still gives 100 %, the long one 90 %
-# and the mid one 73 %; the probe on all three also uses the two that it reads worse. The names say where a state begins; training decides
-# which one holds.
+# The probes are fitted to training clips, which wait 12 frames. After 96 frames the long state alone still gives 96 %, the mid one 85 % and
+# the short one 76 %; the probe on all three also uses the two that it reads worse.
 
 # %% [markdown]
 # ## Which frames
