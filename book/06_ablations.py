@@ -33,7 +33,7 @@
 #
 # - On both sets, HiTAGU-Net's worst seed is above the best seed of TSM, GRU and TSN.
 # - **The memory, 3STU, is not needed on these sets.** Without it, the mean is 0.5 points higher on mini and 0.6 on hard. Where only a memory
-#   at each position helps, it is worth 38 points: see *Is the memory needed?*
+#   at each position helps, it is worth 36 points: see *Is the memory needed?*
 # - On real clips of three kinds it is ahead of TSM by 8.6, 17.1 and 19.4 points ([chapter 7](07_your_own_videos.ipynb)). On one of the three,
 #   taking out the 3STU costs 6.9 points.
 #
@@ -270,11 +270,11 @@ for name in ("hitagu", "tsm", "gru", "tsn"):
 # frames of the clip at once (exercise 1).
 #
 # In one part of the memory set it is needed. In *Lighting*, lamps flash in two colours, then all wait in the dark, and one of them is
-# marked: which colour had it last? At the wait of training, the network with 3STU is right on 100.0 % of these clips, without it on 61.7 %:
-# +38.3 points (+31.3 to +45.4; seven seeds). After four times the wait it is +37.6 points (+19.3 to +55.9). *Hiding* asks behind which
-# screen a thing went; it is learned under some seeds and not under others, with and without 3STU. *Showing* is two events far apart. "Wait x
-# 4" is four times the wait of training. "3STU as it was" is the older form, "GRU per position" an `nn.GRU` in its place ([chapter
-# 2c](02c_3stu.ipynb)). The methods with one seed only hint.
+# marked: which colour had it last? At the wait of training, the network with 3STU is right on 100.0 % of these clips, without it on 64.4 %:
+# +35.6 points (+29.2 to +41.9; three seeds). After four times the wait it is +48.9 points (+33.2 to +64.6). *Hiding* asks behind which
+# screen a thing went, and *Showing* is two events far apart. Attention learns both without the 3STU; with it, one of three seeds had not
+# learned Hiding. "Wait x 4" is four times the wait of training. "3STU as it was" is the older form, "GRU per position" an `nn.GRU` in its
+# place ([chapter 2c](02c_3stu.ipynb)). The methods with one seed only hint.
 
 # %%
 show_published(
