@@ -11,7 +11,15 @@ import torch
 from networks import woken
 from prose import prose
 
-from experiments.streaming import METHODS, every_prefix, matched_window, read_shares, stream_bytes, write_table
+from experiments.streaming import (
+    METHODS,
+    every_prefix,
+    matched_window,
+    read_shares,
+    read_waits,
+    stream_bytes,
+    write_table,
+)
 from hitagu_lib.config import load_config, resolve
 from hitagu_lib.evaluation.seeds import interval
 from hitagu_lib.files import write_csv
@@ -128,6 +136,26 @@ def test_chapter_10_says_what_the_words_reached() -> None:
         f"On the ten words it ends at {end['causal']} %, the usual network at {end['not causal']} %, and a causal attention with as many "
         f"bytes of memory in place of its 3STU at {end['causal TSA']} % (four folds)."
     ) in prose("README.md")
+
+
+def test_chapter_10_says_what_a_stream_remembers() -> None:
+    found = read_waits(ROOT / "outputs/published/streaming/memory")
+    assert {len(runs) for runs in found.values()} == {1}
+    (causal,) = found["causal"]
+    assert [round(causal[name]["all"], 1) for name in ("val", "val_wait2", "val_wait4", "val_wait8")] == [100.0] * 4
+    text = prose("book/10_live.py")
+    assert "is right on 100.0 % of all clips at their end, after 1, 2, 4 and 8 times the wait of training" in text
+    tsa, tsm = (
+        [f"{found[method][0][name]['Lighting']:.1f}" for name in ("val", "val_wait4")]
+        for method in ("causal TSA", "online TSM")
+    )
+    assert (
+        f"A causal TSA with as many bytes names {tsa[0]} % of the clips of *Lighting* (chapter 2c) at the wait of training and {tsa[1]} % "
+        f"at four times it, TSM's online form {tsm[0]} and {tsm[1]} %."
+    ) in text
+    assert "On memory it is right on all clips, after 1, 2, 4 and 8 times the wait of training (one seed)." in prose(
+        "README.md"
+    )
 
 
 def test_chapter_10_says_what_a_frame_of_a_stream_costs() -> None:
