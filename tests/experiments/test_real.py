@@ -173,6 +173,12 @@ def test_chapter_7_says_where_one_rate_for_all_is_better() -> None:
             assert reached[run] == f"{sum(top1) / 3:.1f}"
         own, high, low = reached.values()
         assert f"reaches {own} %, with 1e-3 for all {high} and with 2e-4 for all {low} %" in said
+    recipe, plain = (
+        [100 * json.loads(file.read_text(encoding="utf-8"))["val_top1"] for file in out.glob(f"{runs}/summary.json")]
+        for runs in ("ut_interaction/fold*-hitagu-net-seed*", "tuning-plain/folds/fold*-lr1e-3-seed*")
+    )
+    assert len(recipe) == len(plain) == 12 and sum(recipe) > sum(plain), "the recipe is not worse on two people either"
+    assert f"it reaches {sum(recipe) / 12:.1f} %, with 1e-3 for all {sum(plain) / 12:.1f} % (three seeds each)" in said
 
 
 def test_other_settings_would_not_have_helped_tsm() -> None:
