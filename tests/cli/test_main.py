@@ -276,6 +276,7 @@ def test_report_model_needs_neither_data_nor_weights(
     assert "did you mean tsn?" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_evaluate_a_list(untrained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["evaluate", "--checkpoint", str(untrained), "--protocol", "multi", "--clips", "3", "--average", "logits"]
     assert main(command) == 0

@@ -43,6 +43,7 @@ def test_batches_have_the_stated_shapes_and_types(tiny_cfg: Config) -> None:
     assert batch["label"].dtype == torch.int64 and batch["bad"] == []
 
 
+@pytest.mark.slow
 def test_any_number_of_workers_gives_the_same_clips(tiny_cfg: Config) -> None:
     alone, three = epoch_of(tiny_cfg), epoch_of(with_data(tiny_cfg, workers=3))
     for a, b in zip(alone, three, strict=True):
@@ -155,7 +156,8 @@ def damaged(tiny_cfg: Config, tmp_path: Path) -> Config:
     return cfg
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+# After an error torch waits five seconds for each loader process to end.
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_clip_that_cannot_be_read_stops_with_its_line(damaged: Config, workers: int) -> None:
     with pytest.raises(ClipError, match=r"train\.csv:5: .*\.jpg: found 0 bytes.*data\.on_bad_clip=skip"):
         epoch_of(with_data(damaged, workers=workers))
@@ -273,7 +275,7 @@ class _Gone(torch.utils.data.Dataset):  # type: ignore[type-arg]
         raise ClipError("list.csv:3: clips/a: missing\nexpected 000001.jpg in it")
 
 
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_loader_process_s_error_reads_as_in_one_process(workers: int) -> None:
     with pytest.raises(ClipError) as caught:
         next(iter(torch.utils.data.DataLoader(_Gone(), num_workers=workers)))

@@ -201,6 +201,7 @@ def test_a_stream_takes_pixels_too() -> None:
     assert torch.equal(Stream(model).step(pixels, 0.0), Stream(model).step(normalise(pixels), 7.0))
 
 
+@pytest.mark.slow
 def test_what_a_stream_refuses() -> None:
     model, (x, _) = causal(), videos()
     with pytest.raises(ConfigError, match=r"model\.causal: found false; expected true"):

@@ -294,6 +294,7 @@ ASKED: dict[str, tuple[str, Callable[[Path], object], str | None]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("each_ffmpeg")
 @pytest.mark.parametrize(("name", "make", "why"), ASKED.values(), ids=ASKED.keys())
 def test_the_content_and_not_the_name_says_whether_a_file_is_a_video(

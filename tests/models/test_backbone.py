@@ -196,6 +196,7 @@ def test_tsm_takes_torchvisions_weights(file: Path, trained: torch.nn.Module) ->
 # What does not fit
 
 
+@pytest.mark.slow
 def test_weights_of_another_resnet_name_the_first_key_that_differs(file: Path) -> None:
     with pytest.raises(
         WeightsError,

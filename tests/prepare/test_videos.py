@@ -116,6 +116,7 @@ def test_videos_of_any_ending_are_split_and_listed(made_of_any_ending: Path, tmp
     assert extracted == {os.path.splitext(name)[0]: count for name, count in listed.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ENDINGS)
 def test_videos_of_any_ending_are_predicted(made_of_any_ending: Path, tiny_cfg: Config, name: str) -> None:
     frames, _ = read_source(made_of_any_ending / name, tiny_cfg.data)
@@ -182,6 +183,7 @@ def command(name: str, root: Path) -> list[str]:
     return [name, source, str(root), out, str(root.parent / to), *OPTIONS[name]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COMMANDS)
 def test_files_that_are_not_videos_are_counted_and_listed(
     root: Path, name: str, capsys: pytest.CaptureFixture[str]

@@ -146,6 +146,7 @@ def test_the_averaged_network_is_the_one_that_is_validated(tiny_cfg: Config) -> 
     assert not trainer._score().logits.any()
 
 
+@pytest.mark.slow
 def test_best_is_the_epoch_with_the_best_validation_and_the_last_is_always_validated(
     tiny_cfg: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -157,6 +158,7 @@ def test_best_is_the_epoch_with_the_best_validation_and_the_last_is_always_valid
     assert load_checkpoint(Path(cfg.run) / "checkpoints" / "best.pt")["epoch"] == 4
 
 
+@pytest.mark.slow
 def test_the_clocks_go_on_when_a_run_is_resumed(tiny_cfg: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Stopwatch, "lap", lambda self: (10.0, 4.0))
     whole, cut = in_folder(tiny_cfg, "whole"), in_folder(tiny_cfg, "cut")
@@ -170,6 +172,7 @@ def test_the_clocks_go_on_when_a_run_is_resumed(tiny_cfg: Config, monkeypatch: p
     assert clocks[0] == clocks[1] and clocks[0][0] >= 20
 
 
+@pytest.mark.slow
 def test_a_run_that_lacks_only_its_summary_shows_its_epochs(tiny_cfg: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     def kill(self: object) -> None:
         raise Killed

@@ -116,6 +116,7 @@ def test_every_head_shows_its_picture() -> None:
         assert re.search(rf"!\[[^\]]{{20,}}\]\({link}\)", (ROOT / text).read_text(encoding="utf-8")), text
 
 
+@pytest.mark.slow
 def test_the_command_writes_all_of_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     network.main(["--out", str(tmp_path / "new")])
     assert {file.name: file.read_text(encoding="utf-8") for file in (tmp_path / "new").iterdir()} == pictures()

@@ -410,6 +410,7 @@ def test_half_made_videos_are_finished(made_by_ffmpeg: Path, tmp_path: Path) -> 
     assert digests(half) == whole
 
 
+@pytest.mark.slow
 def test_a_second_run_waits_for_the_first(tmp_path: Path) -> None:
     (tmp_path / "mini").mkdir()
     second = Thread(
