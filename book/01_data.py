@@ -272,7 +272,7 @@ for length in (24, 36):
 
 # %% [markdown]
 # In training, `data.time_stretch` can multiply a clip's times by a random factor, as if its frames lay further apart. Only the memory set's recipe
-# does; [chapter 2c](02c_3stu.ipynb) says what for.
+# does; [chapter 2c](02c_3stu.ipynb) says why.
 #
 # ## Crops, mirrors, and names that change
 #

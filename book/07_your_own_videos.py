@@ -194,11 +194,15 @@ assert not {v.source for v in report.train} & {v.source for v in report.val}
 # number.
 #
 # The pretrained stage that still learns has a tenth of the new modules' learning rate (`train.backbone_lr_mult: 0.1`). This is the setting that
-# counts. We tuned it on real clips of ten spoken words. In four epochs, the network learned to name 52 % of the words of three speakers whom it
-# had not seen. With 2e-4 for all parameters it named 29 %, and with 1e-3 for all 9 %, which is guessing. On
-# clips of five actions in rooms it reaches 96.7 %, with 1e-3 for all 81.3 and with 2e-4 for all 67.5 %. On 24 clips of
-# two people it reaches 66.7 %, with 1e-3 for all 73.6 and with 2e-4 for all 72.2 % (three seeds each, on folds that the tables below do not
-# use). That fold is small: on the other four folds of two people, it reaches 76.0 %, with 1e-3 for all 69.1 % (three seeds each). The runs, at 48 pixels, are in `outputs/published/real/tuning` and `tuning-plain`; the videos do not come with this book.
+# counts. We tuned it on real clips of ten spoken words, and tried one rate for all parameters on two other sets:
+#
+# - **Words.** In four epochs, the network learned to name 52 % of the words of three speakers whom it had not seen. With 2e-4 for all parameters
+#   it named 29 %, and with 1e-3 for all 9 %, which is guessing.
+# - **Actions in rooms.** It reaches 96.7 %, with 1e-3 for all 81.3 and with 2e-4 for all 67.5 % (three seeds).
+# - **Actions of two people.** On one fold of 24 clips it reaches 66.7 %, with 1e-3 for all 73.6 and with 2e-4 for all 72.2 % (three seeds). That
+#   fold is small: on the other four, it reaches 76.0 %, with 1e-3 for all 69.1 % (three seeds each).
+#
+# The runs, at 48 pixels, are in `outputs/published/real/tuning` and `tuning-plain`; the videos do not come with this book.
 #
 # The made videos are 72 pixels high, so the network of `params/mini.yaml` learns them from random weights. You must tell the recipe what
 # mirroring and reversing do to *your* labels. Nobody can guess that for you:

@@ -23,7 +23,7 @@ from pathlib import Path
 import pandas as pd
 
 from experiments.compare import arguments, run_all, train_and_publish
-from experiments.memory import TASKS, publish_waits, read_run
+from experiments.memory import ENDS, publish_waits, read_run, task_cells
 from hitagu_lib.config import flat, load_config, read_params
 from hitagu_lib.evaluation.seeds import (
     by_method,
@@ -76,7 +76,7 @@ def write_tables(out: Path) -> None:
                 "seeds": str(len(top1)),
                 "top-1 (%)": spread(top1),
                 "points": interval(list(points.values())) if points and ablation != BASE else "",
-                **_after_waits([run.folder / "waits.csv" for run in mine if (run.folder / "waits.csv").exists()]),
+                **_after_waits([run.folder / "waits.csv" for run in mine]),
                 "processor s": f"{statistics.median(run.summary['train_cpu_seconds'] for run in mine):.0f}",
                 "GFLOPs": f"{gflops:.3f}",
             }
@@ -107,13 +107,10 @@ def question(ablation: str) -> str:
 
 
 def _after_waits(files: Sequence[Path]) -> dict[str, str]:
-    """Return the columns of runs on the memory set: task -> mean top-1 at the wait of training, and at four times it."""
-    found = [read_run(file) for file in files]
-    ends = ("val", "val_wait4")
-    return {
-        f"{task}, x 1 / x 4": " / ".join(f"{statistics.mean(run[end][task] for run in found):.1f}" for end in ends)
-        for task in (TASKS if found else ())
-    }
+    """Return the columns of runs on the memory set, none for other runs, which have no such files."""
+    found = [read_run(file) for file in files if file.exists()]
+    ends = " / ".join(ENDS)
+    return {f"{task}, {ends}": cell for task, cell in task_cells(found).items()} if found else {}
 
 
 @functools.cache

@@ -12,7 +12,7 @@ from __future__ import annotations
 import csv
 import statistics
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,7 +22,7 @@ import pandas as pd
 from experiments.compare import arguments, run_grid
 from hitagu_lib.config import Config, DataConfig
 from hitagu_lib.evaluation.evaluate import evaluate
-from hitagu_lib.evaluation.seeds import folder_name, interval, spread, table_lines
+from hitagu_lib.evaluation.seeds import interval, read_runs, spread, table_lines
 from hitagu_lib.files import write_atomic, write_csv
 from hitagu_lib.prepare.synthetic.memory import STRIDE, WAITS, clip_frames
 
@@ -42,6 +42,9 @@ frames; all read what `model.readout` says."""
 
 TASKS = ("Lighting", "Hiding", "Showing")
 """A class belongs to the task that its first word names."""
+
+ENDS = {"x 1": "val", "x 4": "val_wait4"}
+"""The waits that tables by task have -> their list."""
 
 Right = Mapping[tuple[str, int], Mapping[str, Mapping[str, float]]]
 """(method, seed) -> list -> task, or "all" -> top-1 in percent."""
@@ -81,14 +84,10 @@ def publish_waits(cfg: Config, published: Path) -> None:
     write_csv(published / "waits.csv", rows, ("list", "label", "clips", "correct"))
 
 
-def read_waits(out: Path) -> Right:
-    """Return what the finished runs under `out` reached, in METHODS' order, then by seed."""
-    found = {}
-    for method in METHODS:
-        for folder in sorted(out.glob(folder_name(method, "*")), key=_seed):
-            if (folder / "summary.json").exists():  # copied after waits.csv
-                found[method, _seed(folder)] = read_run(folder / "waits.csv")
-    return found
+def read_waits(out: Path, methods: Iterable[str] = METHODS) -> Right:
+    """Return what the finished runs under `out` that were tested after longer waits reached, in the order of `methods`, then by seed."""
+    files = {(run.method, run.seed): run.folder / "waits.csv" for run in read_runs(out, methods)}
+    return {key: read_run(file) for key, file in files.items() if file.exists()}
 
 
 def read_run(waits: Path) -> dict[str, dict[str, float]]:
@@ -96,14 +95,18 @@ def read_run(waits: Path) -> dict[str, dict[str, float]]:
     return {str(name): _by_task(rows) for name, rows in pd.read_csv(waits).groupby("list", sort=False)}
 
 
-def _seed(folder: Path) -> int:
-    return int(folder.name.rpartition("seed")[2])
-
-
 def _by_task(rows: pd.DataFrame) -> dict[str, float]:
     sums = rows.groupby(rows["label"].str.split().str[0])[["clips", "correct"]].sum()
     sums.loc["all"] = sums.sum()
     return {str(task): 100 * n["correct"] / n["clips"] for task, n in sums.iterrows()}
+
+
+def task_cells(runs: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str, str]:
+    """Return task -> the runs' mean top-1 in percent after each of ENDS, as tables have it."""
+    return {
+        task: " / ".join(f"{statistics.mean(run[name][task] for run in runs):.1f}" for name in ENDS.values())
+        for task in TASKS
+    }
 
 
 def tables(right: Right) -> list[str]:
@@ -117,7 +120,6 @@ def tables(right: Right) -> list[str]:
         return [right[method, seed][name][task] for seed in by_method[method]]
 
     waits = {f"wait x {WAITS[name]}": name for name in lists}
-    ends = {"x 1": "val", "x 4": "val_wait4"}
     top1 = [
         {"top-1 (%), mean ± sd": method, "seeds": str(len(seeds))}
         | {title: spread(values(method, name)) for title, name in waits.items()}
@@ -125,15 +127,12 @@ def tables(right: Right) -> list[str]:
     ]
     tasks = [
         {"by task: wait x 1 / x 4": method, "seeds": str(len(seeds))}
-        | {
-            task: " / ".join(f"{statistics.mean(values(method, name, task)):.1f}" for name in ends.values())
-            for task in TASKS
-        }
+        | task_cells([right[method, seed] for seed in seeds])
         for method, seeds in by_method.items()
     ]
 
     def both_tasks(method: str, seed: int) -> str:
-        found = (right[method, seed][name] for name in ends.values())
+        found = (right[method, seed][name] for name in ENDS.values())
         return ", ".join(f"{of['Lighting']:.0f} / {of['Hiding']:.0f}" for of in found)
 
     each = [
@@ -148,7 +147,7 @@ def tables(right: Right) -> list[str]:
             continue
         row = {f"{OURS} minus": peer, "paired seeds": str(len(seeds))}
         for task in ("all", "Lighting", "Hiding"):
-            for title, name in ends.items():
+            for title, name in ENDS.items():
                 row[f"{task}, {title}"] = interval(
                     [right[OURS, s][name][task] - right[peer, s][name][task] for s in seeds]
                 )

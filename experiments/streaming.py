@@ -18,14 +18,15 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 import torch
 
 from experiments.compare import arguments, run_grid
-from experiments.memory import TASKS, publish_waits, read_run
+from experiments.memory import ENDS, publish_waits, read_waits
 from experiments.real import SETS, TSM_RATES, lists, recipe
 from hitagu_lib.config import Config, load_config, resolve
 from hitagu_lib.data.dataset import ClipDataset
@@ -140,23 +141,17 @@ def write_table(out: Path) -> None:
     write_atomic(out / "shares.md", [f"{line}\n" for line in lines])
 
 
-def read_waits(out: Path) -> dict[str, list[dict[str, dict[str, float]]]]:
-    """Return method -> for each finished run list -> task, or "all" -> top-1 in percent."""
-    files = {method: sorted(out.rglob(f"{folder_name(method, '*')}/waits.csv")) for method in METHODS}
-    return {method: [read_run(file) for file in found] for method, found in files.items() if found}
-
-
 def waits_lines(out: Path) -> list[str]:
     """Return the lines of the table of waits, none if no run was tested after longer ones."""
+    by_method: dict[str, list[Mapping[str, Mapping[str, float]]]] = defaultdict(list)
+    for (method, _), reached in read_waits(out, METHODS).items():
+        by_method[method].append(reached)
+    columns = {f"all, x {wait}": (name, "all") for name, wait in WAITS.items() if name != "train"}
+    columns |= {f"{task}, {end}": (name, task) for task in ("Lighting", "Hiding") for end, name in ENDS.items()}
     rows = [
         {"method": method, "runs": str(len(runs))}
-        | {
-            f"{task}, x {wait}": spread([run[name][task] for run in runs])
-            for task in ("all", *TASKS[:2])
-            for name, wait in WAITS.items()
-            if name != "train" and (task == "all" or wait in (1, 4))
-        }
-        for method, runs in read_waits(out).items()
+        | {title: spread([run[name][task] for run in runs]) for title, (name, task) in columns.items()}
+        for method, runs in by_method.items()
     ]
     title = "Top-1 (%) at the end of clips that wait 1, 2, 4 and 8 times as long as those in training, all and by task:"
     return ["", title, "", *table_lines(pd.DataFrame(rows))] if rows else []

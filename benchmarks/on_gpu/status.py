@@ -53,8 +53,7 @@ def _unit(jobs: dict[str, Any]) -> list[str]:
         for by_name in job["milliseconds"].values():
             gru = by_name["nn.GRU, D to D"]["wall"]
             forms = [by_name[f"3STU memory, {form}"]["wall"] for form in ("loop", "closed", "scan")]
-            if measured := [
-                statistics.median(form) for form in forms if form
-            ]:  # a form may not have fitted into the memory
+            # A form may not have fitted into the memory.
+            if measured := [statistics.median(form) for form in forms if form]:
                 ratios.append(min(measured) / statistics.median(gru))
     return [f"the 3STU's fastest form {min(ratios):.2f} to {max(ratios):.2f} of `nn.GRU` (aim 0.5)"] if ratios else []

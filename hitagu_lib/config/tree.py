@@ -103,9 +103,9 @@ class DataConfig:
     min_scale: Float = Field(default=0.66, ge=0.05, le=1.0)  # training: smallest crop side / short side
     hflip: StrictBool = False  # mirror half of the training clips
     vflip: StrictBool = False  # turn half of the training clips upside down; for data where that changes no label
-    hflip_swaps: tuple[tuple[str, str], ...] = ()  # pairs of labels that a mirror swaps
     # Training: each clip's times are multiplied by a random factor from 1 to this, as if its frames lay further apart.
     time_stretch: Float = Field(default=1.0, ge=1.0, le=100.0)
+    hflip_swaps: tuple[tuple[str, str], ...] = ()  # pairs of labels that a mirror swaps
     reverse_swaps: tuple[tuple[str, str], ...] = ()  # pairs of labels, each the other played backwards
     on_bad_clip: Literal["error", "skip"] = "error"
     workers: StrictInt = Field(default=4, ge=0, le=256)  # loader processes

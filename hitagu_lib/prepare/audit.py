@@ -120,7 +120,10 @@ def kinetics_clips(paths: Sequence[str]) -> list[Clip] | None:
 
 
 def _first_rows(keys: Iterable[Any]) -> dict[Any, int]:
-    return {key: row for row, key in reversed(list(enumerate(keys)))}
+    first: dict[Any, int] = {}
+    for row, key in enumerate(keys):
+        first.setdefault(key, row)
+    return first
 
 
 def _repeated(keys: Iterable[Any]) -> list[list[int]]:

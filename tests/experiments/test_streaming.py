@@ -11,12 +11,12 @@ import torch
 from networks import woken
 from prose import prose
 
+from experiments.memory import read_waits
 from experiments.streaming import (
     METHODS,
     every_prefix,
     matched_window,
     read_shares,
-    read_waits,
     stream_bytes,
     write_table,
 )
@@ -67,6 +67,9 @@ def test_runs_on_the_memory_set_have_a_table_of_waits(tmp_path: Path) -> None:
         for name, lighting in (("val", 10), ("val_wait2", 9), ("val_wait4", 8), ("val_wait8", 6))
         for label, right in (("Lighting something", lighting), ("Hiding something", 5), ("Showing it", 9))
     ]
+    summary = {"seed": 0, "epochs": 1, "val_clips": 30, "val_top1": 0.5, "train_cpu_seconds": 1}
+    (tmp_path / "causal-seed0" / "summary.json").write_text(json.dumps(summary))
+    (tmp_path / "causal-seed0" / "val_classes.csv").write_text("label,clips,correct\n")
     write_csv(tmp_path / "causal-seed0" / "waits.csv", rows, ("list", "label", "clips", "correct"))
     write_table(tmp_path)
     head, _, row = [line.strip("| \n").split("|") for line in (tmp_path / "shares.md").read_text().splitlines()[-3:]]
@@ -139,14 +142,14 @@ def test_chapter_10_says_what_the_words_reached() -> None:
 
 
 def test_chapter_10_says_what_a_stream_remembers() -> None:
-    found = read_waits(ROOT / "outputs/published/streaming/memory")
-    assert {len(runs) for runs in found.values()} == {1}
-    (causal,) = found["causal"]
+    found = read_waits(ROOT / "outputs/published/streaming/memory", METHODS)
+    assert {seed for _, seed in found} == {0}
+    causal = found["causal", 0]
     assert [round(causal[name]["all"], 1) for name in ("val", "val_wait2", "val_wait4", "val_wait8")] == [100.0] * 4
     text = prose("book/10_live.py")
     assert "is right on 100.0 % of all clips at their end, after 1, 2, 4 and 8 times the wait of training" in text
     tsa, tsm = (
-        [f"{found[method][0][name]['Lighting']:.1f}" for name in ("val", "val_wait4")]
+        [f"{found[method, 0][name]['Lighting']:.1f}" for name in ("val", "val_wait4")]
         for method in ("causal TSA", "online TSM")
     )
     assert (

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+NUMBERS = ("no", "one", "two", "three", "four", "five")
 ROOT = Path(__file__).resolve().parents[2]
 
 

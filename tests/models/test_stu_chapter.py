@@ -4,7 +4,7 @@ import json
 import statistics
 from pathlib import Path
 
-from prose import prose
+from prose import NUMBERS, prose
 
 from experiments.memory import read_waits
 
@@ -54,7 +54,7 @@ def test_what_the_unit_is_worth_on_the_memory_set() -> None:
     text = prose("book/02c_3stu.py")
     reached = [f"{statistics.mean(each(ours, name)):.1f}" for name in ("val", "val_wait2", "val_wait4", "val_wait8")]
     less = [f"{statistics.mean(each(without, name)):.1f} %" for name in ("val", "val_wait4")]
-    seeds = {3: "three", 4: "four", 5: "five"}[len(each(ours, "val"))]
+    seeds = NUMBERS[len(each(ours, "val"))]
     assert (
         f"HiTAGU-Net is right on {reached[0]} % of the clips at the wait of training and on {reached[1]} %, {reached[2]} % and "
         f"{reached[3]} % at 2, 4 and 8 times that; without 3STU on {less[0]} at the wait of training and {less[1]} at four times it "
@@ -89,7 +89,7 @@ def test_what_the_unit_is_worth_on_the_memory_set() -> None:
     others = [f"{statistics.mean(each(without, 'val', task)):.1f} %" for task in ("Showing", "Hiding")]
     assert f"do not need the unit: without it, {others[0]} and {others[1]} are right" in text
     hiding = each(ours, "val", "Hiding")
-    failed = ("no", "one", "two")[sum(value < 90 for value in hiding)]
+    failed = NUMBERS[sum(value < 90 for value in hiding)]
     assert (
         f"With it, the seeds are at {spoken(hiding)} in Hiding: {failed} of {seeds} seeds had not learned Hiding."
         in text
