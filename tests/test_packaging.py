@@ -157,10 +157,10 @@ def makefile_commands() -> str:
     return text.replace("$(BIN)/", "")
 
 
-def test_readme_says_what_make_runs() -> None:
+def test_the_page_without_make_says_what_make_runs() -> None:
     """The commands for those without make are the Makefile's own, but for the processes that share the work."""
     makefile = makefile_commands()
-    readme = read("README.md")
+    page = read("book/appendix/install.md")
     for command in (
         "hitagu prepare mini",
         "book/03_train.ipynb outputs/mini/03_train.ipynb",
@@ -172,7 +172,7 @@ def test_readme_says_what_make_runs() -> None:
         "jupyter-book build . --all -n -W --keep-going",
     ):
         assert command in makefile, f"Makefile: no {command}"
-        assert command in readme, f"README.md: no {command}"
+        assert command in page, f"install.md: no {command}"
 
 
 @pytest.mark.parametrize("name", ["README.md", "book/index.md"])
