@@ -112,7 +112,7 @@ def test_chapter_10_says_what_the_runs_reached() -> None:
         assert sentence in text
     assert float(end["causal"]) >= float(end["not causal"])
     assert (
-        f"after half of each clip a causal network is right on {half['causal']} % ({each['causal']}), "
+        f"after half of each clip it is right on {half['causal']} % ({each['causal']}), "
         f"the usual one on {half['not causal']} % ({each['not causal']}); "
         f"at the end on {end['causal']} and {end['not causal']} % (two seeds)"
     ) in prose("book/appendix/results.md")
