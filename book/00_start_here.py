@@ -87,7 +87,7 @@ os.chdir(project_root())  # the same from the root and from book/
 # The next cell looks for what the chapters need. Where something is missing, it says what to do. In a terminal, `hitagu report environment`
 # prints the same.
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output", "machine"]
 checks = check_environment(Path())
 print(environment_text(checks))
 
@@ -145,7 +145,7 @@ _ = ax.axis("off")
 # You are probably one of four readers. The times are for reading at 200 words a minute, code not counted. Running a chapter's cells takes a
 # few minutes more, and each chapter says how many.
 
-# %% tags=["hide-input", "nbval-ignore-output"]
+# %% tags=["hide-input", "nbval-ignore-output", "text"]
 titles, words = {}, {}
 for file in sorted(Path("book").glob("*.py")):
     number = file.stem.split("_")[0].lstrip("0") or "0"
@@ -213,7 +213,7 @@ figure = clip_rows([down, down.flip(0), right, right.flip(0)], LABELS)
 # `params/mini.yaml`, with random weights and four classes. [Chapter 3](03_train.ipynb) trains it on all fourteen classes, and says what a
 # serious loop has that this one lacks.
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output", "trained"]
 EPOCHS, BATCH, SCENES = 4, 8, 48
 
 
@@ -274,7 +274,7 @@ with torch.inference_mode():
 print(f"in order, at least 90 % right: {bool(in_order >= 0.9)}")
 print(f"shuffled, at most 75 % right: {bool(in_no_order <= 0.75)}")
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output", "trained"]
 print(f"{in_order:.0%} of {len(new)} new clips in order")
 print(f"{in_no_order:.0%} with their frames in random order")
 
@@ -289,7 +289,7 @@ print(f"{in_no_order:.0%} with their frames in random order")
 # So far the clips existed only in memory. In practice a video is a file. We draw one more scene and encode it as MP4. `predict` decodes it
 # with ffmpeg, takes one frame from each eighth of it, crops, and ranks the labels:
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output", "trained"]
 label = LABELS[2]
 pixels = render_clip(CLASSES.index(label), [7])  # (N, 72, 72, 3)
 folder = Path("data/chapter0")
@@ -313,7 +313,7 @@ for video in (forwards, backwards):
 # moment. Orange is strongest where the spatial gate ([chapter 2d](02d_attention.ipynb)) is highest in this video: a gate can also mark a
 # thing by being low on it; the strokes below the picture are the frames that it reads, as tall as their weight in Temporal Self-Attention.
 
-# %% tags=["nbval-ignore-output", "hide-input"]
+# %% tags=["nbval-ignore-output", "hide-input", "player"]
 with frame_folder(forwards, 72) as (frames, n):
     running = predict_along(frames, n, model, data)
     pictures = [Image.open(f).copy() for f in sorted(frames.glob("*.jpg"))]

@@ -112,7 +112,7 @@ change = (back.float() - video.float()).abs().mean()
 print(f"{N} frames drawn, {count} frames in {folder}")
 print(f"mean change below 6 of 255: {bool(change < 6)}")
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output", "machine"]
 jpeg = sum(f.stat().st_size for f in folder.glob("*.jpg"))
 print(f"mean change of a value: {change:.1f} of 255")
 print(
@@ -129,7 +129,7 @@ print(f" JPEG {jpeg:,}")
 # `hitagu prepare mini` does this for 2,100 clips of 14 classes. Here is the same set with four training and two validation clips for each class. To
 # save time its frames are written directly, without a video in between (`--no-ffmpeg`).
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output", "progress"]
 prepare_mini(
     work / "mini",
     MiniSpec(train_per_class=4, val_per_class=2),
@@ -239,7 +239,7 @@ def draw(strategy: str, frames_in_a_clip: int, draw: int):
     return figure
 
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output", "player"]
 explore(
     draw,
     controls={
@@ -280,7 +280,7 @@ for length in (24, 36):
 # would seem to move. Half of the clips are mirrored. A mirrored push from left to right is a push from right to left, so its *label* must
 # change too. The same holds for a clip played backwards.
 
-# %% mystnb={"image": {"alt": "Three clips of eight frames: a push from left to right; the same clip mirrored, now a push from right to left; the same clip backwards, also a push from right to left."}}
+# %% mystnb={"image": {"alt": "Three clips of eight frames: a push from left to right; the same clip mirrored, now a push from right to left; the same clip backwards, also a push from right to left."}} tags=["hide-input"]
 clip, t = read_clip(folder, count, mini.data)  # (8, 3, 48, 48), (8,)
 classes = read_list(work / "mini/train.csv", frames).classes
 hflip = swap_table(classes, mini.data.hflip_swaps, "data.hflip_swaps")
@@ -403,7 +403,7 @@ print((kinetics / "list.missing.csv").read_text())
 # them. Only numbers are stored in this page: the sets' licences do not let a book pass on their frames. In JupyterLab you see the frames of
 # your own copy.
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output", "machine"]
 beside = project_root().parent / "shared" / "data"
 shared = Path(shared or os.environ.get("HITAGU_SHARED", beside))
 official = shared / "annotations"
@@ -424,7 +424,7 @@ if official.is_dir():
 else:
     print(f"No official files here: {official} is not there.")
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output", "machine"]
 real = shared / "clips" / "poking_166766.mp4"
 if real.is_file():
     n = extract_video(real, work / "real", short_side=120, overwrite=True)

@@ -455,7 +455,7 @@ def draw(blanked_frame: int, stage: str):
     return figure
 
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output", "player"]
 explore(
     draw,
     controls={"blanked_frame": list(range(T)), "stage": list(STAGES)},

@@ -17,11 +17,11 @@
 # %% [markdown]
 # # 2b MDE: Motion Difference Embedding
 #
-# **Result.** An average over frames cannot tell a clip from its reverse. Differences between neighbouring frames can: in the reverse they swap places
-# and change their sign. MDE computes these differences, and which way things moved.
+# **Result.** An average over frames cannot tell a clip from its reverse; differences between neighbouring frames can. MDE computes them,
+# and which way things moved.
 #
-# **You will be able to** compute MDE's differences, shift weights, gate and embedding by hand and compare them with the library's module; say what a
-# difference can tell and what it cannot; and say why convolutions follow.
+# **You will be able to** compute MDE's differences, shift weights, gate and embedding by hand; say what a difference can tell and what it
+# cannot; and say why convolutions follow.
 #
 # **Prerequisites**: [chapter 2a](02a_backbone.ipynb), basic PyTorch. **Time** on two CPU cores: about 20 seconds (processor time); not measured on a
 # GPU yet. **Memory**: 1 GiB.
@@ -30,10 +30,10 @@
 # ![The network from top to bottom: clip, ResNet-50, MDE, 3STU, SCA, TSA, classifier, each with the shape of its output; this chapter's part, MDE, is lit.](figures/network_mde.svg)
 
 # %% [markdown]
-# > **Given, and ours.** Given are the name, Motion Difference Embedding, and its place: after the truncated ResNet-50, before the 3STU. Every
-# > equation of this chapter is our reconstruction. The differences and the centred gate come from TEA (Li et al. 2020), with ACTION-Net and TDN as
-# > relatives; the shift weights from MotionSqueeze and the cost volumes of optical flow. The gate's scale and its mask are ours. No result of the
-# > original work is claimed.
+# > **Given, and ours.** Given are the name and the place: after the truncated ResNet-50, before the 3STU. Every equation is our
+# > reconstruction. The differences and the centred gate come from TEA (Li et al. 2020; ACTION-Net and TDN are relatives), the shift weights
+# > from MotionSqueeze and the cost volumes of optical flow. The gate's scale and its mask are ours. We claim no result of the original
+# > work.
 
 # %% tags=["hide-input"]
 import os
@@ -45,7 +45,7 @@ from IPython.display import Markdown, display
 from torch import nn
 
 from hitagu_lib.config import MDEConfig, check_parameters, load_config
-from hitagu_lib.models.cost import model_cost, shape_model
+from hitagu_lib.models.cost import shape_model
 from hitagu_lib.models.mde import (
     MDE,
     FrameReducer,
@@ -74,8 +74,7 @@ _ = torch.set_grad_enabled(False)
 # %% [markdown]
 # ## A failure you can see
 #
-# Which way does the dot go? It is drawn with numpy, so that everything about it is known. It moves by `(down, right)` grid cells a frame and stands in
-# the centre in the middle frame.
+# Which way does the dot go? It moves by `(down, right)` grid cells a frame and stands in the centre in the middle frame.
 
 
 # %%
@@ -101,7 +100,7 @@ figure = clip_rows(
 )
 
 # %% [markdown]
-# Both clips have the same five frames, so what is computed from each frame alone and then averaged is the same for both ([chapter
+# Both clips have the same five frames, so whatever is computed frame by frame and then averaged is the same ([chapter
 # 2a](02a_backbone.ipynb)):
 
 # %%
@@ -111,17 +110,17 @@ print("the same frames, in opposite order:", same_frames)
 print("the same mean over frames:", same_mean)
 
 # %% [markdown]
-# The clips differ in one thing only: which frame follows which. So we compare neighbours.
+# They differ only in which frame follows which. So we compare neighbours.
 
 # %% [markdown]
 # ## The reduced map
 #
-# Which maps should be compared? MDE takes the maps $F^s_t$ of one or several stages $s$, the *taps*. To keep the rest cheap, a 1x1
-# convolution $W_r$ and BatchNorm first reduce their $C$ channels to $R$ (32, or 16 for the mini data):
+# MDE compares the maps $F^s_t$ of one or several stages $s$, the *taps*. To keep the rest cheap, a 1x1 convolution $W_r$ and BatchNorm
+# first reduce their $C$ channels to $R$ (32, or 16 for the mini data):
 #
 # $$ r_t = \mathrm{BN}(W_r F^s_t) \tag{2b.1} $$
 #
-# This sees one frame alone, so it belongs to `encode_frames` and can be cached. In code it is `FrameReducer`; the next cell writes it out:
+# It sees one frame alone, so `encode_frames` computes it and it can be cached. By hand:
 
 # %%
 stage_map = torch.randn(5, 64, 12, 12)  # (T, C, h, w)
@@ -182,8 +181,8 @@ figure = signed_rows(
 )
 
 # %% [markdown]
-# Red is where brightness arrives, blue where it leaves: the dot goes from blue to red. While $K$ is the identity, $d^-_{t+1} = d^+_t$. Frame $t$
-# has both, so whatever reads them there sees three frames at once.
+# Red is where brightness arrives, blue where it leaves: the dot goes from blue to red. Frame $t$ has both differences, so whatever reads
+# them sees three frames at once.
 #
 # ### Played backwards
 #
@@ -206,53 +205,17 @@ print("mean of d+ over frames, the same for both:", torch.allclose(a, b))
 print("one is minus the other:", torch.allclose(a, -b))
 
 # %% [markdown]
-# ### What K can cancel, and what it cannot
+# ### What K can cancel
 #
-# When a camera pans, everything differs. A kernel that takes each value from a neighbouring cell undoes a pan of one cell a frame. How far
-# does this go? The table shows $\|d^+\| / \|r\|$ with $K$ as the identity, and with the *best possible* kernel for each motion, by least
-# squares.
-
-
-# %%
-def left_over(clip):
-    """||d+|| / ||r|| with K = identity, and with the best K."""
-    now = clip[:-1].flatten()
-    around = F.unfold(clip[1:, None], 3, padding=1)  # (T - 1, 9, h w)
-    around = around.transpose(1, 2).reshape(-1, 9)
-    best = torch.linalg.lstsq(around, now[:, None]).solution[:, 0]
-    plain = around[:, 4] - now
-    return [
-        float(d.norm() / now.norm()) for d in (plain, around @ best - now)
-    ]
-
-
-above, below = right.roll(-4, 1), left.roll(4, 1)
-motions = {
-    "still": moving_dot(0, 0),
-    "right by 1/2 a cell": moving_dot(0, 0.5),
-    "right by 1": moving_dot(0, 1),
-    "right by 2": moving_dot(0, 2),
-    "right by 3": moving_dot(0, 3),
-    "one right by 1, one left by 1": above + below,
-}
-print(f"{'':30}  identity  best K")
-for name, clip in motions.items():
-    plain, best = left_over(clip)
-    print(f"{name:30}  {plain:8.2f}  {best:6.2f}")
-
-# %% [markdown]
-# - **One cell in one direction** vanishes; half a cell nearly does, because a kernel can interpolate.
-# - **Two cells or more** are out of the kernel's reach.
-# - **Two directions at once** do not both vanish: one kernel serves the whole map. Another channel may cancel another motion.
-#
-# A kernel that cancels a motion to the right in $d^+$ cancels the motion to the *left* in $d^-$ (exercise 1).
+# When a camera pans, everything differs. A kernel that reads a neighbouring cell undoes a pan of one cell a frame; two cells are beyond its
+# reach. One kernel serves the whole map, so it cancels one direction, and another channel may cancel another. A kernel that cancels a
+# motion to the right in $d^+$ cancels the motion to the *left* in $d^-$ (exercise 1).
 
 # %% [markdown]
 # ## What a difference at one position cannot say
 #
-# Something came, something left: which way did it go? For that you need the neighbouring cells. Collect the triple $(r_t, d^+_t, d^-_t)$ at each position
-# and forget where it stood. For the dot that moves right and the one that moves left, the collections are equal in every frame, because one clip
-# mirrors the other:
+# Something came, something left: which way did it go? Collect the triple $(r_t, d^+_t, d^-_t)$ at each position and forget where it stood.
+# While $K$ is the identity, the collections of the two clips are equal in every frame, because one clip mirrors the other:
 
 
 # %%
@@ -265,23 +228,23 @@ def collection(clip, t):
 print([collection(right, t) == collection(left, t) for t in range(5)])
 
 # %% [markdown]
-# So nothing that reads one position at a time and then pools can tell these clips apart. There are two ways out, and MDE takes both: an input
-# that states the direction at each position, and convolutions that read neighbourhoods.
+# So nothing that reads one position at a time and then pools can tell these clips apart. MDE has two ways out: an input that states the
+# direction, and convolutions that read neighbourhoods.
 
 # %% [markdown]
 # ## Which way did it go? The shift weights
 #
-# Take what stands at position $p$, and look for it in the next frame, at $p$ and at all positions up to $\rho$ grid steps away ($\rho = 2$: 25 shifts
-# $\delta$). The more alike, the more weight. We compare $q_t(p) = r_t(p) - \mathrm{mean}_{p'}\, r_t(p')$. The mean is subtracted because a large part
-# that all positions share would make everything look alike:
+# Take what stands at position $p$ and look for it in the next frame, up to $\rho$ grid steps away ($\rho = 2$: 25 shifts $\delta$). The
+# more alike, the more weight. We compare $q_t(p) = r_t(p) - \mathrm{mean}_{p'}\, r_t(p')$: a large part that all positions share would make
+# everything look alike.
 #
 # $$ w^\delta_t(p) = (2\rho + 1)\ \mathrm{softmax}_\delta\big(\kappa \cos(q_t(p),\ q_{t+1}(p + \delta))\big), \qquad q_{T+1} := q_T \tag{2b.4} $$
 #
-# $\kappa$ is learned and starts at 10. Beyond the map's edge the cosine counts as 0. A position's weights sum to $2\rho + 1$, so their root mean square is
-# 1 where one shift wins.
+# $\kappa$ is learned and starts at 10. Beyond the map's edge the cosine counts as 0. The factor $2\rho + 1$ makes the root mean square of
+# $w$ 1 where one shift wins.
 #
-# A cosine needs several channels: for single numbers it compares only signs. So here **$r$ is the 3x3 cells around each position, minus their mean**:
-# nine channels, zero on even ground.
+# A cosine of single numbers compares only signs. So here **$r$ is the 3x3 cells around each position, minus their mean**: nine channels,
+# zero on even ground.
 
 # %%
 match = ShiftMatch(radius=2).double()
@@ -318,9 +281,8 @@ print(w[t, :, y, x].view(5, 5).numpy().round(2))
 print("the winner (down, right):", winning_shift(w[t, :, y, x]))
 
 # %% [markdown]
-# The dot has moved one cell to the right, and that shift wins. Is it always so? The table shows, for several motions, the winner at the dot,
-# its weight (5 would be all), and the winner of all positions' votes, $\sum_p w_t(p)$. None means that the two largest weights are nearly
-# equal: no shift wins.
+# The true shift wins. Always? The table shows the winner at the dot, its weight (of 5), and the winner of all positions' votes,
+# $\sum_p w_t(p)$. None means that the two largest weights are nearly equal.
 
 
 # %%
@@ -339,14 +301,10 @@ for motion in [(0, 0), (0, 1), (1, 1), (-2, 2), (0, 0.5), (0, 3), (0, 4)]:
     )
 
 # %% [markdown]
-# - **Up to two cells a frame**, the winner is the true displacement.
-# - **Half a cell**: two shifts share the weight.
-# - **Beyond the radius**, $w$ does not say "I do not know". It names the nearest thing that looks alike, here the dot's flank; at four cells the weight
-#   is spread thinly.
+# At half a cell two shifts share the weight. **Beyond the radius, $w$ does not say "I do not know"**: it names the nearest thing that looks
+# alike, here the dot's flank. At `layer1`, two steps are 8 pixels a frame.
 #
-# A grid step is 4 pixels for the stem and `layer1`, then 8, 16 and 32. Two steps at `layer1` are 8 pixels a frame.
-#
-# Where do the weights tell the motion, and where not? A square moves one cell down and one to the right:
+# Where do the weights tell the motion? A square moves one cell down and one to the right:
 
 # %% mystnb={"image": {"alt": "Five maps of 5 by 5 shift weights for a square that moves one down and one right. On even ground all are equal. On the vertical edge a column of equal weights one right. On the horizontal edge a row one down. At a corner one winner, one down and one right. The sum over positions has the same winner."}} tags=["hide-input"]
 square = torch.zeros(3, 17, 17, dtype=torch.float64)
@@ -370,30 +328,13 @@ for ax, (name, weights) in zip(axes, panels.items()):
     print(f"{name:18}: winner {winner}")
 
 # %% [markdown]
-# - **Even ground**: all weights are equal, whether it moves or not.
-# - **An edge** tells how far it has moved across itself, but not along itself. This is the *aperture problem* of all local methods.
-# - **A corner** has one winner, and so has the sum over all positions, where the two edges' answers cross.
-#
-# ### Played backwards, again
-#
-# The reversed clip has the same cosines at opposite shifts. The softmax is taken over another neighbourhood, so $w$ is not simply turned round. The
-# winner is:
-
-# %%
-print("forwards:", winning_shift(votes(right)))
-print("backwards:", winning_shift(votes(right.flip(0))))
-still = shift_weights(moving_dot(0, 1)[2:3].expand(3, -1, -1))
-centre = still[:, :, 8, 8].argmax(1)
-print("a still clip, and every last frame, go nowhere:", end=" ")
-print(
-    bool((centre == 12).all()), winning_shift(votes(right, t=4)) == (0, 0)
-)
+# On even ground all weights are equal, whether it moves or not. An edge tells how far it moved across itself, but not along itself: the
+# *aperture problem* of all local methods. A corner has one winner, and so has the sum, where the two edges' answers cross.
 
 # %% [markdown]
 # ## Why convolutions behind it: the trunk
 #
-# Which way does a wheel turn? At every single position something arrives and something leaves, in both cases. Only a *neighbourhood* of
-# differences can tell. Two equal spots on a turning rod:
+# Which way does a wheel turn? At every position something arrives and something leaves, either way. Two equal spots on a turning rod:
 
 
 # %%
@@ -433,14 +374,14 @@ equal = [
 print("the same triples (r, d+, d-), frame by frame:", equal)
 
 # %% [markdown]
-# With $K$ the identity, every clockwise clip has a counter-clockwise one with the same triples. Where both are equally likely, no reader of
-# single positions can expect more than one half. A convolution sees which triple stands *beside* which. So each tap has a short trunk of
-# residual blocks that strides down to the top map's grid (one block for each halving of the grid, and at least two). The taps are summed:
+# With $K$ the identity, every clockwise clip has a counter-clockwise one with the same triples, so no reader of single triples can expect
+# to be right on more than half. A convolution sees which triple stands *beside* which. So each tap has a short trunk of residual blocks
+# that strides down to the top map's grid (one block for each halving, at least two). The taps are summed:
 #
 # $$ m_t = \sum_{\text{taps}} \mathrm{trunk}\big([r_t;\ d^+_t;\ d^-_t;\ w_t]\big) \tag{2b.5} $$
 #
-# We train three readers on clips with random start and random turn. Each is a `MotionTrunk` with different switches, pooled and followed by
-# one linear layer.
+# We train three readers on clips with random start and turn. Each is a `MotionTrunk` with its own switches, a mean over positions and
+# frames, and a linear layer.
 
 
 # %%
@@ -463,7 +404,9 @@ READERS = {
     "bare projection of w": MDEConfig(
         reduced=9, width=16, reads=(), trunk_blocks=0
     ),
-    "trunk on [r; d+; d-]": MDEConfig(reduced=1, width=16, shift_radius=0),
+    "trunk on [r; d+; d-]": MDEConfig(
+        reduced=1, width=16, shift_radius=0, difference_kernel=1
+    ),
 }
 
 
@@ -506,7 +449,7 @@ def accuracy_after_training(cfg, steps=80):
     return float((called == label).float().mean())
 
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output", "trained"]
 reached = {
     name: accuracy_after_training(cfg) for name, cfg in READERS.items()
 }
@@ -520,21 +463,20 @@ print("bare projection of shift weights above it:", shifts > 0.6)
 print("trunk on differences solves it:", trunk > 0.95)
 
 # %% [markdown]
-# With a bare projection the differences stay at chance; with the trunk they solve the task. The shift weights are in between: they have compared 25 positions
-# already, so a bare projection gets somewhere (exercise 3). MDE has both. This shows what each *can* see on clean input. What each is worth in the
-# network is for [chapter 6](06_ablations.ipynb) to say.
+# The shift weights are in between: they have compared 25 positions already (exercise 3). MDE has both. On clean input each *can* see this;
+# [chapter 6](06_ablations.ipynb) says what each is worth in the network.
 
 # %% [markdown]
 # ## Gate and embedding
 #
-# How does the trunk's finding change the top map $F_t$? In two ways. A gate $a$ strengthens or weakens what is there; an embedding $e$ adds what is not.
-# The gate should be open only where something moves. The trunk, however, reads $r$ as well and could open it anywhere. So a mask $g$ multiplies it.
-# It is computed from the *motion energy* $E$, which adds no weights of its own. For one tap:
+# The trunk's finding changes the top map $F_t$ in two ways: a gate $a$ strengthens or weakens what is there, an embedding $e$ adds what is
+# not. The gate should open only where something moves, but the trunk reads $r$ as well and could open it anywhere. So a mask $g$ multiplies
+# it, made without weights from the *motion energy* $E$. For one tap:
 #
 # $$ E_t(p) = \max_{p'\ \text{at and beside}\ p} \frac1R \Big( |r_{t+1}(p') - r_t(p')|^2 + |r_t(p') - r_{t-1}(p')|^2 \Big) $$
 #
-# $|\cdot|^2$ sums over the $R$ channels; the maximum is over 3x3 positions; the first and the last frame have one term each. $E$ is averaged down to the
-# top map's grid and summed over taps. Then
+# $|\cdot|^2$ sums over the $R$ channels, the maximum is over 3x3 positions, and the first and the last frame have one term each. $E$ is
+# averaged down to the top map's grid and summed over taps. Then
 #
 # $$ a_t = g_t \odot \big( 2\,\sigma(W_a m_t) - 1 \big), \qquad g_t = \frac{E_t}{E_t + 0.1} \tag{2b.6} $$
 #
@@ -542,10 +484,9 @@ print("trunk on differences solves it:", trunk > 0.95)
 #
 # $$ F'_t = F_t + a_t \odot F_t + e_t \tag{2b.8} $$
 #
-# TEA's code also centres its gate: it subtracts 0.5 from the sigmoid. The factor 2, which lets the gate shut a channel fully or double it,
-# and the mask are ours. $W_a$ and $W_e$ are 1x1 convolutions that start at zero, so MDE starts as the identity. The mask is half open at an
-# energy of 0.1. That is little, for BatchNorm gives $r$ a variance of 1 at the start. Here is one tap; the dot's nine channels are both the
-# tapped and the top map:
+# TEA's code centres its gate by subtracting 0.5 from the sigmoid; our factor 2 lets the gate shut a channel fully or double it. $W_a$ and
+# $W_e$ are 1x1 convolutions that start at zero, so MDE starts as the identity. (BatchNorm gives $r$ a variance of 1 at the start, so 0.1 is
+# little.) Below, the dot's nine channels are both the tapped and the top map:
 
 # %%
 cfg = MDEConfig(taps=("layer1",), reduced=9, width=16)
@@ -580,8 +521,8 @@ print("equation 2b.6:", torch.allclose(gate, a))
 print("equations 2b.7, 2b.8:", torch.allclose(out, top + a * top + e))
 
 # %% [markdown]
-# (The library writes $\tanh(x/2)$, which equals $2\sigma(x) - 1$.) Zero at the start does not mean stuck: $m$ is not zero, so $W_e$ learns from the first step
-# on, $W_a$ too where something moves, and the trunk from the second:
+# (The library writes $\tanh(x/2) = 2\sigma(x) - 1$.) Zero at the start does not mean stuck: as $m$ is not zero, $W_e$ learns in the first
+# step, $W_a$ too where something moves, and the trunk from the second step on:
 
 # %%
 with torch.enable_grad():
@@ -596,8 +537,8 @@ print("so does the trunk, in the first step:", bool(first.any()))
 # %% [markdown]
 # ### What the mask promises
 #
-# Where nothing changes, the gate is exactly zero, whatever the weights. We draw $W_a$ at random ten times, and look at a still clip and at a clip of two
-# dots, of which only the upper one moves. In how many draws is the gate open anywhere?
+# Where nothing changes, the gate is exactly zero, whatever the weights. We draw $W_a$ ten times, for a still clip and for two dots of which
+# only the upper one moves. In how many draws is the gate open anywhere?
 
 
 # %%
@@ -611,7 +552,8 @@ def gates(clip):
 
 
 still = right[2:3].expand(5, -1, -1)
-two_dots = above + moving_dot(0, 0).roll(4, 1)  # rows 4 and 12
+# in row 4 a dot that moves, in row 12 one at rest
+two_dots = right.roll(-4, 1) + moving_dot(0, 0).roll(4, 1)
 looked_at = {
     "still clip": (still, slice(0, 17)),
     "dot at rest": (two_dots, slice(11, 17)),
@@ -644,37 +586,24 @@ for ax, (name, values) in zip(axes, panels.items()):
 _ = figure.colorbar(image, ax=axes, label="value (blank: exactly 0)")
 
 # %% [markdown]
-# Blank cells are exactly zero. Without the mask, the gate is open on *both* dots. The mask is open where $r$ changes and one position beside. It says
-# whether something moves, and leaves the strength to the trunk.
-#
-# What the mask does for accuracy is not measured.
-#
-# The mask does not cover the embedding: a still clip's $F'$ is $F + e$. A moving camera opens the mask wherever there is texture, and so does noise.
+# The mask opens where $r$ changes and one position beside; the trunk decides how strong the gate is. What the mask does for accuracy is not
+# measured. It does not cover the embedding: a still clip's $F'$ is $F + e$. A moving camera opens it wherever there is texture, and so does
+# noise.
 
 # %% [markdown]
 # ### Two traps in the relatives
 #
-# **A sigmoid off its centre.** ACTION-Net's $F + \sigma(x) F$ is $1.5\,F$ where $x = 0$, so a pretrained network gets something other than it
-# expects from the first step on.
+# **A sigmoid off its centre.** ACTION-Net's $F + \sigma(x) F$ is $1.5\,F$ where $x = 0$, so a pretrained network does not get what it
+# expects.
 #
-# **Pooling before gating.** TEA averages the difference over space and gates each channel by what remains. But as much brightness arrives as
-# leaves, so the dot's motion cancels. After a ReLU network it does not cancel exactly, but one number for all positions says *that*
-# something moved, not where. The mean of the dot's $d^+$ over positions:
-
-# %%
-for name, clip in {
-    "right": right,
-    "left": left,
-    "still": right[:1].expand(5, -1, -1),
-}.items():
-    pooled = differences(clip)[0][:-1].mean((1, 2)).abs().max()
-    print(f"{name:5}: mean of d+ over positions {pooled:.3f}")
+# **Pooling before gating.** TEA averages the difference over space before it gates. Of our dot nothing remains, as much brightness arrives
+# as leaves. In a network something does, but it says *that* something moved, not where.
 
 # %% [markdown]
 # ## Which stage is tapped
 #
-# Deeper stages have coarser grids. How far does a dot that moves 4 pixels a frame go on each, in grid steps, and how large is $d^+$ beside
-# $r$? (Means over cells stand in for a backbone; nine frames, in which the dot crosses one cell of the coarsest grid.)
+# Deeper stages have coarser grids. A dot moves 4 pixels a frame: how many grid steps is that on each, and how large is $d^+$ beside $r$?
+# (Means over cells stand in for a backbone.)
 
 # %% mystnb={"image": {"alt": "Four maps of the forward difference of the same moving dot on grids of 24, 12, 6 and 3 cells: clear, fine pairs of blue and red on the finest, a faint wide pair on the coarsest."}} tags=["hide-input"]
 pixels = moving_dot(0, 4, T=9, size=96, sigma=4)
@@ -689,11 +618,9 @@ for i, ax in enumerate(axes):
     print(f"layer{i + 1}: {4 / stride:5.3f} steps, |d+|/|r| {share:.2f}")
 
 # %% [markdown]
-# On the finest grid the dot moves a whole step, and $w$ can name it; on the coarsest an eighth. A finer grid costs more, because it has more
-# positions. Deeper stages know more of *what* moves. MDE can tap several.
-#
-# The stem lies on `layer1`'s grid, before any residual block, and each of its cells sees 11 pixels instead of 43 (in ResNet-50, 35). The recipes for the synthetic
-# sets tap it; [chapter 6](06_ablations.ipynb) says why.
+# On the finest grid $w$ can name the motion, but a finer grid costs more, and deeper stages know more of *what* moves. MDE can tap several.
+# The synthetic sets' recipes tap the stem: on `layer1`'s grid, but each cell sees 11 pixels instead of 43. [Chapter 6](06_ablations.ipynb)
+# measures the stem against the top map.
 
 # %% [markdown]
 # ## Shapes
@@ -744,43 +671,18 @@ shape_walk("params/mini.yaml")
 shape_walk("params/ssv2.yaml")
 
 # %% [markdown]
-# ## What it costs
-#
-# The network with MDE minus the network without it, for one clip, and the backbone that both share:
-
-# %%
-for file in ("params/mini.yaml", "params/ssv2.yaml"):
-    costs = []
-    for enabled in ("true", "false"):
-        cfg, net = network(file, f"model.mde.enabled={enabled}")
-        data = cfg.data
-        costs.append(model_cost(net, data.num_frames, data.image_size))
-    (on, off), backbone = (c["total"] for c in costs), costs[0]["backbone"]
-    gflops, params = (
-        on.gflops - off.gflops,
-        on.params_millions - off.params_millions,
-    )
-    print(
-        f"{file}: MDE {gflops:.3f} GFLOPs, {params:.2f} M parameters;",
-        end=" ",
-    )
-    print(f"{cfg.model.backbone.name} {backbone.gflops:.2f} GFLOPs")
-
-# %% [markdown]
-# GFLOPs are multiply-adds in convolutions and matrix products. For $w$, the code multiplies a whole row of positions with a whole row of the next frame and
-# keeps the $2\rho + 1$ beside each position; the count includes all of them. Operations on single values are not counted; `benchmarks/model.py`
-# measures their time.
+# [Chapter 2a](02a_backbone.ipynb) counts what MDE costs. The count includes the cosines that the code computes for $w$ and does not keep,
+# but no operations on single values.
 #
 # The switches: `model.mde.taps`, `reads` ($r$, $d^+$, $d^-$), `difference_kernel` (1: no $K$), `shift_radius` (0: no $w$), `trunk_blocks`
-# (0: a bare projection), `gate`, `embedding`, and `enabled` for the whole.
+# (0: a bare projection), `gate` and `embedding`.
 
 # %% [markdown]
 # ## Explore
 #
-# Choose a dot's motion and see its map, both differences, and all positions' votes. At which speed does the winner stop telling the truth? (The built
-# page slides over the speed, to the right.)
+# Choose a dot's motion. At which speed does the winner stop telling the truth? (The built page slides over the speed, to the right.)
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["hide-input", "nbval-ignore-output", "player"]
 DIRECTIONS = {
     "right": (0, 1),
     "left": (0, -1),
@@ -819,11 +721,11 @@ explore(
 # %% [markdown]
 # ## Summary
 #
-# - A set of frames cannot tell a motion from its reverse; differences of neighbours can: reversed, they swap and change sign.
+# - A set of frames cannot tell a motion from its reverse. Differences of neighbours can: reversed, they swap and change sign.
 # - A learned 3x3 kernel cancels a steady motion of up to one cell, in one direction per channel.
-# - One position's difference does not say which way. The shift weights do, up to $\rho$ grid steps, where there is texture; a trunk of convolutions
-#   reads directions from a neighbourhood.
-# - MDE starts as the identity. Its gate keeps positions and is exactly zero where nothing changes. The embedding is not masked.
+# - One difference does not say which way. The shift weights do, up to $\rho$ grid steps, where there is texture; a trunk reads it from a
+#   neighbourhood.
+# - MDE starts as the identity. Its gate is exactly zero where nothing changes; its embedding is not masked.
 #
 # ## Exercises
 #
@@ -877,6 +779,8 @@ explore(
 # <details><summary>Solution</summary>
 #
 # ```python
+# from hitagu_lib.models.cost import model_cost
+#
 # for taps in ("[layer1,layer2,layer3,layer4]", "[layer2,layer3,layer4]", "[layer4]"):
 #     cfg, net = network("params/ssv2.yaml", f"model.mde.taps={taps}")
 #     mde = model_cost(net, 8, 224)["mde"]

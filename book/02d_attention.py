@@ -471,7 +471,7 @@ without, net = train_stage(use_tsa=False), train_stage(use_tsa=True)
 # On 1,000 new clips, and on 1,000 of *sixteen* frames, which the network has never seen, at half the stride:
 
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output", "trained"]
 @torch.no_grad()
 def accuracy(net, clips, t, classes):
     t = t.expand(len(clips), -1)
@@ -580,7 +580,7 @@ def train_on_time(position, seed=0, steps=300):
     return tsa, head
 
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output", "trained"]
 shown = {}
 for position in (False, True):
     tsa, head = train_on_time(position)
@@ -683,7 +683,7 @@ display(Markdown(markdown_table(parts)))
 # JupyterLab you can also choose the clip, or the network before training, which reads all frames about alike.
 
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output", "player"]
 torch.manual_seed(0)
 untrained = attention(Stage(use_tsa=True), clips, t8)
 

@@ -35,7 +35,7 @@
 # > one linear layer on the mean of the frame embeddings; the center loss pulls *clip* embeddings; temporal consistency compares neighbouring *frame* embeddings, after the
 # > attention. No result of the original work is claimed. Both optional terms are **off** in `params/mini.yaml` and on in `params/k700.yaml` and `params/ssv2.yaml`.
 
-# %%
+# %% tags=["hide-input"]
 import functools
 import math
 import os
@@ -172,7 +172,7 @@ def histogram(ax, clip, labels):
     ax.legend(fontsize=7, title="pairs of", title_fontsize=7)
 
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output", "trained"]
 for name, value in spread(*train_toy()[:3]).items():
     print(f"{name:>18}: {value:.2f}")
 
@@ -357,7 +357,7 @@ for B, n in ((8, 1), (8, 4), (64, 1), (64, 13)):
 #
 # Here is the toy again, with the given weight of 0.1 and with ten times as much:
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output", "trained"]
 weights = (0.0, 0.1, 1.0)
 found = {w: spread(*train_toy(w)[:3]) for w in weights}
 head_row = "| | " + " | ".join(f"weight {w:g}" for w in weights) + " |"
@@ -526,7 +526,7 @@ def train_consistent(weight, seed=0, steps=400):
     }
 
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output", "trained"]
 consistent = {w: train_consistent(w) for w in (0.0, 0.05, 5.0, 500.0)}
 rows = [
     "| weight | accuracy (%) | temporal term | shared part (%) |",
@@ -609,7 +609,7 @@ print(f"centres: {174 * 2048 / 1e6:.2f} M numbers")
 # Slide the weight of the center loss. The plane's scale is fixed, so that you see the picture shrink. In JupyterLab you can also choose the label smoothing.
 
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["hide-input", "nbval-ignore-output", "player"]
 def draw_pull(weight, smoothing):
     clip, labels, called, centers = train_toy(weight, smoothing)
     numbers = spread(clip, labels, called)

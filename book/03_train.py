@@ -106,7 +106,7 @@ display(
 # With `data.prepare: mini`, the next cell makes the mini data if it is missing: short synthetic videos, encoded to MP4, then extracted to JPEG
 # frames. Each class has a partner that is the same event backwards, so no unordered set of frames can tell the two apart.
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output", "progress"]
 prepare_data(cfg.data, progress=watched())
 
 # %%
@@ -171,7 +171,7 @@ def one_epoch(model, loader, optimizer):
 # %% [markdown]
 # Here it trains the recipe's network for one epoch. Only mini shows this; other recipes skip it.
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output", "trained"]
 losses = []
 if cfg.data.prepare == "mini":
     torch.manual_seed(cfg.train.seed)
@@ -210,7 +210,7 @@ if losses:
 #
 # `fit()` is the same loop with what a long run needs. Each name is followed by a link to its code.
 
-# %% tags=["hide-input", "nbval-ignore-output"]
+# %% tags=["hide-input", "nbval-ignore-output", "text"]
 import inspect
 from pathlib import Path
 
@@ -297,7 +297,7 @@ display(
 # With four GPUs, `-p overrides train.processes=4` starts torchrun and shows its epochs here. A step then has four times the clips
 # ([chapter 8](08_scaling_up.ipynb)).
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output", "trained"]
 summary = training.train(
     cfg, on_epoch=LiveCurves(cfg.train.epochs), progress=watched()
 )
@@ -305,7 +305,7 @@ summary = training.train(
 # %% [markdown]
 # ## Results
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output", "trained"]
 for key, value in summary.items():
     print(f"{key:>26}: {value}")
 
@@ -358,7 +358,7 @@ by_pair = sorted(range(len(classes)), key=lambda i: (min(i, partner[i]), i))
 if len(classes) <= 40:
     figure = confusion(scores.labels, scores.predicted, classes, by_pair)
 
-# %% tags=["hide-input", "nbval-ignore-output"]
+# %% tags=["hide-input", "nbval-ignore-output", "trained"]
 wrong = Counter(
     (classes[a], classes[b])
     for a, b in zip(scores.labels.tolist(), scores.predicted.tolist())
@@ -380,7 +380,7 @@ for (label, called), count in wrong.most_common(5):
 # | `logs/` | TensorBoard: `tensorboard --logdir outputs` |
 # | `tsn/` | the baseline's run, with the same files |
 
-# %% mystnb={"image": {"alt": "The run in one picture: training loss, top-1 over epochs, and the order tests as bars."}} tags=["nbval-ignore-output"]
+# %% mystnb={"image": {"alt": "The run in one picture: training loss, top-1 over epochs, and the order tests as bars."}} tags=["nbval-ignore-output", "trained"]
 figure = result_figure(cfg.run, summary)
 figure.savefig(f"{cfg.run}/result.png", dpi=110)
 

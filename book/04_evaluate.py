@@ -32,7 +32,7 @@
 # > crops are placed was not given: our rules are those of the field's own code where that code is exact and agrees with itself, and a table below says
 # > where it does not. No result of the original work is claimed.
 
-# %%
+# %% tags=["hide-input"]
 import dataclasses
 import math
 import os
@@ -74,7 +74,7 @@ from hitagu_lib.viz.explore import explore
 check_parameters(globals())  # this chapter takes none
 os.chdir(project_root())  # the same from the root and from book/
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output", "trained"]
 cfg = load_config("params/mini.yaml")
 summary = training.train(
     cfg, on_epoch=LiveCurves(cfg.train.epochs), progress=watched()
@@ -131,7 +131,7 @@ print("equal")
 # Here is a video of 40 frames, a little shorter than most of Something-Something's (about 48). Ten clips see every frame of it, and ask for
 # each up to three times, twice on average:
 
-# %% mystnb={"image": {"alt": "Which frames of a video of 40 each clip takes. Single: 8 frames, one in 5. Two clips of tsm_twice: 8 frames each, offset by 2. Multi with 2 clips: the first and the last frame of each segment. Multi with 10 clips: all 40 frames, each one to three times."}}
+# %% mystnb={"image": {"alt": "Which frames of a video of 40 each clip takes. Single: 8 frames, one in 5. Two clips of tsm_twice: 8 frames each, offset by 2. Multi with 2 clips: the first and the last frame of each segment. Multi with 10 clips: all 40 frames, each one to three times."}} tags=["hide-input"]
 twice = protocol(
     cfg.data, dataclasses.replace(cfg.eval, protocol="tsm_twice")
 )
@@ -223,7 +223,7 @@ videos = [
     for row in rows
 ]
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output", "timed"]
 took = {}
 for name, way in (("plain", score_views_plainly), ("shared", score_views)):
     way(network, videos[:2])  # warms up
@@ -251,7 +251,7 @@ print("largest difference below 1e-4:", difference < 1e-4)
 # We evaluate the checkpoint of chapter 3 by several protocols. Each writes a folder: `report.json`, every video's scores (`predictions.csv`, and in `scores.npz`
 # the logits of every view, so that nothing below needs a second pass), `classes.csv` and `confusion.csv`.
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output", "trained"]
 protocols = {
     "single": "eval.order_tests=true",
     "tsm_twice": "eval.protocol=tsm_twice",
@@ -276,7 +276,7 @@ reports = {
     for name, overrides in protocols.items()
 }
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output", "trained"]
 rows = []
 for name, report in reports.items():
     low, high = report["intervals"]["top1"]
@@ -345,7 +345,7 @@ _ = ax.legend(fontsize=8, loc="center right")
 # %%
 single = read_results(folders["single"])
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output", "trained"]
 pairs = reports["single"]["reversed_pairs"]
 wrong = 1 - reports["single"]["top1"]
 print(
@@ -360,7 +360,7 @@ print(
 # half runs again. A network that reads order falls to one half when frames are shuffled, names the partner when they are reversed, and must
 # go by the looks of a single frame when they are frozen.
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output", "trained"]
 orders = {"in order": reports["single"]} | reports["single"]["orders"]
 rows = [
     f"| {name} | {found['top1']:.1%} | {found['reversed_pairs']['called_partner']:.1%} |"
@@ -395,7 +395,7 @@ _ = ax.set(
     xlabel="confidence", ylabel="right (%)", xlim=(0, 1), ylim=(-3, 106)
 )
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output", "trained"]
 calibrated = reports["single"]["calibration"]
 assert math.isclose(
     ece, calibrated["expected_calibration_error"], abs_tol=1e-5
@@ -416,7 +416,7 @@ print(f"right {reports['single']['top1']:.1%}")
 #
 # $$p = \min\Big(1,\ 2 \sum_{j=0}^{\min(b,\,n-b)} \binom{n}{j} 2^{-n}\Big) \tag{4.8}$$
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output", "trained"]
 found = compare_results(folders["single"], folders["windows"])
 print(comparison_text(found))
 
@@ -437,7 +437,7 @@ print(f"p = {p:.4f}")
 # The network was trained on clips of $T = 8$, but none of its weights depends on $T$: the 3STU runs for as long as there are frames and is told the time between
 # them, and TSA's position code is computed from the frames' times. So it can be evaluated unchanged on other $T$ and strides:
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output", "trained"]
 lengths = [4, 8, 16]
 top1 = []
 for T in lengths:
@@ -467,7 +467,7 @@ _ = ax.set(xlabel="frames a clip, T", ylabel="top-1 (%)", xticks=lengths)
 # Choose a video and a protocol, and see what every view sees and says. A bar is the mean over a clip's crops, each tick a crop; the last row is the average, the
 # video's score. (The built page slides over the protocols of one video.)
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output", "player"]
 plans = {
     "single": {},
     "tsm_twice": {"protocol": "tsm_twice", "crop_size": 48},

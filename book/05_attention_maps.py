@@ -101,7 +101,7 @@ check_parameters(globals(), "run", "memory_run", "own_run")
 os.chdir(project_root())  # the same from the root and from book/
 set_matplotlib_formats("jpeg")  # rows of frames: a quarter of a PNG's bytes
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output", "trained"]
 if not Path(run, "summary.json").exists():
     cfg = load_config("params/mini.yaml", f'run="{run}"')
     training.train(
@@ -231,7 +231,7 @@ places = {
     "Grad-CAM": seen.cam,
 }
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output", "trained"]
 moves = top_cells(change)
 for name, maps in places.items():
     hit = top_cells(maps)[moves].float().mean()
@@ -251,7 +251,7 @@ figure = channels_figure(
 )
 figure = credit(figure, mini.source)
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output", "trained"]
 gate = seen.maps.channel_gate
 print(f"spread over channels:       {gate.mean((0, 1)).std():.3f}")
 print(f"within a clip, over frames: {gate.std(1).mean():.3f}")
@@ -277,7 +277,7 @@ figure = credit(figure, mini.source)
 figure = kept_figure(seen.states[i], seen.t[i], title(mini, seen, i))
 figure = credit(figure, mini.source)
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output", "trained"]
 alike = torch.stack([kept(states) for states in seen.states]).mean(0)
 for k, name in enumerate(STATES):
     first, last = alike[k].diagonal(1).mean(), alike[k, 0, -1]
@@ -292,7 +292,7 @@ for k, name in enumerate(STATES):
 # control is the 3STU's input in the same frame, where all lamps look alike. (For a run of yours:
 # `python -m experiments.lamp_probe --run outputs/memory --out outputs/lamp_probe`.)
 
-# %% mystnb={"image": {"alt": "Where a run on the memory set exists: the eight frames of a clip with four lamps, and the three states' size below them."}} tags=["hide-input", "nbval-ignore-output"]
+# %% mystnb={"image": {"alt": "Where a run on the memory set exists: the eight frames of a clip with four lamps, and the three states' size below them."}} tags=["hide-input", "nbval-ignore-output", "machine"]
 if Path(memory_run, "checkpoints/last.pt").exists():
     memory = open_run(memory_run)
     row = next(
@@ -314,7 +314,7 @@ else:
     print(f"skipped: there is no run in {memory_run}. To make one:")
     print("hitagu train --params params/memory.yaml")
 
-# %% mystnb={"image": {"alt": "Where the probe was measured: the share of lamps whose colour a linear probe reads, over the frames waited, for the input and each state, beside the dashed line of chance at 50 percent."}} tags=["hide-input", "nbval-ignore-output"]
+# %% mystnb={"image": {"alt": "Where the probe was measured: the share of lamps whose colour a linear probe reads, over the frames waited, for the input and each state, beside the dashed line of chance at 50 percent."}} tags=["hide-input"]
 probed = Path("outputs/published/lamp_probe/probe.json")
 if probed.exists():
     found = json.loads(probed.read_text())
@@ -365,7 +365,7 @@ figure = credit(figure, mini.source)
 # On the left is the clip that the network gets right but is least sure of. On the right is one that it gets wrong, or the second least sure
 # if it gets none wrong. Every other frame is shown.
 
-# %% tags=["hide-input", "nbval-ignore-output"]
+# %% tags=["hide-input", "nbval-ignore-output", "trained"]
 sure, wrong = [], []
 for begin in range(0, len(mini.clips), 84):
     rows = range(begin, min(begin + 84, len(mini.clips)))
@@ -425,7 +425,7 @@ curves["another clip's (mean)"] = torch.stack(
 figure = deletion_figure(curves, SHARES, "cells")
 figure = credit(figure, f"{mini.source}; {len(seen.rows)} clips")
 
-# %% tags=["hide-input", "nbval-ignore-output"]
+# %% tags=["hide-input", "nbval-ignore-output", "trained"]
 HEAD = """| deleted by | area | control | its area | difference | interval | better |
 |---|---:|---|---:|---:|---|---|"""
 
@@ -474,7 +474,7 @@ by_frames = {
 figure = deletion_figure(by_frames, frame_shares, "frames")
 figure = credit(figure, f"{mini.source}; {len(seen.rows)} clips")
 
-# %% tags=["hide-input", "nbval-ignore-output"]
+# %% tags=["hide-input", "nbval-ignore-output", "trained"]
 lines = [
     compared(
         "temporal attention",
@@ -497,7 +497,7 @@ display(Markdown("\n".join([HEAD, *lines])))
 # Step through the frames: the frame, the same under a map, and what it reads of the other frames. In JupyterLab choose the clip, the module and the
 # head of temporal attention too; in the built page use the slider or the arrow keys on it.
 
-# %% tags=["hide-input", "nbval-ignore-output"]
+# %% tags=["hide-input", "nbval-ignore-output", "player"]
 choices = {}
 for j, label in enumerate(seen.labels.tolist()):
     choices.setdefault(mini.classes[label], j)
@@ -543,7 +543,7 @@ explore(
 # The same on a run of your own ([chapter 7](07_your_own_videos.ipynb) makes one): `papermill book/05_attention_maps.ipynb out.ipynb -p own_run
 # outputs/own`. The stored page has none: no frame of a real video is part of this book.
 
-# %% mystnb={"image": {"alt": "Where a run on real clips exists: frames of one of its clips with motion gate, spatial gate and Grad-CAM."}} tags=["hide-input", "nbval-ignore-output"]
+# %% mystnb={"image": {"alt": "Where a run on real clips exists: frames of one of its clips with motion gate, spatial gate and Grad-CAM."}} tags=["hide-input", "nbval-ignore-output", "machine"]
 if Path(own_run, "checkpoints/last.pt").exists():
     own = open_run(own_run)
     real = look(own, range(0, len(own.clips), max(1, len(own.clips) // 3)))

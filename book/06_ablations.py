@@ -303,7 +303,7 @@ draw_training(ax, hard)
 # Set `live` to a method, or run `papermill book/06_ablations.ipynb out.ipynb -p live TSM`. The next cell trains it on mini by the stored runs'
 # recipe with a new seed, and draws a black diamond. It prints the stored runs' processor seconds; making missing videos adds minutes.
 
-# %% mystnb={"image": {"alt": "If a method was trained live: the stored seeds of all methods on mini as dots, and the new run as a black diamond in its method's row."}}
+# %% mystnb={"image": {"alt": "If a method was trained live: the stored seeds of all methods on mini as dots, and the new run as a black diamond in its method's row."}} tags=["hide-input"]
 stored = by_method(mini)
 for method in stored:
     spent = [

@@ -46,7 +46,7 @@ out = None  # for frames and lists; None: data/own, or data/chapter7
 group = None  # a regular expression; its first group is the source
 overrides = ""  # single values, as in chapter 3
 
-# %%
+# %% tags=["hide-input"]
 import json
 import os
 from math import sqrt
@@ -143,7 +143,7 @@ for folder in sorted(p for p in videos.iterdir() if p.is_dir()):
 #
 # One call extracts the frames and splits the videos; a quarter goes to validation:
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output", "progress"]
 out = Path(out or ("data/chapter7" if made else "data/own"))
 report = split_videos(videos, out, group=group, progress=watched())
 
@@ -235,7 +235,7 @@ else:
     recipe = {"base": "params/own.yaml", "data": lists}
 cfg = resolve(recipe, overrides)
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output", "trained"]
 summary = training.train(
     cfg, on_epoch=LiveCurves(cfg.train.epochs), progress=watched()
 )
@@ -248,7 +248,7 @@ summary = training.train(
 # would be wider. (Chapter 4's intervals resample the videos. If all videos are right, every resample is too, which proves nothing.)
 
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output", "trained"]
 def wilson(right, n, z=1.96):
     """The 95 % interval of a share (Wilson 1927)."""
     p, scale = right / n, 1 + z * z / n
@@ -377,7 +377,7 @@ for name, the_set in SETS.items():
 # hitagu predict new.mp4 other.webm --checkpoint outputs/own/checkpoints/last.pt
 # ```
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output", "trained"]
 model, trained, classes = load_model(f"{cfg.run}/checkpoints/last.pt")
 for name in classes[:6]:
     video = next(v for v in report.val if v.label == name)
@@ -411,7 +411,7 @@ except HitaguError as error:
 #
 # Each frame goes through the backbone once; only the temporal half runs again for every moment.
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output", "player"]
 chosen = report.val[-1]
 overlay = Path(cfg.run) / f"{Path(chosen.path).stem}.overlay.mp4"
 running = overlay_video(
@@ -435,7 +435,7 @@ Video(
 # %% [markdown]
 # The same as a curve: the probability of each class over the video. Each point uses the frames up to it.
 
-# %% mystnb={"image": {"alt": "Probability of each class over the frames of one validation video, each point predicted from the frames so far."}} tags=["nbval-ignore-output"]
+# %% mystnb={"image": {"alt": "Probability of each class over the frames of one validation video, each point predicted from the frames so far."}} tags=["nbval-ignore-output", "trained"]
 figure, ax = new_figure(2.6)
 for label, probability in zip(classes, running.probabilities.T):
     ax.plot(100 * probability, label=label)

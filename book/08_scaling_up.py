@@ -37,7 +37,7 @@
 #
 # The numbers of videos are those of copies in use; they vary a little, as videos vanish from the web. Kinetics' clips last 10 s, mostly at 25 to 30 frames a second; we take 25. Something-Something's last 4 s on average, at 12 frames a second: 48 frames.
 
-# %%
+# %% tags=["hide-input"]
 import json
 import os
 import statistics

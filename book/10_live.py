@@ -155,7 +155,7 @@ for ax, (name, mask) in zip(axes, masks.items(), strict=True):
 # A network that is asked only at the end need not answer well earlier. `train.prefix_loss` adds the mean cross-entropy over all
 # prefixes of a clip to the loss. Here is that term alone, in a plain loop: `every_prefix=True` gives the logits after each frame.
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output", "trained"]
 model = network(causal=True, readout="last").train()
 optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
 for step in range(150):
@@ -237,7 +237,7 @@ print(
 #
 # ## A label while it plays
 
-# %% tags=["hide-input", "nbval-ignore-output"]
+# %% tags=["hide-input", "nbval-ignore-output", "player"]
 stream = Stream(model)
 pictures, captions = [], []
 for n, frame in enumerate(clip):
