@@ -738,7 +738,12 @@ explore(
 # K.K.weight.zero_()
 # K.K.weight[0, 0, 1, 0] = 1  # the value of the cell to the left
 # plus, minus = differences(right, K)
-# print(minus[1:].abs().max(), plus[:-1].abs().max())
+# for d in (minus[1:], plus[:-1]):
+#     print(f"{d.abs().max():.2f}")
+# ```
+# ```text
+# 0.00
+# 0.75
 # ```
 # $d^-_t(p) = r_t(p) - r_{t-1}(p - (0, 1))$ is zero: the dot was one cell further left. In $d^+$ the kernel pushes the next frame's dot further to the
 # right still, two cells from where the dot is now: nothing cancels, and it is the dot that moves *left* that vanishes there.
@@ -755,7 +760,11 @@ explore(
 # print(tuple(w3.shape), winning_shift(w3[2, :, 8, 8]))
 # wide.kappa.fill_(0)
 # flat = shift_weights(moving_dot(0, 3), wide)
-# print(flat.min(), flat.max())
+# print(f"{flat.min():.4f} {flat.max():.4f}")
+# ```
+# ```text
+# (5, 49, 17, 17) (0, 3)
+# 0.1429 0.1429
 # ```
 # Yes: the winner is (0, 3). Each row is multiplied with 7 rows of the next frame instead of 5, of which 49 cosines are kept instead of 25, and the
 # trunk's first convolutions read 24 more channels.
@@ -785,6 +794,11 @@ explore(
 #     cfg, net = network("params/ssv2.yaml", f"model.mde.taps={taps}")
 #     mde = model_cost(net, 8, 224)["mde"]
 #     print(taps, f"{mde.gflops:.2f} GFLOPs, {mde.params_millions:.2f} M")
+# ```
+# ```text
+# [layer1,layer2,layer3,layer4] 2.00 GFLOPs, 1.23 M
+# [layer2,layer3,layer4] 0.68 GFLOPs, 0.95 M
+# [layer4] 0.20 GFLOPs, 0.52 M
 # ```
 # The finer the tap, the more positions its trunk runs over. Parameters grow as well: a finer tap's trunk has more halvings, and so more blocks.
 #

@@ -550,7 +550,10 @@ explore(
 # $R = 300 - 1 - \lfloor 15 \cdot 64 / 16 \rfloor = 239$; clip $c = 6$ starts at $\lfloor 6 \cdot 239 / 9 \rfloor = 159$ and ends at $159 +
 # 60 = 219$:
 # ```python
-# dense_clips(300, 16, 64, 10)[6]
+# print(dense_clips(300, 16, 64, 10)[6][[0, -1]])
+# ```
+# ```text
+# [159 219]
 # ```
 #
 # </details>
@@ -560,9 +563,12 @@ explore(
 # <details><summary>Solution</summary>
 #
 # ```python
-# [N for N in range(1, 100) if len(set(map(tuple, twice.clip_indices(N)))) == 1]
+# print([N for N in range(1, 100) if len(set(map(tuple, twice.clip_indices(N)))) == 1])
 # ```
-# For $T = 8$ it prints 1, 2, 4 and 8; every other length gives two different clips.
+# ```text
+# [1, 2, 4, 8]
+# ```
+# Every other length gives two different clips.
 #
 # </details>
 #

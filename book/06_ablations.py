@@ -420,7 +420,10 @@ show_published("ablations/ablations.md", "make ablations")
 # draws = {m: rng.choice(top1[m], (1000, len(top1[m]))).mean(1) for m in ("HiTAGU-Net", "TSM")}
 # print((draws["HiTAGU-Net"] <= draws["TSM"]).mean())
 # ```
-# It prints 0.0, and must: the bootstrap never sees a value beyond these seeds, and the two clouds do not overlap.
+# ```text
+# 0.0
+# ```
+# It must be 0: the bootstrap never sees a value beyond these seeds, and the two clouds do not overlap.
 #
 # </details>
 #

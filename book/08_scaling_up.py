@@ -562,9 +562,14 @@ for rate in (50, 200):
 # for data in (K700, SSV2):
 #     print(data.name, data.files / 1e6, data.files <= 10e6)
 # share = 10e6 / K700.files
-# print(f"{share:.1%} of Kinetics-700: {700 * share:.0f} classes of 700")
+# print(f"{share:.1%} of Kinetics-700: {int(700 * share)} whole classes of 700")
 # ```
-# Something-Something V2 fits in number and size, but leaves only 0.7 million files, about 3 classes of Kinetics-700. Without it there is room for the 48 classes that the code prints. So train Kinetics from its videos. Fewer frames a second are no way out: at a quarter of the rate there are still 36 million files.
+# ```text
+# Kinetics-700 144.29525 False
+# Something-Something V2 9.29712 True
+# 6.9% of Kinetics-700: 48 whole classes of 700
+# ```
+# Something-Something V2 fits in number and size, but leaves only 0.7 million files, about 3 classes of Kinetics-700. Without it there is room for 48. So train Kinetics from its videos. Fewer frames a second are no way out: at a quarter of the rate there are still 36 million files.
 #
 # </details>
 #

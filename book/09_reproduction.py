@@ -163,7 +163,12 @@ display(Markdown(claims_table(read_claims())))
 #     if peer.gflops is not None:
 #         print(f"{peer.name}: {budget / peer.gflops:.2f} of its cost")
 # ```
-# TSM: 1.03 of its cost with 8 frames, 0.52 with 16. MViTv2-S: 0.53.
+# ```text
+# TSM: 1.03 of its cost
+# TSM: 0.52 of its cost
+# MViTv2-S: 0.53 of its cost
+# ```
+# TSM has two rows, with 8 frames and with 16.
 #
 # </details>
 #

@@ -9,7 +9,8 @@ so the same command can be repeated at any time. It takes hours. Runs on the mem
 experiments/memory.py.
 
 Writes <out>/<ablation>-seed<seed>/, <out>/ablations.md (a row for each ablation: mean and standard deviation of top-1, and the paired
-difference to the network as it is, in points, with its 95 % interval) and <out>.csv (a row for each run).
+difference to the network as it is, in points, with its 95 % interval) and <out>.csv (a row
+for each run).
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ def write_tables(out: Path) -> None:
                 | {"epochs": run.summary["epochs"], "cpu_seconds": run.summary["train_cpu_seconds"]}
                 | {"gflops": gflops, "parameters": run.summary["parameters"]}
                 | {key: origin[key] for key in ("git_commit", "git_changed", "device", "started", "data_fingerprint")}
-                | {"torch": origin["packages"]["torch"]}
+                | {"python": origin["python"], **{name: origin["packages"][name] for name in ("torch", "torchvision")}}
             )
     table = table_lines(pd.DataFrame(lines)) if lines else ["No run is published yet."]
     write_atomic(out / "ablations.md", [f"{line}\n" for line in table])

@@ -2,18 +2,20 @@
 
     python -m experiments.execute book/09_reproduction.ipynb ...
 
-Minutes and memory go to outputs/published/chapters.json, with commit and machine; book/appendix/timings.txt, the table of the book's
-appendix, is written from it. Chapters that were not run keep their record; those without one say "not measured". Memory is the largest
-resident set of any one process of the chapter.
+Minutes and memory go to outputs/published/chapters.json, with commit, machine and a hash of what was stored; book/appendix/timings.txt,
+the table of the book's appendix, is written from it. Chapters that were not run keep their record; those without one say "not measured".
+Memory is the largest resident set of any one process of the chapter.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +28,14 @@ RECORD = Path("outputs/published/chapters.json")
 TABLE = Path("book/appendix/timings.txt")
 
 
-def execute(notebook: Path) -> dict[str, Any]:
-    """Run a notebook in place; return minutes, memory in GiB, commit, machine. Raises SystemExit with its code if a cell fails."""
+def execute(notebook: Path, where: dict[str, Any]) -> dict[str, Any]:
+    """Run a notebook in place; return minutes, memory in GiB, commit, machine (from `where`, asked before any notebook was rewritten).
+
+    Raises SystemExit with its code if a cell fails.
+    """
     command = [sys.executable, "-m", "nbconvert", "--to", "notebook", "--execute", "--inplace"]
     command += ["--ExecutePreprocessor.record_timing=False", str(notebook)]
-    where, started = surroundings("cpu"), time.perf_counter()
+    began, started = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
     child = subprocess.Popen(command)
     _, status, used = os.wait4(child.pid, 0)
     if code := os.waitstatus_to_exitcode(status):
@@ -40,8 +45,17 @@ def execute(notebook: Path) -> dict[str, Any]:
         "minutes": round((time.perf_counter() - started) / 60, 2),
         "memory_gib": round(used.ru_maxrss * unit / 2**30, 2),
         "cores": os.cpu_count(),
-        **{key: where[key] for key in ("git_commit", "git_changed", "platform", "started")},
+        **{key: where[key] for key in ("git_commit", "git_changed", "platform")},
+        "started": began,
+        "cells": cells_hash(notebook),
     }
+
+
+def cells_hash(notebook: Path) -> str:
+    """Return one SHA-256 for the code of a notebook and what it stores as outputs; its text does not count."""
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    code = [[cell["source"], cell["outputs"]] for cell in cells if cell["cell_type"] == "code"]
+    return hashlib.sha256(json.dumps(code, sort_keys=True).encode()).hexdigest()
 
 
 def timings_table(chapters: list[Path], record: dict[str, dict[str, Any]]) -> str:
@@ -66,9 +80,10 @@ def read_record() -> dict[str, dict[str, Any]]:
 
 def main(argv: list[str]) -> int:
     os.chdir(project_root())
+    where = surroundings("cpu")
     for notebook in map(Path, argv):
         print(f"running {notebook}", flush=True)
-        took = execute(notebook)
+        took = execute(notebook, where)
         write_json(RECORD, dict(sorted((read_record() | {notebook.stem: took}).items())))
     write_atomic(TABLE, [timings_table(sorted(Path("book").glob("*.ipynb")), read_record())])
     return 0

@@ -15,8 +15,10 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
+from prose import prose
 
 import hitagu_lib
+from experiments.execute import RECORD, cells_hash
 from hitagu_lib.runs.environment import TORCH_PAIRS as PAIRS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -244,6 +246,49 @@ def test_notebook_was_executed_from_top_to_bottom(notebook: Path) -> None:
         for output in cell["outputs"]:
             expected = "raises-exception" in cell["metadata"].get("tags", [])
             assert output["output_type"] != "error" or expected, "".join(cell["source"])
+
+
+REASONS = {
+    "trained": "numbers of a training, whose last digits depend on the processor",
+    "timed": "measured times",
+    "player": "a player or an explorer, drawn as pictures in HTML",
+    "progress": "a progress bar",
+    "machine": "what this machine has, or how its ffmpeg encodes",
+    "text": "counts words of the book or lines of the library",
+}
+"""Why nbval does not compare a cell's output: the tag beside `nbval-ignore-output`. CONTRIBUTING.md has the list."""
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.name)
+def test_a_cell_that_is_not_compared_says_why(notebook: Path) -> None:
+    for number, cell in enumerate(json.loads(read(notebook))["cells"]):
+        tags = set(cell["metadata"].get("tags", []))
+        assert len(tags & set(REASONS)) == ("nbval-ignore-output" in tags), f"cell {number}: {sorted(tags)}"
+
+
+def test_contributing_lists_the_reasons() -> None:
+    for tag, reason in REASONS.items():
+        assert f"`{tag}` ({reason})" in prose("CONTRIBUTING.md")
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.name)
+def test_stored_outputs_are_of_the_recorded_execution(notebook: Path) -> None:
+    took = json.loads(read(RECORD))[notebook.stem]
+    assert took["cells"] == cells_hash(ROOT / notebook), (
+        f"cells changed since: make execute CHAPTERS=book/{notebook.name}"
+    )
+    assert not took["git_changed"]
+
+
+def test_stored_outputs_are_of_one_commit() -> None:
+    assert len({took["git_commit"] for took in json.loads(read(RECORD)).values()}) == 1, (
+        "make execute, for all chapters"
+    )
+
+
+def test_published_runs_name_no_folder_of_a_machine() -> None:
+    for file in (ROOT / "outputs" / "published").rglob("provenance.json"):
+        assert not re.search(r'[" =](?:/\w|[A-Z]:\\\\)', file.read_text(encoding="utf-8")), file
 
 
 def test_contents_list_every_chapter_once() -> None:
