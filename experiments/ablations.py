@@ -9,8 +9,7 @@ so the same command can be repeated at any time. It takes hours. Runs on the mem
 experiments/memory.py.
 
 Writes <out>/<ablation>-seed<seed>/, <out>/ablations.md (a row for each ablation: mean and standard deviation of top-1, and the paired
-difference to the network as it is, in points, with its 95 % interval) and <out>.csv (a row
-for each run).
+difference to the network as it is, in points, with its 95 % interval) and <out>.csv (a row for each run).
 """
 
 from __future__ import annotations

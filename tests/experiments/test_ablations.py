@@ -42,7 +42,8 @@ def test_ablations_are_trained_and_told_apart(
         (run / "summary.json").write_text(json.dumps(summary | {"train_cpu_seconds": 100.0, "parameters": 7}))
         (run / "val_classes.csv").write_text(f'label,clips,correct\n"Moving something up",10,{correct}\n')
         keys = ("git_commit", "git_changed", "device", "started", "data_fingerprint")
-        (run / "provenance.json").write_text(json.dumps(dict.fromkeys(keys, "x") | {"python": "3", "packages": {"torch": "2", "torchvision": "0"}}))
+        origin = dict.fromkeys([*keys, "python"], "x") | {"packages": {"torch": "2", "torchvision": "0"}}
+        (run / "provenance.json").write_text(json.dumps(origin))
         (run / "metrics.jsonl").write_text("{}\n")
 
     monkeypatch.setattr(compare.subprocess, "run", train)
