@@ -50,6 +50,7 @@ from hitagu_lib.config import STUConfig, check_parameters
 from hitagu_lib.models import stu as recurrence
 from hitagu_lib.models.stu import ThreeStateTemporalUnit, half_life
 from hitagu_lib.files import project_root
+from hitagu_lib.runs.provenance import source_of
 from hitagu_lib.prepare.synthetic.memory import WAITS
 from hitagu_lib.viz.explore import explore
 from hitagu_lib.viz.modules import STATES, probe_unit, read_states
@@ -535,7 +536,7 @@ legend = ax.legend(
     title_fontsize=7,
     bbox_to_anchor=(1, 1),
 )
-figure = credit(figure, "outputs/published/memory")
+figure = credit(figure, source_of("outputs/published/memory"))
 
 # %% [markdown]
 # *Lighting* is the question of this chapter, and there the unit decides. HiTAGU-Net is right on 100.0 % of the clips at the wait of training

@@ -76,8 +76,10 @@ from hitagu_lib.data.source import check_paths, open_lists
 from hitagu_lib.evaluation.scores import score_clips
 from hitagu_lib.models.cost import model_cost
 from hitagu_lib.inference.predict import load_model
+from hitagu_lib.runs.provenance import source_of
 from hitagu_lib.runs.run_dir import read_metrics
 from hitagu_lib.files import project_root
+from hitagu_lib.viz.style import credit
 from hitagu_lib.viz.figures import (
     clip_rows,
     confusion,
@@ -310,7 +312,9 @@ for key, value in summary.items():
     print(f"{key:>26}: {value}")
 
 # %% mystnb={"image": {"alt": "Two curves over epochs: the training loss falls, and top-1 rises on training and validation clips."}}
+source = source_of(cfg.run)
 figure = training_curves(read_metrics(cfg.run), cfg.train.epochs)
+figure = credit(figure, source)
 
 # %% [markdown]
 # ### Does it use the order?
@@ -320,7 +324,7 @@ figure = training_curves(read_metrics(cfg.run), cfg.train.epochs)
 # single frames, so a clip and its reverse look the same to it, and one half is the most it can expect.
 
 # %% mystnb={"image": {"alt": "Bars, in percent of validation clips: top-1 with frames in order; reversed clips called the partner; top-1 with frames shuffled; TSN in order. A dashed line marks 50 percent."}}
-figure = order_bars(summary)
+figure = credit(order_bars(summary), source)
 
 # %%
 expected = {
@@ -357,6 +361,7 @@ partner = swap_table(classes, cfg.data.reverse_swaps, "data.reverse_swaps")
 by_pair = sorted(range(len(classes)), key=lambda i: (min(i, partner[i]), i))
 if len(classes) <= 40:
     figure = confusion(scores.labels, scores.predicted, classes, by_pair)
+    figure = credit(figure, source)
 
 # %% tags=["hide-input", "nbval-ignore-output", "trained"]
 wrong = Counter(
@@ -381,7 +386,7 @@ for (label, called), count in wrong.most_common(5):
 # | `tsn/` | the baseline's run, with the same files |
 
 # %% mystnb={"image": {"alt": "The run in one picture: training loss, top-1 over epochs, and the order tests as bars."}} tags=["nbval-ignore-output", "trained"]
-figure = result_figure(cfg.run, summary)
+figure = credit(result_figure(cfg.run, summary), source)
 figure.savefig(f"{cfg.run}/result.png", dpi=110)
 
 # %% [markdown]

@@ -66,8 +66,9 @@ from hitagu_lib.evaluation.multi_view import (
 )
 from hitagu_lib.inference.predict import load_model
 from hitagu_lib.files import project_root
+from hitagu_lib.runs.provenance import source_of
 from hitagu_lib.viz.live import LiveCurves, watched
-from hitagu_lib.viz.style import PALETTE, new_figure
+from hitagu_lib.viz.style import PALETTE, credit, new_figure
 from hitagu_lib.viz.views import draw_crops, frames_seen, views_figure
 from hitagu_lib.viz.explore import explore
 
@@ -329,6 +330,7 @@ for (name, label), colour in zip(curves.items(), PALETTE):
     ax.fill_between(count, *band, color=colour, alpha=0.2, linewidth=0)
 ax.set(xlabel="clips a video", ylabel="top-1 (%)", xticks=range(1, 6))
 _ = ax.legend(fontsize=8, loc="center right")
+_ = credit(figure, source_of(cfg.run))
 
 # %% [markdown]
 # Clips of segments are all alike here, so more of them change next to nothing. Windows differ. At one clip, the band's upper edge is the
@@ -394,6 +396,7 @@ ax.plot([0, 1], [0, 100], "--", color="0.4", linewidth=1)
 _ = ax.set(
     xlabel="confidence", ylabel="right (%)", xlim=(0, 1), ylim=(-3, 106)
 )
+_ = credit(figure, source_of(cfg.run))
 
 # %% tags=["nbval-ignore-output", "trained"]
 calibrated = reports["single"]["calibration"]
@@ -456,6 +459,7 @@ for T in lengths:
 figure, ax = new_figure(2.4)
 ax.plot(lengths, top1, "o-")
 _ = ax.set(xlabel="frames a clip, T", ylabel="top-1 (%)", xticks=lengths)
+_ = credit(figure, source_of(cfg.run))
 
 # %% [markdown]
 # Accuracy falls, but the network does not break. It was not trained for this: MDE's differences are between neighbouring frames, which are twice as far apart at

@@ -287,10 +287,7 @@ for k, name in enumerate(STATES):
 # ### On the memory set
 #
 # Mini's events fill the clip, so little has to be remembered. In the memory set four lamps flash in two colours, then all are dark. Which one
-# had which colour last? In the last frame one lamp is marked. We ask a linear probe to read its
-# colour off the states at the lamp's position, in the last frame before that. The
-# control is the 3STU's input in the same frame, where all lamps look alike. (For a run of yours:
-# `python -m experiments.lamp_probe --run outputs/memory --out outputs/lamp_probe`.)
+# had which colour last? In the last frame one lamp is marked.
 
 # %% mystnb={"image": {"alt": "Where a run on the memory set exists: the eight frames of a clip with four lamps, and the three states' size below them."}} tags=["hide-input", "nbval-ignore-output", "machine"]
 if Path(memory_run, "checkpoints/last.pt").exists():
@@ -311,8 +308,38 @@ if Path(memory_run, "checkpoints/last.pt").exists():
     )
     figure = credit(figure, memory.source)
 else:
+    memory = None
     print(f"skipped: there is no run in {memory_run}. To make one:")
     print("hitagu train --params params/memory.yaml")
+
+# %% [markdown]
+# The same clip under the other maps:
+
+# %% mystnb={"image": {"alt": "Where a run on the memory set exists: the same eight frames lit by the motion gate, by the spatial gate and by Grad-CAM."}} tags=["hide-input", "nbval-ignore-output", "machine"]
+if memory:
+    figure = draw_where(memory, lamp, 0)
+
+# %% mystnb={"image": {"alt": "Where a run on the memory set exists: channel gates of the clip, a column for each channel, a row for each frame."}} tags=["hide-input", "nbval-ignore-output", "machine"]
+if memory:
+    figure = channels_figure(
+        lamp.maps.channel_gate[0], lamp.t[0], title(memory, lamp, 0)
+    )
+    figure = credit(figure, memory.source)
+
+# %% mystnb={"image": {"alt": "Where a run on the memory set exists: the heads of temporal attention for the clip, the frame that asks on the left, the frame that is read above."}} tags=["hide-input", "nbval-ignore-output", "machine"]
+if memory:
+    figure = attention_figure(
+        lamp.frames[0],
+        lamp.maps.temporal_attention[0],
+        lamp.t[0],
+        title(memory, lamp, 0),
+    )
+    figure = credit(figure, memory.source)
+
+# %% [markdown]
+# Do the states hold the colour? We ask a linear probe to read it off them at the lamp's position, in the last frame before the mark. The
+# control is the 3STU's input in the same frame, where all lamps look alike. (For a run of yours:
+# `python -m experiments.lamp_probe --run outputs/memory --out outputs/lamp_probe`.)
 
 # %% mystnb={"image": {"alt": "Where the probe was measured: the share of lamps whose colour a linear probe reads, over the frames waited, for the input and each state, beside the dashed line of chance at 50 percent."}} tags=["hide-input"]
 probed = Path("outputs/published/lamp_probe/probe.json")
@@ -543,12 +570,21 @@ explore(
 # The same on a run of your own ([chapter 7](07_your_own_videos.ipynb) makes one): `papermill book/05_attention_maps.ipynb out.ipynb -p own_run
 # outputs/own`. The stored page has none: no frame of a real video is part of this book.
 
-# %% mystnb={"image": {"alt": "Where a run on real clips exists: frames of one of its clips with motion gate, spatial gate and Grad-CAM."}} tags=["hide-input", "nbval-ignore-output", "machine"]
+# %% mystnb={"image": {"alt": "Where a run on real clips exists, for three of its clips: motion gate, spatial gate and Grad-CAM, channel gates, states, temporal attention."}} tags=["hide-input", "nbval-ignore-output", "machine"]
 if Path(own_run, "checkpoints/last.pt").exists():
     own = open_run(own_run)
     real = look(own, range(0, len(own.clips), max(1, len(own.clips) // 3)))
     for j in range(len(real.rows)):
+        named, t = title(own, real, j), real.t[j]
         figure = draw_where(own, real, j)
+        for figure in (
+            channels_figure(real.maps.channel_gate[j], t, named),
+            states_figure(real.frames[j], real.states[j], t, named),
+            attention_figure(
+                real.frames[j], real.maps.temporal_attention[j], t, named
+            ),
+        ):
+            _ = credit(figure, own.source)
 else:
     print(f"skipped: there is no run in {own_run}")
 

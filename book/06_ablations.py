@@ -52,7 +52,6 @@
 live = ""  # a method to train on mini, such as TSM; empty: train none
 
 # %% tags=["hide-input"]
-import json
 import os
 from pathlib import Path
 
@@ -73,6 +72,7 @@ from hitagu_lib.evaluation.seeds import (
     same_recipe,
 )
 from hitagu_lib.files import project_root
+from hitagu_lib.runs.provenance import source_of
 from hitagu_lib.prepare.synthetic.make import (
     SETTINGS,
     MiniSpec,
@@ -88,12 +88,13 @@ from hitagu_lib.viz.seeds import (
     draw_seeds,
     draw_training,
 )
-from hitagu_lib.viz.style import new_figure
+from hitagu_lib.viz.style import credit, new_figure
 
 check_parameters(globals(), "live")
 os.chdir(project_root())  # the same from the root and from book/
 OURS = next(iter(METHODS))
 PUBLISHED = Path("outputs/published")
+HARD_RUNS = source_of(PUBLISHED / "hard")
 
 
 def show(name, lines):
@@ -108,9 +109,6 @@ def show_published(name, command):
         print(f"No run is published yet. `{command}` writes {file}.")
 
 
-# %% [markdown]
-# Everything below is read from the files that each run left in `outputs/published/`.
-
 # %%
 hard = read_runs(PUBLISHED / "hard")
 mini = read_runs(PUBLISHED / "mini-compare")
@@ -121,10 +119,11 @@ figure, axes = new_figure(0.45 * len(METHODS) + 1, 1, len(results))
 for ax, (name, runs) in zip(axes, results.items()):
     draw_seeds(ax, by_method(runs), name, "validation top-1 (%)")
     ax.axvline(50, color="0.3", linestyle="--", linewidth=1)
+_ = credit(figure, f"{source_of(PUBLISHED / 'mini-compare')}; {HARD_RUNS}")
 
 # %% [markdown]
-# Every dot is a run; below stand mean and standard deviation. Each class has a partner, the same event backwards. A method that is blind to order is
-# right on one of two such clips at most: on average it cannot pass the dashed line, 50 %.
+# Every dot is a run; below stand mean and standard deviation. Each class has a partner, the same event backwards, so a method that is blind to
+# order cannot pass the dashed line on average, 50 %. Below each figure stand the runs' commits; none had uncommitted edits.
 #
 # ## The methods
 #
@@ -138,9 +137,9 @@ for ax, (name, runs) in zip(axes, results.items()):
 #
 # ## The hard set
 #
-# Near 100 %, as on mini, a comparison says little. *Hard* (`hitagu prepare hard`) has a third of the training clips. Eight classes are **one
-# motion**: a push among other things, and camera moves that only the texture shows. Six are **two events and a pause**: a thing of one colour
-# appears and goes, and 24 to 28 frames later another one appears. Which came first is the class.
+# *Hard* (`hitagu prepare hard`) has a third of mini's training clips. Eight classes are **one motion**: a push among other things, and camera
+# moves that only the texture shows. Six are **two events and a pause**: a thing of one colour appears and goes, and 24 to 28 frames later
+# another one appears. Which came first is the class.
 
 # %% mystnb={"image": {"alt": "Four clips in two pairs, sixteen frames a row: a camera turning left and right; red shown, then blue, and blue, then red, with a long pause between."}} tags=["hide-input"]
 HARD, SPEC = SETTINGS["hard"], MiniSpec.of("hard")
@@ -160,7 +159,7 @@ figure = clip_rows(clips, titles)
 # %% [markdown]
 # ## Is it fair?
 #
-# **The same recipe.** Each run kept its resolved parameters. These are the only ones in which runs differ:
+# **The same recipe.** These are the only parameters in which runs differ:
 
 # %%
 for name, runs in results.items():
@@ -170,19 +169,19 @@ for name, runs in results.items():
     print(f"{name}: {', '.join(sorted(differ))}")
 
 # %% [markdown]
-# **The same training time.** We timed the steps of all methods in turns, in processor seconds of one thread. HiTAGU-Net trains for the recipe's
-# epochs, each peer for as many whole epochs as come closest to that time. The last weights are scored.
+# **The same training time**, in processor seconds of one thread: HiTAGU-Net trains for the recipe's epochs, each peer for as many whole epochs as
+# come closest. The last weights are scored.
 
 # %%
 for name, runs in results.items():
     show(name, methods_table(runs))
 
 # %% [markdown]
-# The recipe trains each clip in both directions. TSM must encode the frames twice for that, the others once, so its epochs are few (exercise 2).
-# With lower learning rates, 1e-3 and 2e-3 in place of 5e-3, it reached 59.8 and 56.9 % on hard (seed 5, `outputs/published/tsm-lr`): more than
-# its mean, but within the range of its seeds. Two of its three curves still rise at the end (*Would longer training help?*).
-# The GRU's runs, here and below, were made before its own matrices had weight decay, as all others have. With it, it reaches 79.4 ± 5.4 % on
-# hard in place of 79.1 ± 3.5 (`outputs/published/gru-decay`).
+# The recipe trains each clip in both directions, for which TSM must encode the frames twice, so its epochs are few (exercise 2). With lower
+# learning rates, 1e-3 and 2e-3 in place of 5e-3, it reached 59.8 and 56.9 % on hard (seed 5, `outputs/published/tsm-lr`): more than its mean,
+# but within the range of its seeds. The GRU's runs had no weight decay on its own matrices. With it, it reaches 79.4 ± 5.4 % on hard in place
+# of 79.1 ± 3.5 (`outputs/published/gru-decay`). No peer was tuned as much as our network, which was developed beside the hard set, on another
+# data seed.
 #
 # **Several seeds.** HiTAGU-Net minus each method, paired by seed, with the 95 % interval of the mean by Student's t:
 
@@ -194,24 +193,14 @@ for name, runs in results.items():
 # The bar, set before the runs, is reached: above TSM on hard by more than both standard deviations together, not below it on mini, above GRU and
 # TSN on both.
 #
-# **Where the numbers come from.** Each commit, whether the code differed from it (`git_changed`), and the number of runs:
-
-# %%
-files = [run.folder / "provenance.json" for run in hard + mini]
-table = pd.DataFrame([json.loads(file.read_text()) for file in files])
-table["commit"] = table["git_commit"].str[:9]
-print(table.value_counts(["commit", "git_changed", "device"]))
-
-# %% [markdown]
-# None has uncommitted edits. The command was
+# The command was
 #
 # ```bash
 # python -m experiments.compare --params params/hard.yaml --out outputs/published/hard \
 #     --overrides "train.eval_every=100 eval.order_tests=false" --seeds 0 1 2
 # ```
 #
-# then the same with `--seeds 3 4 --methods HiTAGU-Net "without 3STU"`, and with `params/mini.yaml` and `outputs/published/mini-compare`,
-# order tests included. Given again, it keeps finished runs.
+# then the same with `--seeds 3 4 --methods HiTAGU-Net "without 3STU"`, and with `params/mini.yaml` and `outputs/published/mini-compare`.
 #
 # ## By kind of class
 
@@ -220,6 +209,7 @@ figure, axes = new_figure(0.45 * len(METHODS) + 1, 1, 2, sharex=True)
 for ax, kind in zip(axes, KINDS):
     draw_seeds(ax, by_method(hard, kind), f"hard: {kind}")
     ax.axvline(50, color="0.3", linestyle="--", linewidth=1)
+_ = credit(figure, HARD_RUNS)
 
 # %% [markdown]
 # On one motion, TSM's seeds range from 48 to 69 %. By pair of partner classes:
@@ -227,6 +217,7 @@ for ax, kind in zip(axes, KINDS):
 # %% mystnb={"image": {"alt": "A table in colours: for each pair of partner classes of hard and each method the mean top-1 over seeds in percent."}} tags=["hide-input"]
 figure, ax = new_figure(4.2)
 draw_pairs(ax, hard, HARD.pairs)
+_ = credit(figure, HARD_RUNS)
 
 # %% [markdown]
 # HiTAGU-Net is right on 95 % of every pair or more. TSM knows the pushes (96 %) and the turns to left and right (86 %), but neither
@@ -260,14 +251,12 @@ for name in ("hitagu", "tsm", "gru", "tsn"):
 # - **GRU** sees all earlier frames, but pools each over its positions first. It is weakest on camera turns: 69 and 38 %.
 # - **HiTAGU-Net** compares neighbouring frames position by position and sees all frames.
 #
-# We chose the classes. On data without two events and a pause, *one motion* is the nearer guide. In its authors' networks, TSM has 16 residual
-# blocks and a wider window; here it has four.
+# In its authors' networks TSM has 16 residual blocks and a wider window; here it has four.
 #
 # ## Is the memory needed?
 #
 # Not on mini, and not on hard. HiTAGU-Net minus the network without 3STU is -0.5 (-1.1 to +0.1) points on mini and -0.6 (-1.3 to +0.1) on
-# hard: both solve the sets. Two events and a pause, the kind that a memory is for, do not need it either, perhaps because TSA sees all
-# frames of the clip at once (exercise 1).
+# hard: both solve the sets, perhaps because TSA sees all frames of the clip at once (exercise 1).
 #
 # In one part of the memory set it is needed. In *Lighting*, lamps flash in two colours, then all wait in the dark, and one of them is
 # marked: which colour had it last? At the wait of training, the network with 3STU is right on 100.0 % of these clips, without it on 64.4 %:
@@ -288,15 +277,16 @@ show_published(
 # %% mystnb={"image": {"alt": "Top-1 on the training clips of hard over processor seconds of training, a thin line a run, coloured by method. HiTAGU-Net and the network without 3STU end highest; TSM's runs fan out; TSN stays low."}} tags=["hide-input"]
 figure, ax = new_figure(3.2)
 draw_training(ax, hard)
+_ = credit(figure, HARD_RUNS)
 
 # %% [markdown]
-# Nobody measured it. A curve may be flat at its end only because the learning rate falls to zero.
+# Nobody measured it. Two of TSM's three curves still rise at the end; a flat end may only mean that the learning rate falls to zero.
 #
 # ## How to read a few seeds
 #
-# A seed sets the first weights and the order, crops and mirrors of the clips. The standard deviation over seeds says how far *another seed* would land
-# from the mean; three values know it only roughly. It says nothing about other clips: all runs share one data seed. A finite validation set
-# adds a standard error of $\sqrt{p(1-p)/n}$, 0.5 points for HiTAGU-Net's accuracy $p$ on the 420 clips of hard.
+# The standard deviation over seeds says how far *another seed* would land from the mean; three values know it only roughly. It says nothing about
+# other clips: all runs share one data seed. A finite validation set adds a standard error of $\sqrt{p(1-p)/n}$, 0.5 points for HiTAGU-Net's
+# accuracy $p$ on the 420 clips of hard.
 #
 # ## Try it: your own point among ours
 #
@@ -321,12 +311,6 @@ if live:
     ax.plot(100 * yours["val_top1"], row, "D", color="black", zorder=3)
 
 # %% [markdown]
-# ## How it was developed
-#
-# Network and hard set were developed beside each other, on another data seed and with one training seed each, and no peer was tuned as much:
-# a bias that a new data seed does not remove. Once we looked at the tables' own data: the first runs took 8 epochs, and one seed of TSM had
-# hardly begun to learn. So all methods got half as long again, and the grid began anew.
-#
 # ## Ablations
 #
 # An ablation takes one thing away, or swaps it for a plainer one. Each file in `params/ablations/` is one; its first line is the question.
@@ -342,6 +326,7 @@ points = {
 }
 figure, ax = new_figure(0.19 * len(points) + 0.7)
 draw_points(ax, points)
+_ = credit(figure, source_of(PUBLISHED / "ablations"))
 
 # %% [markdown]
 # The questions, and the numbers behind the dots: mean top-1 and its standard deviation, the paired difference in points (with its 95 % interval from

@@ -72,10 +72,11 @@ from hitagu_lib.prepare.synthetic.make import (
 from hitagu_lib.errors import HitaguError
 from hitagu_lib.inference.predict import load_model, predict
 from hitagu_lib.files import project_root
+from hitagu_lib.runs.provenance import source_of
 from hitagu_lib.viz.live import LiveCurves, watched
 from hitagu_lib.viz.overlay import overlay_video
 from hitagu_lib.viz.seeds import draw_seeds
-from hitagu_lib.viz.style import new_figure
+from hitagu_lib.viz.style import credit, new_figure
 
 videos = Path(videos).absolute() if videos else None
 check_parameters(globals(), "videos", "out", "group", "overrides")
@@ -310,6 +311,7 @@ figure, axes = new_figure(2.6, 1, len(SETS), sharey=True)
 for ax, (name, the_set) in zip(axes, SETS.items()):
     top1 = {method: top1_of(name, method) for method in REAL_METHODS}
     draw_seeds(ax, top1, the_set.title, "top-1 of each fold (%)")
+_ = credit(figure, source_of(PUBLISHED))
 
 # %% tags=["hide-input"]
 display(Markdown((PUBLISHED / "real.md").read_text()))
@@ -444,7 +446,8 @@ ax.set(
     ylabel="probability (%)",
     ylim=(0, 100),
 )
-legend = ax.legend(fontsize=7)
+_ = ax.legend(fontsize=7)
+_ = credit(figure, source_of(cfg.run))
 
 # %% [markdown]
 # At the first frames, the clip repeats one picture several times, and training had no such clips. The answer there means nothing, however sure

@@ -48,10 +48,11 @@ from hitagu_lib import build_model
 from hitagu_lib.config import check_parameters, resolve
 from hitagu_lib.data.frames import normalise
 from hitagu_lib.files import project_root
+from hitagu_lib.runs.provenance import source_of
 from hitagu_lib.inference.streaming import Stream
 from hitagu_lib.viz.figures import clip_rows
 from hitagu_lib.viz.player import player
-from hitagu_lib.viz.style import PALETTE, new_figure
+from hitagu_lib.viz.style import PALETTE, credit, new_figure
 
 check_parameters(globals())  # this chapter takes none
 os.chdir(project_root())
@@ -293,7 +294,8 @@ for ax, (name, title) in zip(axes, sets.items()):
         ax.plot(list(shares), means, marker=mark, label=method)
     ax.set(title=title, xlabel="share of the clip seen (%)", ylim=(0, 102))
 axes[0].set_ylabel("top-1 (%)")
-legend = axes[1].legend(fontsize=7, loc="upper left")
+_ = axes[1].legend(fontsize=7, loc="upper left")
+_ = credit(figure, "; ".join(source_of(published / name) for name in sets))
 
 # %% tags=["hide-input"]
 for name, title in (sets | {"memory": "memory"}).items():

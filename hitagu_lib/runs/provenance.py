@@ -48,13 +48,19 @@ def _version(package: str) -> str | None:
 
 
 def source_of(run: str | Path) -> str:
-    """Return a run's folder and commit for a figure, such as "outputs/mini, commit 1a2b3c4d5".
+    """Return a run's folder and commit for a figure, such as "outputs/mini, commit 1a2b3c4d5"; of a folder of runs, all their commits.
 
-    A commit with uncommitted changes is marked "+ changes".
+    A commit with uncommitted changes is marked "+ changes". Raises FileNotFoundError if there is no run.
     """
-    found = json.loads((Path(run) / "provenance.json").read_text(encoding="utf-8"))
-    commit = (found.get("git_commit") or "unknown")[:9]
-    return f"{Path(run).as_posix()}, commit {commit}{' + changes' if found.get('git_changed') else ''}"
+    own = Path(run) / "provenance.json"
+    files = [own] if own.exists() else sorted(Path(run).rglob("provenance.json"))
+    if not files:
+        raise FileNotFoundError(f"{own}: found no run, nor one in a folder below")
+    commits: dict[str, None] = {}  # each once, in order
+    for file in files:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        commits[f"{(found.get('git_commit') or 'unknown')[:9]}{' + changes' if found.get('git_changed') else ''}"] = None
+    return f"{Path(run).as_posix()}, {'commits' if len(commits) > 1 else 'commit'} {', '.join(commits)}"
 
 
 def data_lists(cfg: DataConfig) -> dict[str, dict[str, Any]] | None:

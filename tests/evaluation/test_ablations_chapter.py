@@ -107,7 +107,7 @@ def test_the_pairs() -> None:
 
 def test_where_the_runs_come_from() -> None:
     origins = [json.loads((run.folder / "provenance.json").read_text()) for run in HARD + MINI]
-    said("None has uncommitted edits.")
+    said("none had uncommitted edits.")
     assert not any(origin["git_changed"] for origin in origins)
 
 
