@@ -337,9 +337,10 @@ if memory:
     figure = credit(figure, memory.source)
 
 # %% [markdown]
-# Do the states hold the colour? We ask a linear probe to read it off them at the lamp's position, in the last frame before the mark. The
-# control is the 3STU's input in the same frame, where all lamps look alike. (For a run of yours:
-# `python -m experiments.lamp_probe --run outputs/memory --out outputs/lamp_probe`.)
+# In the last frame, Grad-CAM lights the marked lamp and nothing else: what is asked is there, the answer no longer is. Do the states hold
+# it? We ask a linear probe to read the colour off them at the lamp's position, in the last frame before the mark. The control is the 3STU's
+# input in the same frame, where all lamps look alike. (For a run of yours: `python -m experiments.lamp_probe --run outputs/memory --out
+# outputs/lamp_probe`.)
 
 # %% mystnb={"image": {"alt": "Where the probe was measured: the share of lamps whose colour a linear probe reads, over the frames waited, for the input and each state, beside the dashed line of chance at 50 percent."}} tags=["hide-input"]
 probed = Path("outputs/published/lamp_probe/probe.json")

@@ -59,7 +59,9 @@ def source_of(run: str | Path) -> str:
     commits: dict[str, None] = {}  # each once, in order
     for file in files:
         found = json.loads(file.read_text(encoding="utf-8"))
-        commits[f"{(found.get('git_commit') or 'unknown')[:9]}{' + changes' if found.get('git_changed') else ''}"] = None
+        commits[f"{(found.get('git_commit') or 'unknown')[:9]}{' + changes' if found.get('git_changed') else ''}"] = (
+            None
+        )
     return f"{Path(run).as_posix()}, {'commits' if len(commits) > 1 else 'commit'} {', '.join(commits)}"
 
 

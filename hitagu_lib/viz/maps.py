@@ -121,8 +121,8 @@ def draw_heads(ax: Axes, frames: Tensor, weights: Tensor, t: Tensor, title: str 
     ax.imshow(np.concatenate(list(pictures), axis=1), extent=(0, T, -0.1, -1.1))
     ax.imshow(np.concatenate(list(pictures), axis=0), extent=(-1.1, -0.1, T, 0))
     ax.set(xlim=(-1.1, T), ylim=(T, -1.1), title=title)
-    ax.set_xticks(np.arange(T) + 0.5, [f"{v:g}" for v in t.tolist()], fontsize=6)
-    ax.set_yticks(np.arange(T) + 0.5, [f"{v:g}" for v in t.tolist()], fontsize=6)
+    ax.set_xticks(np.arange(T) + 0.5, [f"{v:.3g}" for v in t.tolist()], fontsize=6)
+    ax.set_yticks(np.arange(T) + 0.5, [f"{v:.3g}" for v in t.tolist()], fontsize=6)
     ax.grid(visible=False)
     sns.despine(ax=ax, left=True, bottom=True)
     return image

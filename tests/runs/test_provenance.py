@@ -1,5 +1,6 @@
 """What a run records of the code that made it."""
 
+import json
 import subprocess
 from pathlib import Path
 
@@ -28,3 +29,12 @@ def test_changed_code_is_recorded_and_changed_results_are_not(tmp_path: Path, mo
     assert not changed()
     library.write_text("edited")
     assert changed()
+
+
+def test_a_folder_of_runs_names_each_commit_once(tmp_path: Path) -> None:
+    for run, commit in (("one", "a"), ("two", "b"), ("three", "a")):
+        (tmp_path / run).mkdir()
+        (tmp_path / run / "provenance.json").write_text(json.dumps({"git_commit": commit * 40, "git_changed": False}))
+    assert provenance.source_of(tmp_path) == f"{tmp_path.as_posix()}, commits aaaaaaaaa, bbbbbbbbb"
+    with pytest.raises(FileNotFoundError, match="found no run, nor one in a folder below"):
+        provenance.source_of(tmp_path / "none")

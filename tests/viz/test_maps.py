@@ -7,10 +7,12 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 import torch
-from known_picture import colour_net, lit_clip
+from known_picture import PatchColours, colour_net, lit_clip
 
 mpl.use("Agg")
 
+from hitagu_lib.config import MDEConfig
+from hitagu_lib.models.mde import MDE
 from hitagu_lib.runs.provenance import source_of
 from hitagu_lib.viz import maps
 from hitagu_lib.viz.style import credit, new_figure
@@ -54,16 +56,34 @@ def test_gates_of_the_known_network_light_up_the_shining_patch(frame: int, row: 
     assert figure.get_suptitle() == "a clip"
 
 
+@pytest.mark.parametrize(("row", "column"), [(0, 0), (3, 1)])
+def test_the_motion_gate_lights_up_around_what_moves_and_nowhere_else(row: int, column: int) -> None:
+    """Whatever its weights: a patch shines in frame 3 of 6 alone, so something changes at it, and beside it, in frames 2 to 4."""
+    torch.manual_seed(0)
+    mde = MDE(MDEConfig(taps=("layer1",), reduced=3, width=4), {"layer1": 3}, "layer1").eval()
+    torch.nn.init.normal_(mde.W_a.weight)
+    tapped = PatchColours()(lit_clip(3, row, column, T=6)[0])
+    with torch.no_grad():
+        _, gate = mde(tapped["layer1"], mde.reduce(tapped), 6)
+    figure = maps.spotlight_rows(grey(6), {"motion gate": gate.abs().mean(1)}, torch.arange(6.0))
+    for frame, ax in enumerate(figure.axes[6:]):
+        dark = (ax.images[0].get_array().reshape(4, 8, 4, 8, 3) == 40).all((1, 3, 4))
+        near = np.zeros((4, 4), bool)
+        near[max(0, row - 1) : row + 2, max(0, column - 1) : column + 2] = frame in (2, 3, 4)
+        assert (dark == ~near).all(), frame
+
+
 @pytest.mark.parametrize("frame", [0, 2])
 def test_attention_of_the_known_network_reads_the_red_frame_under_its_own_picture(frame: int) -> None:
     x = lit_clip(frame, 1, 1)
     _, seen = colour_net()(x, T4[None], return_maps=True)
     frames = (255 * x[0]).byte()
-    figure = maps.attention_figure(frames, seen.temporal_attention[0], T4)
+    figure = maps.attention_figure(frames, seen.temporal_attention[0], T4 * 10 / 13)
     for ax in figure.axes[:2]:
         square, above, left = ax.images
         assert (square.get_array().argmax(1) == frame).all(), "each frame reads the red one"
         assert square.get_extent() == [0, 4, 4, 0]
+        assert [label.get_text() for label in ax.get_xticklabels()] == ["0", "0.769", "1.54", "2.31"]
         strip = np.asarray(above.get_array())
         assert above.get_extent() == [0, 4, -0.1, -1.1]
         assert (strip[:, 32 * frame : 32 * (frame + 1)] > 0).any(), "the red frame stands above the column"
