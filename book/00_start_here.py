@@ -455,5 +455,6 @@ display(
 #
 # [Chapter 1](01_data.ipynb) follows a video from its file to a batch. [Chapter 2a](02a_backbone.ipynb) starts to take the network apart.
 #
-# **References.** Wang et al., *Temporal Segment Networks*, ECCV 2016. Goyal et al., *The "something something" video database*, ICCV 2017.
-# Kay et al., *The Kinetics Human Action Video Dataset*, 2017.
+# **References.** Wang et al., [*Temporal Segment Networks*](https://arxiv.org/abs/1608.00859), ECCV 2016. Goyal et al., [*The "something
+# something" video database*](https://arxiv.org/abs/1706.04261), ICCV 2017. Kay et al., [*The Kinetics Human Action Video
+# Dataset*](https://arxiv.org/abs/1705.06950), 2017.

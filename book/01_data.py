@@ -583,5 +583,7 @@ else:
 # [Chapter 2a](02a_backbone.ipynb) puts a batch into the first half of the network. [Chapter 7](07_your_own_videos.ipynb) goes this way with your
 # own videos.
 #
-# **References.** Wang et al., *Temporal Segment Networks*, ECCV 2016. Wang et al., *Non-local Neural Networks*, CVPR 2018. Carreira et al., *A
-# Short Note on the Kinetics-700 Human Action Dataset*, 2019. Goyal et al., *The "something something" video database*, ICCV 2017.
+# **References.** Wang et al., [*Temporal Segment Networks*](https://arxiv.org/abs/1608.00859), ECCV 2016. Wang et al., [*Non-local Neural
+# Networks*](https://arxiv.org/abs/1711.07971), CVPR 2018. Carreira et al., [*A Short Note on the Kinetics-700 Human Action
+# Dataset*](https://arxiv.org/abs/1907.06987), 2019. Goyal et al., [*The "something something" video
+# database*](https://arxiv.org/abs/1706.04261), ICCV 2017.

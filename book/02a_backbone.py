@@ -681,5 +681,7 @@ print(" within our budget of 34.5 GFLOPs and 28 M parameters")
 #
 # In [chapter 2b](02b_mde.ipynb) frames meet for the first time: MDE takes the differences between neighbours.
 #
-# **References.** He et al., *Deep Residual Learning for Image Recognition*, CVPR 2016. Wang et al., *Temporal Segment Networks*, ECCV 2016. Lin
-# et al., *TSM: Temporal Shift Module for Efficient Video Understanding*, ICCV 2019. Ioffe and Szegedy, *Batch Normalization*, ICML 2015.
+# **References.** He et al., [*Deep Residual Learning for Image Recognition*](https://arxiv.org/abs/1512.03385), CVPR 2016. Wang et al.,
+# [*Temporal Segment Networks*](https://arxiv.org/abs/1608.00859), ECCV 2016. Lin et al., [*TSM: Temporal Shift Module for Efficient Video
+# Understanding*](https://arxiv.org/abs/1811.08383), ICCV 2019. Ioffe and Szegedy, [*Batch
+# Normalization*](https://arxiv.org/abs/1502.03167), ICML 2015.

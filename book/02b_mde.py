@@ -871,7 +871,9 @@ explore(
 #
 # MDE compares neighbours. [Chapter 2c](02c_3stu.ipynb), on the 3STU, remembers what came long before.
 #
-# **References.** Li et al., *TEA: Temporal Excitation and Aggregation for Action Recognition*, CVPR 2020. Wang, She and Smolic, *ACTION-Net:
-# Multipath Excitation for Action Recognition*, CVPR 2021. Wang et al., *TDN: Temporal Difference Networks for Efficient Action Recognition*, CVPR
-# 2021. Kwon et al., *MotionSqueeze: Neural Motion Feature Learning for Video Understanding*, ECCV 2020. Sun et al., *PWC-Net: CNNs for Optical
-# Flow Using Pyramid, Warping, and Cost Volume*, CVPR 2018. He et al., *Deep Residual Learning for Image Recognition*, CVPR 2016.
+# **References.** Li et al., [*TEA: Temporal Excitation and Aggregation for Action Recognition*](https://arxiv.org/abs/2004.01398), CVPR
+# 2020. Wang, She and Smolic, [*ACTION-Net: Multipath Excitation for Action Recognition*](https://arxiv.org/abs/2103.07372), CVPR 2021. Wang
+# et al., [*TDN: Temporal Difference Networks for Efficient Action Recognition*](https://arxiv.org/abs/2012.10071), CVPR 2021. Kwon et al.,
+# [*MotionSqueeze: Neural Motion Feature Learning for Video Understanding*](https://arxiv.org/abs/2007.09933), ECCV 2020. Sun et al.,
+# [*PWC-Net: CNNs for Optical Flow Using Pyramid, Warping, and Cost Volume*](https://arxiv.org/abs/1709.02371), CVPR 2018. He et al., [*Deep
+# Residual Learning for Image Recognition*](https://arxiv.org/abs/1512.03385), CVPR 2016.

@@ -769,10 +769,15 @@ explore(
 #
 # The maps now carry what came before. Chapter 2d asks which channels, which positions and which frames of them matter.
 #
-# **References.** Hochreiter and Schmidhuber, *Long Short-Term Memory*, Neural Computation 1997. Cho et al., *Learning Phrase Representations
-# using RNN Encoder-Decoder for Statistical Machine Translation* (GRU), EMNLP 2014. Baytas et al., *Patient Subtyping via Time-Aware LSTM
-# Networks* (T-LSTM), KDD 2017. Che et al., *Recurrent Neural Networks for Multivariate Time Series with Missing Values* (GRU-D), Scientific
-# Reports 2018. Qin et al., *Hierarchically Gated Recurrent Neural Network for Sequence Modeling* (HGRN), NeurIPS 2023. Feng et al., *Were RNNs
-# All We Needed?* (minGRU), 2024. Pătrăucean et al., *TRecViT: A Recurrent Video Transformer*, 2024. Lim et al., *Parallelizing Non-Linear
-# Sequential Models over the Sequence Length* (DEER), ICLR 2024. Gonzalez et al., *Towards Scalable and Stable Parallelization of Nonlinear RNNs*
-# (ELK), NeurIPS 2024. Blelloch, *Prefix Sums and Their Applications*, Carnegie Mellon University 1990. Lin et al., *TSM*, ICCV 2019.
+# **References.** Hochreiter and Schmidhuber, [*Long Short-Term Memory*](https://doi.org/10.1162/neco.1997.9.8.1735), Neural Computation
+# 1997. Cho et al., [*Learning Phrase Representations using RNN Encoder-Decoder for Statistical Machine
+# Translation*](https://arxiv.org/abs/1406.1078) (GRU), EMNLP 2014. Baytas et al., [*Patient Subtyping via Time-Aware LSTM
+# Networks*](https://doi.org/10.1145/3097983.3097997) (T-LSTM), KDD 2017. Che et al., [*Recurrent Neural Networks for Multivariate Time
+# Series with Missing Values*](https://doi.org/10.1038/s41598-018-24271-9) (GRU-D), Scientific Reports 2018. Qin et al., [*Hierarchically
+# Gated Recurrent Neural Network for Sequence Modeling*](https://arxiv.org/abs/2311.04823) (HGRN), NeurIPS 2023. Feng et al., [*Were RNNs
+# All We Needed?*](https://arxiv.org/abs/2410.01201) (minGRU), 2024. Pătrăucean et al., [*TRecViT: A Recurrent Video
+# Transformer*](https://arxiv.org/abs/2412.14294), 2024. Lim et al., [*Parallelizing Non-Linear Sequential Models over the Sequence
+# Length*](https://arxiv.org/abs/2309.12252) (DEER), ICLR 2024. Gonzalez et al., [*Towards Scalable and Stable Parallelization of Nonlinear
+# RNNs*](https://arxiv.org/abs/2407.19115) (ELK), NeurIPS 2024. Blelloch, [*Prefix Sums and Their
+# Applications*](https://www.cs.cmu.edu/~guyb/papers/Ble93.pdf), Carnegie Mellon University 1990. Lin et al.,
+# [*TSM*](https://arxiv.org/abs/1811.08383), ICCV 2019.

@@ -149,7 +149,7 @@ print("by hand and shipped agree")
 #
 # In CBAM, whose form this is, all weights start at random. One may expect gates of one half, which is $\sigma(0)$. But the backbone's
 # values are large, and so random weights give random gates. Our recipes change two things. A gate is $2\sigma$, from 0 to 2
-# (`attention.sca_identity`), and $W_2$, $b_2$ and $K$ start at zero (`attention.sca_zero_start`). Then both gates start at 1, and a fresh SCA passes
+# (`model.attention.sca_identity`), and $W_2$, $b_2$ and $K$ start at zero (`model.attention.sca_zero_start`). Then both gates start at 1, and a fresh SCA passes
 # the map unchanged. Here is the network of `params/hard.yaml` before training, on noise:
 
 
@@ -294,7 +294,7 @@ _ = axes[2].legend(fontsize=7)
 
 # %% [markdown]
 # The inner product of two codes depends only on the time between them, so the dots of both clips lie on one curve. So a frame can ask for
-# "one stride before me" as well as for "at $t = 5$". (With `attention.tsa_relative` there is no code: each head adds a learned slope times
+# "one stride before me" as well as for "at $t = 5$". (With `model.attention.tsa_relative` there is no code: each head adds a learned slope times
 # the time between two frames to the score.)
 #
 # ### Queries, keys, values
@@ -354,7 +354,7 @@ with torch.no_grad():
 #
 # ### What the order of frames does
 #
-# Without the position code (`attention.tsa_position: false`), permuting the frames permutes the embeddings and leaves their mean as it was: this TSA is
+# Without the position code (`model.attention.tsa_position: false`), permuting the frames permutes the embeddings and leaves their mean as it was: this TSA is
 # as blind to order as the mean. With the code, order matters. (If frames *and* times are permuted together, little changes, because a clip is a set of
 # frames with their times. Only the time that counts as the start moves.)
 
@@ -864,5 +864,7 @@ explore(
 #
 # Chapter 2e takes the mean of the frame embeddings, names the class, and asks what else the loss should reward.
 #
-# **References.** Vaswani et al., *Attention Is All You Need*, NeurIPS 2017. Woo et al., *CBAM: Convolutional Block Attention Module*, ECCV 2018. Hu et al.,
-# *Squeeze-and-Excitation Networks*, CVPR 2018. Wang et al., *Non-local Neural Networks*, CVPR 2018. Jain and Wallace, *Attention is not Explanation*, NAACL 2019.
+# **References.** Vaswani et al., [*Attention Is All You Need*](https://arxiv.org/abs/1706.03762), NeurIPS 2017. Woo et al., [*CBAM:
+# Convolutional Block Attention Module*](https://arxiv.org/abs/1807.06521), ECCV 2018. Hu et al., [*Squeeze-and-Excitation
+# Networks*](https://arxiv.org/abs/1709.01507), CVPR 2018. Wang et al., [*Non-local Neural Networks*](https://arxiv.org/abs/1711.07971),
+# CVPR 2018. Jain and Wallace, [*Attention is not Explanation*](https://arxiv.org/abs/1902.10186), NAACL 2019.

@@ -751,6 +751,10 @@ explore(
 #
 # Chapter 3 trains the whole network on the mini data; its second exercise switches both losses on.
 #
-# **References.** Szegedy et al., *Rethinking the Inception Architecture for Computer Vision* (label smoothing), CVPR 2016. Müller et al., *When Does Label Smoothing Help?*, NeurIPS 2019. Srivastava et al.,
-# *Dropout: A Simple Way to Prevent Neural Networks from Overfitting*, JMLR 2014. Wen et al., *A Discriminative Feature Learning Approach for Deep Face Recognition* (center loss), ECCV 2016. Wiskott and Sejnowski,
-# *Slow Feature Analysis: Unsupervised Learning of Invariances*, Neural Computation 2002. Mobahi et al., *Deep Learning from Temporal Coherence in Video*, ICML 2009.
+# **References.** Szegedy et al., [*Rethinking the Inception Architecture for Computer Vision*](https://arxiv.org/abs/1512.00567) (label
+# smoothing), CVPR 2016. Müller et al., [*When Does Label Smoothing Help?*](https://arxiv.org/abs/1906.02629), NeurIPS 2019. Srivastava et
+# al., [*Dropout: A Simple Way to Prevent Neural Networks from Overfitting*](https://jmlr.org/papers/v15/srivastava14a.html), JMLR 2014. Wen
+# et al., [*A Discriminative Feature Learning Approach for Deep Face Recognition*](https://doi.org/10.1007/978-3-319-46478-7_31) (center
+# loss), ECCV 2016. Wiskott and Sejnowski, [*Slow Feature Analysis: Unsupervised Learning of
+# Invariances*](https://doi.org/10.1162/089976602317318938), Neural Computation 2002. Mobahi et al., [*Deep Learning from Temporal Coherence
+# in Video*](https://doi.org/10.1145/1553374.1553469), ICML 2009.

@@ -502,6 +502,8 @@ figure.savefig(f"{cfg.run}/result.png", dpi=110)
 # [Chapter 4](04_evaluate.ipynb) evaluates this run with many clips and crops, and asks how certain its numbers are.
 # [Chapter 6](06_ablations.ipynb) compares methods over several seeds.
 #
-# **References.** Wang et al., *Temporal Segment Networks*, ECCV 2016. Lin et al., *TSM*, ICCV 2019. Wen et al., *A Discriminative Feature
-# Learning Approach for Deep Face Recognition* (center loss), ECCV 2016. Loshchilov and Hutter, *SGDR*, ICLR 2017. Goyal et al., *The
-# "something something" video database*, ICCV 2017.
+# **References.** Wang et al., [*Temporal Segment Networks*](https://arxiv.org/abs/1608.00859), ECCV 2016. Lin et al.,
+# [*TSM*](https://arxiv.org/abs/1811.08383), ICCV 2019. Wen et al., [*A Discriminative Feature Learning Approach for Deep Face
+# Recognition*](https://doi.org/10.1007/978-3-319-46478-7_31) (center loss), ECCV 2016. Loshchilov and Hutter,
+# [*SGDR*](https://arxiv.org/abs/1608.03983), ICLR 2017. Goyal et al., [*The "something something" video
+# database*](https://arxiv.org/abs/1706.04261), ICCV 2017.

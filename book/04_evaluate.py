@@ -655,8 +655,10 @@ explore(
 # [Chapter 5](05_attention_maps.ipynb) asks what the network looks at; [chapter 6](06_ablations.ipynb) compares networks over several seeds
 # by the `single` protocol; [chapter 7](07_your_own_videos.ipynb) evaluates on your own videos.
 #
-# **References.** Wang et al., *Temporal Segment Networks*, ECCV 2016. Wang et al., *Non-local Neural Networks*, CVPR 2018. Feichtenhofer et
-# al., *SlowFast Networks*, ICCV 2019. Lin et al., *TSM*, ICCV 2019. Wang et al., *TDN*, CVPR 2021. MMAction2 Contributors, *OpenMMLab's
-# next generation video understanding toolbox*, 2020. Guo et al., *On calibration of modern neural networks*, ICML 2017. McNemar, *Note on
-# the sampling error of the difference between correlated proportions*, Psychometrika 1947. Efron, *Bootstrap methods*, Annals of Statistics
-# 1979.
+# **References.** Wang et al., [*Temporal Segment Networks*](https://arxiv.org/abs/1608.00859), ECCV 2016. Wang et al., [*Non-local Neural
+# Networks*](https://arxiv.org/abs/1711.07971), CVPR 2018. Feichtenhofer et al., [*SlowFast Networks*](https://arxiv.org/abs/1812.03982),
+# ICCV 2019. Lin et al., [*TSM*](https://arxiv.org/abs/1811.08383), ICCV 2019. Wang et al., [*TDN*](https://arxiv.org/abs/2012.10071), CVPR
+# 2021. MMAction2 Contributors, [*OpenMMLab's next generation video understanding toolbox*](https://github.com/open-mmlab/mmaction2), 2020.
+# Guo et al., [*On calibration of modern neural networks*](https://arxiv.org/abs/1706.04599), ICML 2017. McNemar, [*Note on the sampling
+# error of the difference between correlated proportions*](https://doi.org/10.1007/BF02295996), Psychometrika 1947. Efron, [*Bootstrap
+# methods*](https://doi.org/10.1214/aos/1176344552), Annals of Statistics 1979.

@@ -700,6 +700,8 @@ else:
 #
 # [Chapter 6](06_ablations.ipynb) takes modules out and trains again: does the network miss them?
 #
-# **References.** Selvaraju et al., *Grad-CAM*, ICCV 2017. Petsiuk et al., *RISE: Randomized Input Sampling for Explanation*, BMVC 2018. Adebayo et
-# al., *Sanity Checks for Saliency Maps*, NeurIPS 2018. Jain and Wallace, *Attention is not Explanation*, NAACL 2019. Alain and Bengio,
-# *Understanding intermediate layers using linear classifier probes*, 2016. Kokhlikyan et al., *Captum*, 2020.
+# **References.** Selvaraju et al., [*Grad-CAM*](https://arxiv.org/abs/1610.02391), ICCV 2017. Petsiuk et al., [*RISE: Randomized Input
+# Sampling for Explanation*](https://arxiv.org/abs/1806.07421), BMVC 2018. Adebayo et al., [*Sanity Checks for Saliency
+# Maps*](https://arxiv.org/abs/1810.03292), NeurIPS 2018. Jain and Wallace, [*Attention is not
+# Explanation*](https://arxiv.org/abs/1902.10186), NAACL 2019. Alain and Bengio, [*Understanding intermediate layers using linear classifier
+# probes*](https://arxiv.org/abs/1610.01644), 2016. Kokhlikyan et al., [*Captum*](https://arxiv.org/abs/2009.07896), 2020.

@@ -479,5 +479,7 @@ show_published("ablations/ablations.md", "make ablations")
 # [Chapter 7](07_your_own_videos.ipynb) trains on your own videos. An appendix shows how to
 # [add a module](appendix/add_a_module.md).
 #
-# **References.** Lin et al., *TSM*, ICCV 2019. Wang et al., *Temporal Segment Networks*, ECCV 2016. Cho et al., *RNN Encoder-Decoder* (GRU),
-# EMNLP 2014. Bouthillier et al., *Accounting for Variance in Machine Learning Benchmarks*, MLSys 2021.
+# **References.** Lin et al., [*TSM*](https://arxiv.org/abs/1811.08383), ICCV 2019. Wang et al., [*Temporal Segment
+# Networks*](https://arxiv.org/abs/1608.00859), ECCV 2016. Cho et al., [*Learning Phrase Representations using RNN Encoder-Decoder for
+# Statistical Machine Translation*](https://arxiv.org/abs/1406.1078) (GRU), EMNLP 2014. Bouthillier et al., [*Accounting for Variance in
+# Machine Learning Benchmarks*](https://arxiv.org/abs/2103.03098), MLSys 2021.

@@ -578,6 +578,8 @@ _ = credit(figure, source_of(cfg.run))
 # [Chapter 3](03_train.ipynb) explains a run's folder and how to continue a run. [Chapter 6](06_ablations.ipynb) compares methods over several
 # seeds. A claim about your own data needs that as well.
 #
-# **References.** Wilson, *Probable inference, the law of succession, and statistical inference*, JASA 1927. Soomro et al., *UCF101*, 2012,
-# whose official splits keep groups together. Kaufman et al., *Leakage in data mining*, TKDD 2012. Woo et al., *CBAM*, ECCV 2018. Vaswani et
-# al., *Attention is all you need*, NeurIPS 2017.
+# **References.** Wilson, [*Probable inference, the law of succession, and statistical
+# inference*](https://doi.org/10.1080/01621459.1927.10502953), JASA 1927. Soomro et al., [*UCF101*](https://arxiv.org/abs/1212.0402), 2012,
+# whose official splits keep groups together. Kaufman et al., [*Leakage in data mining*](https://doi.org/10.1145/2382577.2382579), TKDD
+# 2012. Woo et al., [*CBAM*](https://arxiv.org/abs/1807.06521), ECCV 2018. Vaswani et al., [*Attention is all you
+# need*](https://arxiv.org/abs/1706.03762), NeurIPS 2017.

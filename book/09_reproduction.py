@@ -236,5 +236,6 @@ display(Markdown(claims_table(read_claims())))
 #
 # **Next**: [the notation](appendix/notation.md) and the other appendices: a glossary, measured times, how to add a module.
 #
-# **References.** Lin et al., *TSM*, ICCV 2019. Wang et al., *TDN*, CVPR 2021. Feichtenhofer et al., *SlowFast*, ICCV 2019. Bouthillier et al.,
-# *Accounting for Variance in Machine Learning Benchmarks*, MLSys 2021.
+# **References.** Lin et al., [*TSM*](https://arxiv.org/abs/1811.08383), ICCV 2019. Wang et al., [*TDN*](https://arxiv.org/abs/2012.10071),
+# CVPR 2021. Feichtenhofer et al., [*SlowFast*](https://arxiv.org/abs/1812.03982), ICCV 2019. Bouthillier et al., [*Accounting for Variance
+# in Machine Learning Benchmarks*](https://arxiv.org/abs/2103.03098), MLSys 2021.

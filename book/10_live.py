@@ -418,5 +418,6 @@ for name, title in (sets | {"memory": "memory"}).items():
 # [Chapter 6](06_ablations.ipynb) compares methods on whole clips. [Chapter 7](07_your_own_videos.ipynb) trains on your own videos, which
 # `model.causal: true` then follows live.
 #
-# **References.** Lin et al., *TSM: Temporal Shift Module for Efficient Video Understanding*, ICCV 2019. Pătrăucean et al., *TRecViT: A Recurrent
-# Video Transformer*, 2024. Press et al., *Train Short, Test Long* (ALiBi), ICLR 2022.
+# **References.** Lin et al., [*TSM: Temporal Shift Module for Efficient Video Understanding*](https://arxiv.org/abs/1811.08383), ICCV 2019.
+# Pătrăucean et al., [*TRecViT: A Recurrent Video Transformer*](https://arxiv.org/abs/2412.14294), 2024. Press et al., [*Train Short, Test
+# Long*](https://arxiv.org/abs/2108.12409) (ALiBi), ICLR 2022.

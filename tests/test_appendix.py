@@ -113,3 +113,25 @@ def patch(root: Path, diff: str) -> None:
         assert text.count(old) == 1, f"{file.name}: these lines are not there once:\n{old}"
         text = text.replace(old, new)
     file.write_text(text, encoding="utf-8")
+
+
+def plain(title: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", title.lower())
+
+
+def test_a_chapter_s_references_are_in_the_bibliography_under_the_same_address() -> None:
+    bibliography = (ROOT / "book/references.bib").read_text(encoding="utf-8")
+    works = {
+        plain(title): url for title, url in re.findall(r"title=\{(.*?)\}, author.*? url=\{(.*?)\}\}", bibliography)
+    }
+    assert len(works) == bibliography.count("\n@") + 1, "each work has an address"
+    for chapter in sorted((ROOT / "book").glob("*.py")):
+        references = " ".join(
+            re.sub(r"\n# ?", " ", chapter.read_text(encoding="utf-8").partition("**References.**")[2]).split()
+        )
+        linked = re.findall(r"\[\*([^*]+)\*\]\((\S+?)\)", references)
+        assert linked and "*" not in re.sub(r"\[\*[^*]+\*\]", "", references), (
+            f"{chapter.name}: a work without its address"
+        )
+        for title, url in linked:
+            assert url in {works[work] for work in works if work.startswith(plain(title))}, f"{chapter.name}: {title}"

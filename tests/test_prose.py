@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from hitagu_lib.config import flat, load_config
+
 BOOK = Path(__file__).resolve().parents[1] / "book"
 
 
@@ -14,3 +16,22 @@ def test_no_line_begins_with_a_percent_sign(page: Path) -> None:
     lines = page.read_text(encoding="utf-8").splitlines()
     comment = re.compile(r"\s*%" if page.suffix == ".md" else r"# +%(?!%)")
     assert [line for line in lines if comment.match(line)] == []
+
+
+PAGES = sorted(
+    [*BOOK.glob("*.py"), *BOOK.rglob("*.md"), *(BOOK.parent / name for name in ("README.md", "CONTRIBUTING.md"))]
+)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_parameters_and_files_that_a_text_names_exist(page: Path) -> None:
+    """In backticks: `model.stu.width`, `data.workers=0`, `params/mini.yaml`."""
+    leaves = flat(load_config(BOOK.parent / "params/mini.yaml").to_mapping())
+    parameters = {".".join(leaf.split(".")[:n]) for leaf in leaves for n in range(1, leaf.count(".") + 2)}
+    text = re.sub(r"(?m)^# ?", "", page.read_text(encoding="utf-8"))
+    for name in re.findall(r"(?<!`)`([^`\n]+)`(?!`)", text):
+        parameter = re.match(r"((?:model|data|train|eval)\.[\w.]+)(?:[:=].*)?$", name)
+        if parameter and parameter[1] != "train.missing.csv":
+            assert parameter[1] in parameters, name
+        if re.match(r"(?:outputs/published|params|hitagu_lib|book|experiments|benchmarks|tests)/[\w./-]+$", name):
+            assert (BOOK.parent / name).exists() or "NN_" in name, name

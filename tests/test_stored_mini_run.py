@@ -22,6 +22,19 @@ def test_readme_has_the_numbers_of_the_published_run() -> None:
         assert row.replace("%", " %") in README
 
 
+def test_readme_has_the_range_of_the_other_seeds() -> None:
+    def span(method: str, key: str) -> str:
+        runs = (ROOT / "outputs/published/mini-compare").glob(f"{method}-seed*/summary.json")
+        found = sorted(100 * json.loads(run.read_text(encoding="utf-8"))[key] for run in runs)
+        assert len(found) == 3
+        return f"{found[0]:.1f} to {found[-1]:.1f} %"
+
+    assert (
+        f"Three other seeds gave {span('hitagu-net', 'val_top1')}, {span('hitagu-net', 'val_top1_shuffled')} with shuffled frames, and "
+        f"{span('hitagu-net', 'val_partner_rate_reversed')} backwards; TSN, trained for the same time, gave {span('tsn', 'val_top1')}."
+    ) in README
+
+
 def read_chapter(name: str) -> tuple[str, str]:
     """The text of a notebook, and what its stored run printed."""
     cells = json.loads((ROOT / f"book/{name}.ipynb").read_text(encoding="utf-8"))["cells"]
