@@ -53,7 +53,8 @@ FAULTS = r"""() => {
     if (!image.complete || image.naturalWidth === 0) faults.push(`missing image: ${image.src.slice(0, 120)}`);
   for (const error of document.querySelectorAll("mjx-merror, [data-mjx-error]")) faults.push(`maths error: ${error.textContent}`);
   for (const link of document.querySelectorAll('article a.internal[href^="#"]'))
-    if (link.hash && !document.getElementById(decodeURIComponent(link.hash.slice(1)))) faults.push(`leads nowhere: ${link.outerHTML.slice(0, 120)}`);
+    if (link.hash && !document.getElementById(decodeURIComponent(link.hash.slice(1))))
+      faults.push(`leads nowhere: ${link.outerHTML.slice(0, 120)}`);
   [...document.querySelectorAll('article figure[id^="figure-"] figcaption')].forEach((caption, i) => {
     if (!caption.textContent.match(`Figure \\w+\\.${i + 1}\\. `))
       faults.push(`figure ${i + 1} is called ${caption.textContent.slice(0, 60)}`);
