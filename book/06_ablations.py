@@ -67,6 +67,7 @@ from hitagu_lib.evaluation.seeds import (
     METHODS,
     by_method,
     differences_table,
+    ends,
     methods_table,
     read_runs,
     same_recipe,
@@ -327,6 +328,20 @@ points = {
 figure, ax = new_figure(0.19 * len(points) + 0.7)
 draw_points(ax, points)
 _ = credit(figure, source_of(PUBLISHED / "ablations"))
+
+# %% [markdown]
+# Which differences are more than the seeds'? Those whose 95 % interval excludes zero, the largest first:
+
+# %% tags=["hide-input"]
+for word, sign in (("lower", -1), ("higher", 1)):
+    sure = {
+        name: sum(of) / len(of)
+        for name, of in points.items()
+        if min(sign * end for end in ends(of)) > 0
+    }
+    sure = sorted(sure.items(), key=lambda item: -abs(item[1]))
+    print(f"{word}: {', '.join(f'{n} {m:+.1f}' for n, m in sure)}")
+print(f"of {len(points)}, each with {min(map(len, points.values()))} seeds")
 
 # %% [markdown]
 # The questions, and the numbers behind the dots: mean top-1 and its standard deviation, the paired difference in points (with its 95 % interval from

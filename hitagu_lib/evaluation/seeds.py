@@ -184,8 +184,15 @@ def interval(differences: Sequence[float]) -> str:
     mean = statistics.mean(differences)
     if len(differences) < 3:
         return f"{mean:+.1f}"
-    half = T_95[min(len(differences), 10) - 3] * statistics.stdev(differences) / math.sqrt(len(differences))
-    return f"{mean:+.1f} ({mean - half:+.1f} to {mean + half:+.1f})"
+    low, high = ends(differences)
+    return f"{mean:+.1f} ({low:+.1f} to {high:+.1f})"
+
+
+def ends(differences: Sequence[float]) -> tuple[float, float]:
+    """Return the ends of `interval`, for three differences or more."""
+    mean, n = statistics.mean(differences), len(differences)
+    half = T_95[min(n, 10) - 3] * statistics.stdev(differences) / math.sqrt(n)
+    return mean - half, mean + half
 
 
 def methods_table(runs: Sequence[PublishedRun]) -> list[str]:
