@@ -6,7 +6,7 @@ import logging
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 import torch
 import torchvision
@@ -53,34 +53,23 @@ def load_backbone(backbone: TruncatedResNet, state: Mapping[str, Tensor], source
             f"model.backbone.weights: {source}: found {', '.join(list(state)[:3]) or 'no key'}, ...; expected the names of a torchvision "
             "ResNet (conv1.weight, bn1.weight, ..., layer1.0.conv1.weight, ...), or a checkpoint of this library"
         )
-    copied = []
-    for key, value in own.items():
-        if _part(key) not in shared:
-            continue
-        if key not in given:
-            if key.endswith("num_batches_tracked"):  # older files lack it, and nothing here depends on it
-                continue
-            raise WeightsError(f"model.backbone.weights: {source}: {key} is missing; {_OTHER_RESNET}")
-        found, expected = tuple(given[key].shape), tuple(value.shape)
-        if found != expected:
-            raise WeightsError(
-                f"model.backbone.weights: {source}: {key}: found shape {found}; expected {expected}; {_OTHER_RESNET}"
-            )
-        copied.append((value, given[key]))
-    for key in given:
-        if _part(key) in shared and key not in own:
-            raise WeightsError(f"model.backbone.weights: {source}: {key} has no place in the backbone; {_OTHER_RESNET}")
-    for value, new in copied:
-        value.copy_(new)
+    theirs = {key: value for key, value in given.items() if _part(key) in shared}
+    # Older files lack the counts of batches, and nothing here depends on them.
+    optional = {key for key in own.keys() - theirs.keys() if key.endswith("num_batches_tracked")}
+    mine = {key: value for key, value in own.items() if _part(key) in shared and key not in optional}
+    if difference := key_difference(theirs, mine):
+        raise WeightsError(
+            f"model.backbone.weights: {source}: {difference} (there: in the file; here: in the backbone); are these weights of another "
+            "ResNet than model.backbone.name?"
+        )
+    for key, value in mine.items():
+        value.copy_(theirs[key])
     return LoadedWeights(
         source,
         tuple(shared),
         tuple(part for part in given_parts if part not in shared),
         tuple(part for part in parts if part not in shared),
     )
-
-
-_OTHER_RESNET = "are these weights of another ResNet than model.backbone.name?"
 
 
 def load_weights(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
@@ -96,15 +85,14 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor], source: str) -> 
     model.load_state_dict(state)
 
 
-def key_difference(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str:
+def key_difference(found: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
     """Return the first keys and shapes in which two state dicts differ, "there" in `found` and "here" in `expected`; else ""."""
+    there, here = ({k: tuple(getattr(v, "shape", ())) for k, v in state.items()} for state in (found, expected))
     told = {
-        "only there": [key for key in found if key not in expected],
-        "only here": [key for key in expected if key not in found],
+        "only there": [key for key in there if key not in here],
+        "only here": [key for key in here if key not in there],
         "of another shape": [
-            f"{key} (there {tuple(value.shape)}, here {tuple(expected[key].shape)})"
-            for key, value in found.items()
-            if key in expected and value.shape != expected[key].shape
+            f"{key} (there {shape}, here {here[key]})" for key, shape in there.items() if here.get(key, shape) != shape
         ],
     }
     return "; ".join(f"{what} {first_of(keys, SHOWN)}" for what, keys in told.items() if keys)

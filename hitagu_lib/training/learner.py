@@ -23,6 +23,7 @@ from hitagu_lib.data.loader import Batch
 from hitagu_lib.errors import ClipError, TrainingError, WeightsError
 from hitagu_lib.models import build_model
 from hitagu_lib.models.losses import TotalLoss
+from hitagu_lib.models.weights import key_difference
 from hitagu_lib.training.distributed import check_device, share_statistics, statistics_kept
 from hitagu_lib.training.meters import EpochTally
 from hitagu_lib.training.optim import check_global_batch, make_optimizer, make_schedule
@@ -269,8 +270,13 @@ class Learner:
             try:
                 part.load_state_dict(state[name])
             except (KeyError, RuntimeError, TypeError, ValueError) as error:
+                found = state.get(name)
+                if not isinstance(found, dict):
+                    differs = f"found {'none' if found is None else type(found).__name__}"
+                else:
+                    differs = key_difference(found, part.state_dict()) or "found other values than this run's"
                 raise WeightsError(
-                    f"{self.cfg.run}/checkpoints: {_misfit(name, state.get(name), part.state_dict())}; expected what this program "
+                    f"{self.cfg.run}/checkpoints: {name}: {differs} (there: in the file; here: in this run); expected what this program "
                     "saved: remove the checkpoints to start again"
                 ) from error
         if self.averaged is not None:
@@ -284,16 +290,3 @@ class Learner:
         torch.set_rng_state(state["rng"])
         if state.get("cuda_rng") is not None and self.accelerator.device.type == "cuda":
             torch.cuda.set_rng_state(state["cuda_rng"])
-
-
-def _misfit(name: str, found: object, expected: dict[str, Any]) -> str:
-    """Say in which key the part `name` of a checkpoint differs first from what it should restore."""
-    if not isinstance(found, dict):
-        return f"{name}: found {'none' if found is None else type(found).__name__}"
-    for key in [*expected, *found]:
-        if key not in found or key not in expected:
-            return f"{name}: found {'no' if key in expected else 'an unknown'} {key}"
-        shapes = [tuple(value.shape) for value in (found[key], expected[key]) if isinstance(value, Tensor)]
-        if len(set(shapes)) > 1:
-            return f"{name}.{key}: found {shapes[0]} values, not {shapes[1]}"
-    return f"{name}: found other values than this run's"

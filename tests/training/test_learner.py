@@ -175,16 +175,19 @@ def test_a_checkpoint_that_does_not_fit_is_described(tiny_cfg: Config) -> None:
     key, weight = next((key, value) for key, value in state["model"].items() if value.ndim == 4)
     for model, words in (
         (None, "model: found none"),
-        ({k: v for k, v in state["model"].items() if k != key}, f"model: found no {key}"),
-        (state["model"] | {"other.weight": weight}, "model: found an unknown other.weight"),
+        ([weight], "model: found list"),
+        ({k: v for k, v in state["model"].items() if k != key}, f"model: only here {key}"),
+        (state["model"] | {"other.weight": weight}, "model: only there other.weight"),
         (
             state["model"] | {key: weight[:1]},
-            f"model.{key}: found {(1, *weight.shape[1:])} values, not {tuple(weight.shape)}",
+            f"model: of another shape {key} (there {(1, *weight.shape[1:])}, here {tuple(weight.shape)})",
         ),
     ):
         with pytest.raises(WeightsError) as caught:
             learner.load_state_dict(state | {"model": model})
-        assert str(caught.value).startswith(f"{tiny_cfg.run}/checkpoints: {words}; expected ")
+        assert str(caught.value).startswith(
+            f"{tiny_cfg.run}/checkpoints: {words} (there: in the file; here: in this run); expected "
+        )
     with pytest.raises(WeightsError, match="optimizer: found other values than this run's"):
         learner.load_state_dict(state | {"optimizer": {"state": {}, "param_groups": []}})
 
