@@ -91,14 +91,6 @@ def data_fingerprint(lists: dict[str, dict[str, Any]]) -> str:
     return hashlib.sha256("".join(each["sha256"] for each in lists.values()).encode()).hexdigest()
 
 
-def older_fingerprints(cfg: DataConfig) -> set[str]:
-    """Return the fingerprints that runs recorded before classes counted: of the bytes of both lists, with either line ending."""
-    contents = [list_files(cfg)[key].read_bytes() for key in ("train_list", "val_list")]
-    with_lf = [content.replace(b"\r\n", b"\n") for content in contents]
-    with_crlf = [content.replace(b"\n", b"\r\n") for content in with_lf]
-    return {hashlib.sha256(b"".join(each)).hexdigest() for each in (contents, with_lf, with_crlf)}
-
-
 def command() -> list[str]:
     """Return the user's command, without this machine's folders; in a process that a training started, the one that started it."""
     if (by := os.environ.get(STARTED_BY)) is not None:

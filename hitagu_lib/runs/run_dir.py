@@ -29,19 +29,10 @@ from typing import Any
 import yaml
 
 from hitagu_lib.config import SECTIONS, Config
-from hitagu_lib.data.clip_list import read_classes
 from hitagu_lib.errors import ConfigError, WeightsError
 from hitagu_lib.files import explained_when_full, locked, remove_asides, to_disk, write_atomic, write_csv, write_json
 from hitagu_lib.runs.checkpoint import load_checkpoint, save_checkpoint, tensor_bytes
-from hitagu_lib.runs.provenance import (
-    command,
-    data_fingerprint,
-    data_lists,
-    list_files,
-    older_fingerprints,
-    split_of_steps,
-    surroundings,
-)  # fmt: skip
+from hitagu_lib.runs.provenance import command, data_fingerprint, data_lists, list_files, split_of_steps, surroundings
 
 _log = logging.getLogger(__name__)
 
@@ -116,8 +107,7 @@ class Run:
     def _free(self) -> set[str]:
         """Return the parameters that may differ. Those that split a step may, unless a finished run had another global batch size."""
         finished = self.summary()
-        size = (finished or {}).get("global_batch_size", (finished or {}).get("clips_a_step"))  # its older name
-        if finished is None or size == self.cfg.train.global_batch_size():
+        if finished is None or finished.get("global_batch_size") == self.cfg.train.global_batch_size():
             return {*FREE, *SPLIT}
         return set(FREE)
 
@@ -138,42 +128,19 @@ class Run:
         return self._check_same_lists(record, self._provenance)
 
     def _check_same_lists(self, record: dict[str, Any], source: Path) -> None:
-        """Raise ConfigError if the lists are not those of `record`: a provenance, or a checkpoint's state. Old ones have fewer entries."""
+        """Raise ConfigError if the lists are not those of `record`: a provenance, or a checkpoint's state."""
         now = self.lists
         if now is None:
             # A finished run can be read without its data; training opens the lists, and names the one that is missing.
             return
-        files = list_files(self.cfg.data)
-        advice = (
-            f"Restore it, give the new run a folder of its own (run=outputs/...), or remove {self.folder} to start over"
-        )
-        if record.get("lists"):
-            for key, then in record["lists"].items():
-                if then["sha256"] != now[key]["sha256"]:
-                    rows, rows_now = then["rows"], now[key]["rows"]
-                    found = (
-                        f"{rows} rows then, {rows_now} now" if rows != rows_now else f"{rows} rows, not the same ones"
-                    )
-                    raise ConfigError(
-                        f"{files[key]}: data.{key} has changed since this run was trained on it: {found} ({source}). {advice}"
-                    )
-        elif "data_fingerprint" in record:
-            if record["data_fingerprint"] not in older_fingerprints(self.cfg.data):
-                summary = self.summary() or {}
-                found = "".join(
-                    f"; {key} had {summary[clips]} rows then and has {now[key]['rows']} now"
-                    for key, clips in (("train_list", "train_clips"), ("val_list", "val_clips"))
-                    if summary.get(clips, now[key]["rows"]) != now[key]["rows"]
-                )
+        for key, then in (record.get("lists") or {}).items():
+            if then["sha256"] != now[key]["sha256"]:
+                rows, rows_now = then["rows"], now[key]["rows"]
+                found = f"{rows} rows then, {rows_now} now" if rows != rows_now else f"{rows} rows, not the same ones"
                 raise ConfigError(
-                    f"{files['train_list']}, {files['val_list']}: at least one of these lists has changed since this run was trained on "
-                    f"it{found} ({source}). {advice}"
+                    f"{list_files(self.cfg.data)[key]}: data.{key} has changed since this run was trained on it: {found} ({source}). "
+                    f"Restore it, give the new run a folder of its own (run=outputs/...), or remove {self.folder} to start over"
                 )
-        elif "classes" in record and tuple(record["classes"]) != read_classes(files["classes"]):
-            raise ConfigError(
-                f"{files['classes']}: data.classes has changed since this run was trained on it: {len(record['classes'])} labels then, "
-                f"{now['classes']['rows']} now, or the same ones in another order ({source}). {advice}"
-            )
 
     def _read_json(self, file: Path) -> dict[str, Any] | None:
         """Return the mapping in a JSON file; None if there is no such file, or, with one warning, if it is damaged."""

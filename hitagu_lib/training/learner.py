@@ -264,8 +264,7 @@ class Learner:
 
         Raises ConfigError if its steps had another number of clips, WeightsError if a part of it is missing or does not fit.
         """
-        expected = state.get("global_batch_size", state.get("global_batch"))  # its older name
-        check_global_batch(self.cfg, expected, self.accelerator.num_processes)
+        check_global_batch(self.cfg, state.get("global_batch_size"), self.accelerator.num_processes)
         for name, part in self._parts().items():
             try:
                 part.load_state_dict(state[name])
