@@ -100,7 +100,7 @@ def is_published(folder: Path, cfg: Config) -> bool:
     if there.model.temporal == cfg.model.temporal != "hitagu":
         modules = {name: getattr(cfg.model, name) for name in ("mde", "stu", "attention")}
         there = dataclasses.replace(there, model=dataclasses.replace(there.model, **modules))
-    if changed := changed_params(there.to_yaml(), cfg.to_yaml(), "published"):
+    if changed := changed_params(there.to_mapping(), cfg):
         raise ConfigError(
             f"{folder}: this run was made with other parameters:\n"
             + "\n".join(changed)

@@ -16,11 +16,10 @@ trusted to be whole when it is read. One process at a time owns the folder (`Run
 
 from __future__ import annotations
 
-import difflib
 import json
 import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
@@ -28,7 +27,7 @@ from typing import Any
 
 import yaml
 
-from hitagu_lib.config import SECTIONS, Config
+from hitagu_lib.config import SECTIONS, Config, flat
 from hitagu_lib.errors import ConfigError, WeightsError
 from hitagu_lib.files import explained_when_full, locked, remove_asides, to_disk, write_atomic, write_csv, write_json
 from hitagu_lib.runs.checkpoint import load_checkpoint, save_checkpoint, tensor_bytes
@@ -69,9 +68,7 @@ class Run:
     def _check_same_params(self) -> None:
         if not self.params.exists() or (there := self._started_with()) is None:
             return
-        for key in self._free():
-            _copy_key(key, self.cfg.to_mapping(), there)
-        if changed := changed_params(yaml.safe_dump(there, sort_keys=False), self.cfg.to_yaml(), "the run's"):
+        if changed := changed_params(there, self.cfg, self._free()):
             raise ConfigError(
                 f"{self.params}: this run was started with other parameters:\n"
                 + "\n".join(changed)
@@ -361,23 +358,16 @@ def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def _copy_key(key: str, source: dict[str, Any], to: dict[str, Any]) -> None:
-    """Give `to` the value that `source` has under a dotted key."""
-    *sections, name = key.split(".")
-    for section in sections:
-        source, to = source[section], to.setdefault(section, {})
-    to[name] = source[name]
+def changed_params(there: Mapping[str, Any], cfg: Config, free: Collection[str] = ()) -> list[str]:
+    """Return a line for each parameter, but those in `free`, that a run has otherwise than `cfg`: "train.lr: 0.1, asked for 0.5".
 
-
-def changed_params(old: str, new: str, whose: str) -> list[str]:
-    """Return the lines in which two resolved parameter sets, as YAML, differ: those of `whose`, then those asked for.
-
-    Keys that were added after `old` was written count with their defaults, which is what that run did.
+    Keys that were added after `there` was written count with their defaults, which is what that run did.
     """
-    with suppress(ConfigError):  # a key that no longer exists; the lines will show it
-        old = Config.from_mapping(yaml.safe_load(old)).to_yaml()
-    lines = difflib.unified_diff(old.splitlines(), new.splitlines(), whose, "asked for", lineterm="", n=0)
-    return [line for line in lines if line[:2] != "@@"]
+    with suppress(ConfigError):  # a key that no longer exists; its line will show it
+        there = Config.from_mapping(there).to_mapping()
+    had, asked, none = flat(there), flat(cfg.to_mapping()), "no such key"
+    pairs = {key: (had.get(key, none), asked.get(key, none)) for key in {**asked, **had} if key not in free}
+    return [f"{key}: {old}, asked for {new}" for key, (old, new) in pairs.items() if old != new]
 
 
 def read_metrics(folder: str | Path) -> list[dict[str, Any]]:

@@ -76,7 +76,7 @@ def test_a_run_started_in_two_processes_resumes_in_one(tiny_cfg: Config, tmp_pat
         for name, value in b[part].items():
             torch.testing.assert_close(a[part][name], value, atol=1e-4, rtol=1e-3)
 
-    with pytest.raises(ConfigError, match=r"(?s)other parameters.*-  batch_size: 4.*\+  batch_size: 16"):
+    with pytest.raises(ConfigError, match=r"(?s)other parameters.*train\.batch_size: 4, asked for 16\n"):
         training.fit(with_train(alone, batch_size=16))  # a finished run does not answer another question
     assert training.fit(with_train(cfg, processes=1, batch_size=8)) == Run(alone).summary()
 
@@ -185,11 +185,11 @@ def test_the_first_failure_that_is_no_consequence_is_reported(tmp_path: Path, mo
             raise error
         assert not file.exists(), "a lost peer, or a stop of which another process speaks, is no cause"
     with pytest.raises(SystemExit) as caught, failure_reported():
-        raise ConfigError("params.yaml: this run was started with other parameters:\n-  lr: 0.1")
+        raise ConfigError("params.yaml: this run was started with other parameters:\ntrain.lr: 0.1, asked for 0.5")
     assert caught.value.code == 2
     with pytest.raises(SystemExit), failure_reported():
         raise ConfigError("params.yaml: the same from another process")
-    assert file.read_text() == "params.yaml: this run was started with other parameters:\n-  lr: 0.1"
+    assert file.read_text() == "params.yaml: this run was started with other parameters:\ntrain.lr: 0.1, asked for 0.5"
     file.unlink()
     with pytest.raises(SystemExit), failure_reported():
         _ = {}["a bug"]

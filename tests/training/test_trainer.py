@@ -260,7 +260,8 @@ def test_a_killed_process_resumes(tiny_cfg: Config, tmp_path: Path) -> None:
 def test_other_parameters_in_the_same_folder_stop_with_the_difference(tiny_cfg: Config) -> None:
     training.fit(tiny_cfg)
     with pytest.raises(
-        ConfigError, match=r"(?s)params\.yaml: this run was started with other parameters.*-  lr: 0\.00.*\+  lr: 0\.5"
+        ConfigError,
+        match=r"(?s)params\.yaml: this run was started with other parameters:\ntrain\.lr: 0\.00\d*, asked for 0\.5\n",
     ):
         training.fit(with_train(tiny_cfg, lr=0.5))
 
