@@ -12,7 +12,7 @@ the split divides *sources*, not clips: all clips of a source stay on one side.
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -240,25 +240,24 @@ def choose_folds(videos: Sequence[Video], folds: int, seed: int) -> dict[str, st
     clips, total = _by_source(videos)
     if len(clips) < folds:
         raise ListError(f"folds: found {len(clips)} sources for {folds} folds; expected at least one for each")
-    held: list[dict[str, int]] = [defaultdict(int) for _ in range(folds)]
+    held = [Counter[str]() for _ in range(folds)]
     of: dict[str, str] = {}
     for name in _largest_first(clips, np.random.default_rng(seed)):
 
         def added(k: int, name: str = name) -> tuple[float, int]:
             more = sum((2 * held[k][c] + n) * n / total[c] ** 2 for c, n in clips[name].items())
-            return more, sum(held[k].values())
+            return more, held[k].total()
 
         fold = min(range(folds), key=added)
         of[name] = str(fold)
-        for label, n in clips[name].items():
-            held[fold][label] += n
+        held[fold] += clips[name]
     return {video.path: of[video.source] for video in videos}
 
 
-def _largest_first(clips: Mapping[str, Mapping[str, int]], rng: np.random.Generator) -> list[str]:
+def _largest_first(clips: Mapping[str, Counter[str]], rng: np.random.Generator) -> list[str]:
     names = sorted(clips)
     order = [names[i] for i in rng.permutation(len(names))]
-    return sorted(order, key=lambda name: -sum(clips[name].values()))  # keeps the drawn order among equals
+    return sorted(order, key=lambda name: -clips[name].total())  # keeps the drawn order among equals
 
 
 def read_videos(root: Path, out: Path, group: str | None = None, groups: Path | None = None) -> list[Video]:
@@ -399,18 +398,16 @@ def choose_validation(videos: Sequence[Video], share: float, seed: int) -> set[s
     )
 
 
-def _by_source(videos: Iterable[Video]) -> tuple[dict[str, dict[str, int]], dict[str, int]]:
+def _by_source(videos: Sequence[Video]) -> tuple[dict[str, Counter[str]], Counter[str]]:
     """Return source -> class -> clips, and class -> clips."""
-    clips: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
-    total: dict[str, int] = defaultdict(int)
+    clips: dict[str, Counter[str]] = defaultdict(Counter)
     for video in videos:
         clips[video.source][video.label] += 1
-        total[video.label] += 1
-    return clips, total
+    return clips, Counter(video.label for video in videos)
 
 
 def _divided(
-    clips: Mapping[str, Mapping[str, int]], total: Mapping[str, int], share: float, rng: np.random.Generator
+    clips: Mapping[str, Counter[str]], total: Mapping[str, int], share: float, rng: np.random.Generator
 ) -> tuple[set[str], dict[str, int]]:
     """Return the sources that validate, and how many clips of each class they hold."""
     order = _largest_first(clips, rng)
