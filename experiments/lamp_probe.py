@@ -59,9 +59,8 @@ def lamps_of(label: int, seed: Sequence[int], spec: MiniSpec, split: str) -> Lam
     setting = SETTINGS[spec.setting]
     if not setting.classes[label].startswith("Lighting"):
         raise ConfigError(f"label: found {setting.classes[label]!r}; expected a class of Lighting")
-    scene, swapped = clip_scene(label, seed, spec, split)
-    frames = len(scene.camera_x)
-    order = setting.order(setting.pair_of(label)[0], frames) if swapped else np.arange(frames)
+    scene, order = clip_scene(label, seed, spec, split)
+    frames = len(order)
     _, *parts = scene.things[-scene.subjects :]  # the mark, then each lamp: dark, in the first colour, in the second
     bases = parts[::3]
     shines = [np.stack([parts[3 * i + 1 + k].x == base.x for k in (0, 1)])[:, order] for i, base in enumerate(bases)]

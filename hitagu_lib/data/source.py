@@ -12,7 +12,7 @@ from torch import Tensor
 from hitagu_lib.config import DataConfig
 from hitagu_lib.data.clip_list import ClipList, read_list
 from hitagu_lib.data.frames import read_frames
-from hitagu_lib.data.video import need_av
+from hitagu_lib.data.video import need_av, read_video
 from hitagu_lib.errors import ConfigError, ListError
 
 
@@ -31,8 +31,6 @@ def read_source(
     """
     if source == "frames" or os.path.isdir(path):  # Path.is_dir raises where a name is too long
         return read_frames(path, indices, change)
-    from hitagu_lib.data.video import read_video  # PyAV is an optional extra
-
     return read_video(path, indices, num_frames, short_side, change)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from hitagu_lib.data.clip_list import ClipList
 from hitagu_lib.data.frames import NO_BYTES, cannot_read, frame_size, read_frame
+from hitagu_lib.data.video import count_video, find_video, too_few
 from hitagu_lib.errors import ClipError
 from hitagu_lib.media.frame_folder import FRAME_NAME, count_frames
 from hitagu_lib.prepare.extract import usable_cores
@@ -76,8 +77,6 @@ def _clip_problems(folder: Path, expected: int, decode: bool) -> list[str]:
 
 def _video_problems(path: Path, expected: int, decode: bool) -> list[str]:
     """Return what is wrong with the video that a row names, as `_clip_problems` does for frames."""
-    from hitagu_lib.data.video import count_video, find_video, too_few  # PyAV is an optional extra
-
     if os.path.isdir(path):  # read as frames, as training does
         return _clip_problems(path, expected, decode)
     if not decode:

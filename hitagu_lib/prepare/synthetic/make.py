@@ -157,8 +157,8 @@ def clip_seed(spec: MiniSpec, split: str, label: int, index: int) -> tuple[int, 
     return spec.seed, list(setting.waits).index(split), label, index
 
 
-def clip_scene(label: int, seed: Sequence[int], spec: MiniSpec, split: str = "val") -> tuple[Scene, bool]:
-    """Return the scene of a clip, and whether its frames take the order of the pair's second class (`Setting.order`).
+def clip_scene(label: int, seed: Sequence[int], spec: MiniSpec, split: str = "val") -> tuple[Scene, Ints]:
+    """Return the scene of a clip, and the order in which the clip shows its frames: (T,) indices.
 
     split: a list of the setting; memory's clips wait as long as those of their list.
     """
@@ -167,7 +167,9 @@ def clip_scene(label: int, seed: Sequence[int], spec: MiniSpec, split: str = "va
     if split not in setting.waits:
         raise ConfigError(f"split: found {split!r}, expected for {spec.setting} one of {', '.join(setting.waits)}")
     rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence(list(seed))))
-    return setting.draw(kind, rng, spec.width, spec.height, split), swapped
+    scene = setting.draw(kind, rng, spec.width, spec.height, split)
+    frames = len(scene.step)
+    return scene, setting.order(kind, frames) if swapped else np.arange(frames)
 
 
 def render_clip(label: int, seed: Sequence[int], spec: MiniSpec | None = None, split: str = "val") -> Pixels:
@@ -177,13 +179,8 @@ def render_clip(label: int, seed: Sequence[int], spec: MiniSpec | None = None, s
     (`Setting.partner`) give the same frames in another order: in mini and hard, the opposite one.
     """
     spec = spec or MiniSpec()
-    scene, swapped = clip_scene(label, seed, spec, split)
-    frames = render(scene)
-    if not swapped:
-        return frames
-    setting = SETTINGS[spec.setting]
-    kind, _ = setting.pair_of(label)
-    return np.ascontiguousarray(frames[setting.order(kind, len(frames))])
+    scene, order = clip_scene(label, seed, spec, split)
+    return render(scene)[order]
 
 
 def prepare_mini(

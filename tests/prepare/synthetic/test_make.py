@@ -80,7 +80,7 @@ def test_partner_and_hflip_do_what_their_names_say() -> None:
 
 def parts(label: int, seed: tuple[int, ...]) -> tuple[list[Pixels], Pixels]:
     """Take a clip apart: return each subject alone on black, and the world without things, both in the clip's order."""
-    scene, backwards = clip_scene(label, seed, SPEC)
+    scene, order = clip_scene(label, seed, SPEC)
     black = np.zeros_like(scene.world)
     subjects = scene.things[-scene.subjects :]
     shown = []
@@ -89,7 +89,6 @@ def parts(label: int, seed: tuple[int, ...]) -> tuple[list[Pixels], Pixels]:
         front = [replace(t, sprite=t.sprite * np.array([0, 0, 0, 1], dtype=np.uint8)) for t in subjects[i + 1 :]]
         shown.append(render(replace(scene, world=black, things=(subject, *front))))
     world = render(replace(scene, things=()))
-    order = slice(None, None, -1) if backwards else slice(None)
     return [clip[order] for clip in shown], world[order]
 
 

@@ -173,10 +173,7 @@ def test_the_video_codec_keeps_that(tmp_path: Path) -> None:
 
 def drawn(label: int, i: int, split: str) -> tuple[Scene, np.ndarray]:
     """A scene, and the order in which its frames make a clip of this label."""
-    scene, swapped = clip_scene(label, (7, 0, label, i), SPEC, split)
-    kind, _ = MEMORY.pair_of(label)
-    frames = len(scene.step)
-    return scene, partner_order(kind, frames) if swapped else np.arange(frames)
+    return clip_scene(label, (7, 0, label, i), SPEC, split)
 
 
 def runs(shown: np.ndarray) -> list[tuple[object, int, int]]:
