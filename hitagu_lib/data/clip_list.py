@@ -194,7 +194,27 @@ def csv_rows(file: Path, expected: str) -> Iterator[tuple[int, list[str]]]:
     except UnicodeDecodeError as error:
         raise ListError(_not_utf8(file)) from error
     except OSError as error:
-        raise ListError(f"{file}: cannot read this file: {error.strerror}") from error
+        raise ListError(f"{file}: cannot read this file: {error.strerror}; expected {expected}") from error
+
+
+def csv_table(file: Path, needed: Sequence[str], expected: str) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield (line, column -> cell) of each row below a header that has the columns `needed`, in any order and among others.
+
+    Raises ListError as `csv_rows` does, for a header that has not each of them once, and for a row that is not as long as the header.
+    """
+    rows = csv_rows(file, expected)
+    line, fields = next(rows, (1, []))
+    header = [name.strip() for name in fields]
+    for name in needed:
+        if (count := header.count(name)) != 1:
+            found = f"{count} columns {name!r}" if count else f"no column {name!r}"
+            raise ListError(f"{file}:{line}: found {found} in {','.join(header)!r}, expected {expected}")
+    for line, fields in rows:
+        if len(fields) != len(header):
+            raise ListError(
+                f"{file}:{line}: found {len(fields)} fields, expected {len(header)} as in the header: {expected}"
+            )
+        yield line, dict(zip(header, fields, strict=True))
 
 
 def _not_utf8(file: Path) -> str:

@@ -7,7 +7,6 @@ is wide, and still too narrow: with fewer than about ten, read it as a hint.
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,9 +16,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hitagu_lib.errors import ConfigError, ListError
+from hitagu_lib.data.clip_list import csv_table
+from hitagu_lib.errors import ListError
 from hitagu_lib.evaluation.metrics import LEVEL, RESAMPLES, Floats, interval
 from hitagu_lib.prepare.table import read_sources
+
+_PREDICTIONS = "path,label,predicted, as in the predictions.csv of `hitagu evaluate`"
 
 
 @dataclass(frozen=True)
@@ -47,31 +49,16 @@ class Graded:
 
 
 def read_predictions(source: str | Path) -> Predictions:
-    """Read the predictions.csv in an evaluation's folder. Raises ConfigError if it is not what `hitagu evaluate` writes."""
+    """Read the predictions.csv in an evaluation's folder. Raises ListError if it is not what `hitagu evaluate` writes."""
     file = Path(source)
     file = file / "predictions.csv" if file.is_dir() else file
-    try:
-        with open(file, encoding="utf-8", newline="") as stream:
-            reader = csv.DictReader(stream)
-            rows = []
-            for row in reader:
-                if None in row or None in row.values():
-                    raise ConfigError(
-                        f"{file}:{reader.line_num}: found another number of values than in its first line"
-                    )
-                rows.append((row["path"], row["label"], row["label"] == row["predicted"]))
-    except OSError as error:
-        raise ConfigError(
-            f"{file}: {error.strerror}; `hitagu evaluate` writes predictions.csv to its folder"
-        ) from error
-    except (KeyError, csv.Error, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file}: found {error!r}; expected columns path, label, predicted") from error
+    rows = [cells for _, cells in csv_table(file, ("path", "label", "predicted"), _PREDICTIONS)]
     if not rows:
-        raise ConfigError(f"{file}: found no videos; expected one per line")
-    if len(seen := {path for path, _, _ in rows}) < len(rows):
-        raise ConfigError(f"{file}: found {len(rows)} lines of {len(seen)} videos; expected each video once")
-    paths, labels, right = (list(column) for column in zip(*rows, strict=True))
-    return Predictions(file, paths, labels, right)
+        raise ListError(f"{file}: found no videos; expected one per line")
+    paths, labels, predicted = ([row[column] for row in rows] for column in ("path", "label", "predicted"))
+    if len(seen := set(paths)) < len(paths):
+        raise ListError(f"{file}: found {len(paths)} lines of {len(seen)} videos; expected each video once")
+    return Predictions(file, paths, labels, [label == best for label, best in zip(labels, predicted, strict=True)])
 
 
 def read_groups(file: str | Path) -> dict[str, str]:

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hitagu_lib.data.clip_list import csv_rows, path_fault, read_classes, without_blanks
+from hitagu_lib.data.clip_list import csv_table, path_fault, read_classes, without_blanks
 from hitagu_lib.errors import ListError
 from hitagu_lib.prepare.index import (
     count_folders,
@@ -40,7 +40,6 @@ from hitagu_lib.prepare.videos import write_reasons, write_rows
 
 _log = logging.getLogger(__name__)
 
-_COLUMNS = ("youtube_id", "time_start", "time_end")
 _ROW = "label,youtube_id,time_start,time_end,split"
 _UNLABELLED = "to list a test split for prediction, allow clips without a label (--allow-unlabelled)"
 
@@ -138,33 +137,25 @@ def read_kinetics700(file: Path, *, allow_unlabelled: bool = False) -> list[Anno
     line; without `allow_unlabelled` also for a test split, which has no labels.
     """
     file = Path(file)
-    rows = csv_rows(file, _ROW)
-    header_line, header = next(rows, (1, []))
-    columns = {name.strip(): i for i, name in enumerate(header)}
-    for name in _COLUMNS:
-        if name not in columns:
-            raise ListError(f"{file}:{header_line}: found columns {','.join(header)!r}, expected {_ROW}; no {name!r}")
-    if "label" not in columns and not allow_unlabelled:
-        raise ListError(f"{file}:{header_line}: found no column 'label', expected {_ROW}; {_UNLABELLED}")
-    video_at, start_at, end_at = (columns[name] for name in _COLUMNS)
-    label_at = columns.get("label")
     clips: list[Annotation] = []
     untidy: dict[str, list[int]] = {}  # label -> the lines that have it with more blanks than it needs
-    for line, fields in rows:
+    for line, cells in csv_table(file, ("youtube_id", "time_start", "time_end"), _ROW):
         where = f"{file}:{line}"
-        if len(fields) != len(header):
-            raise ListError(f"{where}: found {len(fields)} fields, expected {len(header)} as in the header: {_ROW}")
-        video = fields[video_at]
+        video = cells["youtube_id"]
         if not re.fullmatch(r"[A-Za-z0-9_-]+", video):  # Excel makes "#NAME?" of ids that begin with a minus
             raise ListError(f"{where}: found youtube_id {video!r}, expected letters, digits, '-' and '_'")
-        span = _seconds(where, "time_start", fields[start_at]), _seconds(where, "time_end", fields[end_at])
+        span = _seconds(where, "time_start", cells), _seconds(where, "time_end", cells)
         if span[1] < span[0]:
             raise ListError(f"{where}: found time_end {span[1]}, expected no less than time_start {span[0]}")
-        label = _label(where, fields, label_at, allow_unlabelled)
-        if label is not None and (tidy := without_blanks(label)) != label:
+        if "label" not in cells and not allow_unlabelled:
+            raise ListError(f"{where}: found no label, expected {_ROW}; {_UNLABELLED}")
+        label = cells.get("label", "")
+        tidy = without_blanks(label)
+        if "\n" in label or "\r" in label or not (tidy or allow_unlabelled):
+            raise ListError(f"{where}: found label {label!r}, expected a line of text")
+        if tidy not in ("", label):
             untidy.setdefault(label, []).append(line)
-            label = tidy
-        clips.append(Annotation(line, video, label, span))
+        clips.append(Annotation(line, video, tidy or None, span))
     for label, lines in untidy.items():
         others = f" and {len(lines) - 1} more lines" if len(lines) > 1 else ""
         _log.warning("%s:%d%s: label %r is taken as %r", file, lines[0], others, label, without_blanks(label))
@@ -353,14 +344,8 @@ def _may_be_of(path: str, label: str | None) -> bool:
     return not slash or label is None or folded(class_folder) == folded(label)
 
 
-def _label(where: str, fields: Sequence[str], at: int | None, allow_unlabelled: bool) -> str | None:
-    label = fields[at] if at is not None else ""
-    if "\n" in label or "\r" in label or not (label.strip() or allow_unlabelled):
-        raise ListError(f"{where}: found label {label!r}, expected a line of text")
-    return label if label.strip() else None
-
-
-def _seconds(where: str, column: str, text: str) -> int:
+def _seconds(where: str, column: str, cells: Mapping[str, str]) -> int:
+    text = cells[column]
     if not re.fullmatch(r"[0-9]{1,9}(\.0*)?", text):  # pandas saves whole numbers as 84.0
         raise ListError(f"{where}: found {column} {text!r}, expected a whole number of seconds")
     return int(text.partition(".")[0])

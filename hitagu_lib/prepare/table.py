@@ -6,11 +6,11 @@ clip,class,subject,split,fold  --columns video=clip,source=subject-->  TableRow 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from hitagu_lib.data.clip_list import csv_rows
+from hitagu_lib.data.clip_list import csv_rows, csv_table
 from hitagu_lib.errors import ConfigError, ListError
 from hitagu_lib.prepare.videos import some
 
@@ -59,7 +59,8 @@ def read_table(file: Path, columns: Mapping[str, str], videos: Collection[str]) 
     not among `videos` or listed twice, a column twice, an empty cell, and a split or fold that cannot be read.
     """
     by_name = {re.sub(r"\.[^./]*$", "", path): path for path in videos} | {path: path for path in videos}
-    found, lines = _with_header(file, "a line for each video")
+    lines = csv_rows(file, "a line for each video")
+    _, found = next(lines, (1, []))
     used = {key: columns.get(key, key) for key in COLUMNS if key in columns or key in found}
     used.setdefault("video", "video")
     if missing := [column for column in used.values() if column not in found]:
@@ -67,10 +68,12 @@ def read_table(file: Path, columns: Mapping[str, str], videos: Collection[str]) 
             f"{file}:1: found the columns {', '.join(found) or 'none'}; expected {', '.join(missing)} too, or say which "
             f"they are, such as --columns video={found[0] if found else 'clip'}"
         )
-    _refuse_twice(file, found, used.values())
+    if twice := [column for column in used.values() if found.count(column) > 1]:
+        raise ListError(f"{file}:1: found column {twice[0]!r} twice; expected it once")
     rows: dict[str, TableRow] = {}
     faults = []
-    for line, cells in lines:
+    for line, fields in lines:
+        cells = dict(zip(found, fields, strict=False))
         value = {key: cells.get(column, "").strip() for key, column in used.items()}
         path = by_name.get(value["video"])
         if fault := _fault(value, used, path, rows):
@@ -90,31 +93,13 @@ def read_sources(file: str | Path) -> dict[str, str]:
     video two sources.
     """
     found: dict[str, str] = {}
-    header, lines = _with_header(file, "video,source")
-    _refuse_twice(file, header, ("video", "source"))
-    if missing := {"video", "source"} - set(header):
-        raise ListError(
-            f"{file}:1: found no column {' or '.join(sorted(missing))}; expected a header with video,source"
-        )
-    for line, cells in lines:
-        video, source = cells.get("video", ""), cells.get("source", "")
+    for line, cells in csv_table(Path(file), ("video", "source"), "video,source"):
+        video, source = cells["video"], cells["source"]
         if not video or not source:
             raise ListError(f"{file}:{line}: found {video!r} and {source!r}; expected a video and its source")
         if found.setdefault(video, source) != source:
             raise ListError(f"{file}:{line}: found {video!r} of {source!r}; expected {found[video]!r}, as before")
     return found
-
-
-def _with_header(file: str | Path, expected: str) -> tuple[list[str], Iterator[tuple[int, dict[str, str]]]]:
-    """Return the first row, and (line, column -> cell) of each other one."""
-    rows = csv_rows(Path(file), expected)
-    _, header = next(rows, (1, []))
-    return header, ((line, dict(zip(header, fields, strict=False))) for line, fields in rows)
-
-
-def _refuse_twice(file: str | Path, header: Sequence[str], used: Iterable[str]) -> None:
-    if twice := [column for column in used if header.count(column) > 1]:
-        raise ListError(f"{file}:1: found column {twice[0]!r} twice; expected it once")
 
 
 def _fault(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from hitagu_lib.cli.main import main
-from hitagu_lib.errors import ConfigError, ListError
+from hitagu_lib.errors import ListError
 from hitagu_lib.evaluation.folds import (
     Predictions,
     accuracy,
@@ -64,10 +64,15 @@ def test_what_does_not_belong_together_is_named(tmp_path: Path, capsys: pytest.C
     with pytest.raises(ListError, match="found no source of 'a/v001'"):
         grade([results([1, 1], [0, 1])], {"a/v000": "x"})
     (tmp_path / "groups.csv").write_text("video,speaker\n")
-    with pytest.raises(ListError, match=r"groups\.csv:1: found no column source"):
+    with pytest.raises(
+        ListError, match=r"groups\.csv:1: found no column 'source' in 'video,speaker', expected video,source"
+    ):
         read_groups(tmp_path / "groups.csv")
     assert main(["report", "folds", str(tmp_path)]) == 2
-    assert "predictions.csv" in capsys.readouterr().err
+    assert (
+        "predictions.csv: cannot read this file: No such file or directory; expected path,label"
+        in capsys.readouterr().err
+    )
 
 
 def test_the_command_reads_what_evaluate_and_split_write(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -92,13 +97,22 @@ def test_the_command_reads_what_evaluate_and_split_write(tmp_path: Path, capsys:
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (["0,a/v1,a,a,1", "1,a/v2,a"], r"predictions\.csv:3: found another number of values"),
+        (["0,a/v1,a,a,1", "1,a/v2,a"], r"predictions\.csv:3: found 3 fields, expected 5 as in the header"),
+        (["0,a/v1,a,a,1", "1,a/v2,a,a,1,2"], r"predictions\.csv:3: found 6 fields, expected 5 as in the header"),
         (["0,a/v1,a,a,1", "0,a/v1,a,b,1"], r"predictions\.csv: found 2 lines of 1 videos; expected each video once"),
+        ([], r"predictions\.csv: found no videos; expected one per line"),
     ],
 )
 def test_damaged_predictions_are_named(tmp_path: Path, lines: list[str], message: str) -> None:
     (tmp_path / "predictions.csv").write_text("\n".join(["row,path,label,predicted,score", *lines]))
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(ListError, match=message):
+        read_predictions(tmp_path)
+
+
+def test_predictions_without_a_column_are_named(tmp_path: Path) -> None:
+    (tmp_path / "predictions.csv").write_text("row,path,label,score\n0,a/v1,a,1\n")
+    message = r"predictions\.csv:1: found no column 'predicted' in 'row,path,label,score', expected path,label,predicted, as in the"
+    with pytest.raises(ListError, match=message):
         read_predictions(tmp_path)
 
 

@@ -147,7 +147,9 @@ def test_a_test_split_is_only_for_prediction(tmp_path: Path) -> None:
     file = kinetics(
         tmp_path, "---v8pgm1eQ,0,10,test", "---v8pgm1eQ,5,15,test", header="youtube_id,time_start,time_end,split\n"
     )
-    with pytest.raises(ListError, match=r"official\.csv:1: found no column 'label'.*--allow-unlabelled"):
+    with pytest.raises(
+        ListError, match=r"official\.csv:2: found no label, expected label,youtube_id,.*--allow-unlabelled"
+    ):
         index_kinetics700(file, root, out)
     with pytest.raises(ListError, match="found no labels; name the training list's classes"):
         index_kinetics700(file, root, out, allow_unlabelled=True)
@@ -224,8 +226,8 @@ def test_a_name_that_is_not_utf8_never_gets_into_a_list(tmp_path: Path) -> None:
 
 
 BAD_KINETICS = {
-    "no header": ("", "a,abcdefghijk,0,10,train", 1, "found columns .*no 'youtube_id'"),
-    "no times": ("label,youtube_id,split\n", "a,abcdefghijk,train", 1, "found columns .*no 'time_start'"),
+    "no header": ("", "a,abcdefghijk,0,10,train", 1, "found no column 'youtube_id' in 'a,abcdefghijk,0,10,train', expected"),
+    "no times": ("label,youtube_id,split\n", "a,abcdefghijk,train", 1, "found no column 'time_start' in 'label,youtube_id,split'"),
     "a time that is a word": (HEADER, "a,abcdefghijk,zero,10,train", 2, "found time_start 'zero', expected a whole number"),
     "an empty time": (HEADER, "a,abcdefghijk,0,,train", 2, "found time_end '', expected a whole number of seconds"),
     "a time below zero": (HEADER, "a,abcdefghijk,-1,10,train", 2, "found time_start '-1'"),
@@ -391,7 +393,7 @@ def test_the_kinetics_excerpts(shared_data: Path, tmp_path: Path) -> None:
         assert by_key[f"{video}_{int(start)}_{int(end)}"].label == listed.classes[listed.labels[i]]
 
     test = shared_data / "annotations" / "kinetics700_test_excerpt.csv"
-    with pytest.raises(ListError, match="found no column 'label'"):
+    with pytest.raises(ListError, match="found no label, expected label,youtube_id"):
         read_kinetics700(test)
     unlabelled = read_kinetics700(test, allow_unlabelled=True)
     assert len(unlabelled) == 20

@@ -62,7 +62,11 @@ def test_a_rule_or_a_file_says_otherwise(tmp_path: Path) -> None:
         ({"group": "(g"}, ConfigError, "is no regular expression"),
         ({"group": "(h[0-9]+)"}, ListError, r"finds no source in the names of these videos:\n  a/g1\.mp4"),
         ({"groups": "no.csv"}, ListError, "no.csv: cannot read this file: No such file"),
-        ({"groups": "other.csv"}, ListError, "found no column source; expected a header with video,source"),
+        (
+            {"groups": "other.csv"},
+            ListError,
+            r"other\.csv:1: found no column 'source' in 'video,sauce', expected video,source",
+        ),
         (
             {"groups": "empty.csv"},
             ListError,
@@ -470,7 +474,9 @@ def test_a_class_that_lost_what_it_trains_on_is_named_with_the_videos_that_faile
 
 def test_a_table_of_sources_has_each_column_once(tmp_path: Path) -> None:
     (tmp_path / "sources.csv").write_text("video,source,source\na/x.mp4,one,two\n")
-    with pytest.raises(ListError, match=r"sources\.csv:1: found column 'source' twice"):
+    with pytest.raises(
+        ListError, match=r"sources\.csv:1: found 2 columns 'source' in 'video,source,source', expected video"
+    ):
         read_sources(tmp_path / "sources.csv")
 
 
