@@ -109,24 +109,19 @@ def export_step(model: ClipModel, cfg: Config, classes: Sequence[str], out: str 
         raise ExportError(f"{out}: found the ending {out.suffix!r}; expected .onnx for a step")
     if not model.causal:
         raise ConfigError("model.causal: found false; expected true: only a causal network has a step")
-    with evaluating(model):
-        return _write_step(model, cfg, classes, out)
-
-
-def _write_step(model: ClipModel, cfg: Config, classes: Sequence[str], out: Path) -> float:
-    size = cfg.data.image_size
-    empty = empty_state(model, (2, 3, size, size))
-    step = _Step(model, list(empty)).eval()
-    frames, t = _clips(2, 5, size)
-    batch = torch.export.Dim("batch")
-    arguments = (frames[:, 0], t[:, 0], *empty.values())
-    with torch.no_grad():
-        program = torch.export.export(
-            step, arguments, dynamic_shapes=({0: batch}, {0: batch}, tuple({0: batch} for _ in empty))
-        )
-    _forget_places(program)
-    inputs, outputs = ["frame", "elapsed", *empty], ["logits", *(f"next.{name}" for name in empty)]
-    with replacing(out) as aside:
+    with evaluating(model), replacing(out) as aside:
+        size = cfg.data.image_size
+        empty = empty_state(model, (2, 3, size, size))
+        step = _Step(model, list(empty)).eval()
+        frames, t = _clips(2, 5, size)
+        batch = torch.export.Dim("batch")
+        arguments = (frames[:, 0], t[:, 0], *empty.values())
+        with torch.no_grad():
+            program = torch.export.export(
+                step, arguments, dynamic_shapes=({0: batch}, {0: batch}, tuple({0: batch} for _ in empty))
+            )
+        _forget_places(program)
+        inputs, outputs = ["frame", "elapsed", *empty], ["logits", *(f"next.{name}" for name in empty)]
         _save_onnx(program, aside, _metadata(cfg, classes), inputs, outputs)
         import onnxruntime
 
