@@ -219,12 +219,15 @@ def reproduction(folders: Iterable[str | Path], peers: str | Path = PEERS) -> Re
             continue
         method, deviations = _method(run, found.data[data])
         found.left_out.extend(run.other_evaluations())
+        again = False
         for views in run.scores():
             group = groups.setdefault((data, method, views, tuple(deviations)), [])
             if any(other.summary.seed == run.summary.seed for other in group):
-                found.left_out.append(f"{folder}: another run of seed {run.summary.seed}, which counts once")
+                again = True
             else:
                 group.append(run)
+        if again:
+            found.left_out.append(f"{folder}: another run of seed {run.summary.seed}, which counts once")
     for (data, method, views, deviations), runs in groups.items():
         found.results.append(_result(data, found.data[data], method, views, list(deviations), runs))
     return found

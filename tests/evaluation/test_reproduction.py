@@ -174,6 +174,18 @@ def test_a_run_counts_once_and_so_does_a_seed(tmp_path: Path) -> None:
     assert "another run of seed 0, which counts once" in found.left_out[0]
 
 
+def test_a_second_run_of_a_seed_is_named_once_however_many_views_it_has(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        folder = write_run(tmp_path / name, 60.0) / "evaluate-multi"
+        folder.mkdir()
+        (folder / "report.json").write_text(
+            json.dumps({"views": {"clips": 2, "crops": 3, "crop_size": 256}, "top1": 0.62})
+        )
+    found = reproduction([tmp_path])
+    assert [result.top1 for result in found.results] == [[60.0], [62.0]]
+    assert found.left_out == [f"{tmp_path}/b: another run of seed 0, which counts once"]
+
+
 def test_what_is_left_out_is_named(tmp_path: Path) -> None:
     (write_run(tmp_path / "stopped", 60.0) / "summary.json").unlink()
     write_run(tmp_path / "own", 60.0, num_classes=3)
