@@ -88,7 +88,7 @@ def locked(file: Path, what: str, who: str) -> Iterator[None]:
 
     The lock is a POSIX record lock: the system releases it when the process ends, however it ends, and child processes do not
     inherit it. Raises ConfigError naming `what` and the process that holds the lock. On Windows and on a file system without locks
-    it only logs a warning.
+    it only logs a warning. The process that holds the lock may delete the file.
     """
     with file.open("a+", encoding="utf-8") as stream:
         try:
@@ -106,11 +106,24 @@ def locked(file: Path, what: str, who: str) -> Iterator[None]:
                     f"{what} is in use by another process: {stream.read().strip()}. Wait for it, stop it, or give the new one a "
                     "folder of its own (run=outputs/..., or --out)"
                 ) from None
+        else:
+            if not _names(file, stream):  # its holder has deleted it since it was opened here
+                with locked(file, what, who):
+                    yield
+                return
         stream.truncate(0)
         since = datetime.now(UTC).isoformat(timespec="seconds")
         stream.write(f"process {os.getpid()} on {platform.node()} since {since}: {who}\n")
         stream.flush()
         yield
+
+
+def _names(file: Path, stream: IO[Any]) -> bool:
+    """Return whether `file` is still the name of the open file `stream`."""
+    try:
+        return os.path.samefile(file, stream.fileno())
+    except FileNotFoundError:
+        return False
 
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

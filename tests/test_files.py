@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from hitagu_lib.files import csv_line, write_atomic, write_csv, write_json
+from hitagu_lib.files import csv_line, locked, write_atomic, write_csv, write_json
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
@@ -96,3 +98,25 @@ def test_a_name_may_be_as_long_as_file_systems_allow(tmp_path: Path, name: str) 
     write_atomic(tmp_path / name, ["whole\n"])
     assert [path.name for path in tmp_path.iterdir()] == [name]
     assert (tmp_path / name).read_text() == "whole\n"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no POSIX locks")
+def test_a_file_that_its_holder_deletes_before_it_is_locked_is_opened_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else this process would own a file without a name, and a third one could own the next file of that name."""
+    import fcntl
+
+    file, lockf = tmp_path / ".lock", fcntl.lockf
+
+    def delete_first(*args: object) -> None:
+        monkeypatch.setattr(fcntl, "lockf", lockf)
+        file.unlink()
+        lockf(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(fcntl, "lockf", delete_first)
+    # Reading the file here would release the lock: POSIX releases it where a process closes any opening of the file.
+    third = "import fcntl, sys; f = open(sys.argv[1], 'a+'); f.seek(0); print(f.read()); fcntl.lockf(f, fcntl.LOCK_EX | fcntl.LOCK_NB)"
+    with locked(file, "this folder", "a test"):
+        done = subprocess.run([sys.executable, "-c", third, str(file)], capture_output=True, text=True)
+    assert "a test" in done.stdout and ("BlockingIOError" in done.stderr or "PermissionError" in done.stderr)
