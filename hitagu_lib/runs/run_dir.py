@@ -181,10 +181,11 @@ class Run:
         except yaml.YAMLError:  # damaged: replace it
             return
         # A label or a path may hold a #, and is written with it; a comment is not.
-        if text.count("#") > yaml.safe_dump(values).count("#") or "base" in (values or ()):
+        commented = text.count("#") > yaml.safe_dump(values).count("#")
+        if commented or (values is not None and (not isinstance(values, dict) or "base" in values)):
             raise ConfigError(
-                f"{self.params}: found a file with a base or comments; expected none, or one that a run wrote: its resolved parameters go "
-                "there. Move the file to params/, or choose another run folder (run=outputs/...)"
+                f"{self.params}: found a file with a base, with comments or without parameters; expected none, or one that a run wrote: "
+                "its resolved parameters go there. Move the file to params/, or choose another run folder (run=outputs/...)"
             )
 
     def _when_full(self) -> str:

@@ -76,10 +76,26 @@ def test_a_parameter_file_of_somebody_s_own_is_not_replaced(tmp_path: Path) -> N
     own = "# my notes\nbase: params/mini.yaml\n"
     (tmp_path / "params.yaml").write_text(own)
     run = Run(resolve({"run": str(tmp_path), "data": {"hflip_swaps": [["sign # 1", "sign # 2"]]}}))
-    with pytest.raises(ConfigError, match=r"params\.yaml: found a file with a base or comments"), run.opened():
+    with (
+        pytest.raises(
+            ConfigError, match=r"params\.yaml: found a file with a base, with comments or without parameters"
+        ),
+        run.opened(),
+    ):
         pass
     assert (tmp_path / "params.yaml").read_text() == own
     (tmp_path / "params.yaml").unlink()
     for _ in range(2):  # a run's own file is no obstacle
         with run.opened():
             pass
+
+
+@pytest.mark.parametrize("own", ["3\n", "3.5\n", "true\n", "hello\n", "- 1\n- base\n"])
+def test_a_file_without_parameters_is_not_replaced(tmp_path: Path, own: str) -> None:
+    (tmp_path / "params.yaml").write_text(own)
+    with (
+        pytest.raises(ConfigError, match=rf"{tmp_path}/params\.yaml: found a file .*without parameters; expected none"),
+        Run(resolve({"run": str(tmp_path)})).opened(),
+    ):
+        pass
+    assert (tmp_path / "params.yaml").read_text() == own
