@@ -51,7 +51,7 @@ def model(params: Path, overrides: str, classes: int | None, as_json: bool) -> i
     from hitagu_lib.models.cost import model_report, model_report_text
 
     found = model_report(load_config(params, overrides), classes)
-    click.echo(json.dumps(found, indent=2) if as_json else model_report_text(found))
+    click.echo(json.dumps(found, indent=2, ensure_ascii=False) if as_json else model_report_text(found))
     return 0
 
 

@@ -264,6 +264,8 @@ def test_report_model_needs_neither_data_nor_weights(
     assert report["num_classes"] == 174 and "assumed" in report["num_classes_from"]
     assert list(tmp_path.iterdir()) == [], "nothing is downloaded"
 
+    assert main([*command, "--json", "--overrides", "data.classes=übung.txt"]) == 0
+    assert "übung.txt is not there" in capsys.readouterr().out, "letters, not their escapes"
     assert main([*command, "--overrides", "model.temporal=tsn", "--classes", "700"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[:3] == [
