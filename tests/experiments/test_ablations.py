@@ -14,7 +14,7 @@ from prose import prose
 
 from experiments import ablations, compare
 from hitagu_lib.config import Config, load_config
-from hitagu_lib.evaluation.seeds import folder_name
+from hitagu_lib.evaluation.seeds import ends, folder_name
 from hitagu_lib.files import project_root, write_csv
 
 
@@ -92,6 +92,9 @@ def test_runs_on_the_memory_set_are_told_by_task_and_wait(tmp_path: Path) -> Non
     assert ablations._after_waits([]) == {}, "other recipes' tables stay as they are"
 
 
+LOSSES = ("center_loss", "temporal_loss", "both_losses")
+
+
 def said(folder: str, name: str) -> str:
     """The ablation's difference in the published table, as the text begins it: `-3.4 (-5.5 to -1.2`."""
     table = (project_root() / "outputs/published" / folder / "ablations.md").read_text(encoding="utf-8")
@@ -104,30 +107,37 @@ def test_chapter_6_says_what_the_published_runs_show() -> None:
     points, seeds = (
         runs.groupby("ablation")[column].agg(how) for column, how in (("points", "mean"), ("seed", "count"))
     )
-    text = prose("book/06_ablations.py")
+    assert set(seeds.index) == {"as it is", *ablations.FILES} and set(seeds) == {5}
+    assert "two epochs under five seeds" in (text := prose("book/06_ablations.py"))
+    assert "Each single choice has an ablation under five seeds." in prose("book/index.md")
     as_it_is = runs[runs["ablation"] == "as it is"]["top1"]
     assert f"Five seeds of the network as it is lie up to {np.ptp(as_it_is):.1f} points apart" in text
-    three = ["no_mde", "no_stu", "no_sca", "no_tsa", "no_attention", "sca_as_in_cbam", "gru", "tsm", "tsn"]
-    five = ["as it is", "sca_random_start", "sca_half_open"]
-    others = seeds.drop([*five, *three])
-    assert set(seeds[five]) == {5} and set(seeds[three]) == {3} and set(others) == {2}
-    assert "All other ablations have two seeds so far." in text
-    assert set(seeds.index) == {"as it is", *ablations.FILES}
+
     mde = said("ablations", "no_mde")
     assert f"MDE is worth {-points['no_mde']:.0f} points**: without it the network is at {mde})." in text
     assert f"(`mde_no_differences`, {points['mde_no_differences']:+.1f})" in text
-    parts = ("mde_map_alone", "mde_top_map", "mde_no_shifts")
-    alone, top, shifts = (f"(`{name}`, {points[name]:+.1f}" for name in parts)
-    assert (
-        f"look at other frames {alone}), on an early map {top}), and allow for shifts {shifts}; two seeds each)" in text
+    alone, top, shifts = (
+        f"(`{name}`, {points[name]:+.1f})" for name in ("mde_map_alone", "mde_top_map", "mde_no_shifts")
     )
-    assert set(seeds[list(parts)]) == {2}
+    assert f"look at other frames {alone}, on an early map {top}, and allow for shifts {shifts}." in text
+    low, high = ({name: ends(list(of))[i] for name, of in runs.dropna().groupby("ablation")["points"]} for i in (0, 1))
+    for name in ("no_mde", "mde_map_alone", "mde_top_map", "mde_no_shifts"):
+        assert high[name] < 0
+    for name in ("mde_no_differences", *(name for name in low if name.startswith("stu_")), *LOSSES):
+        assert low[name] < 0 < high[name], "the text says that it decides nothing"
+
     stu, sca, tsa = (said("ablations", name).split(" (") for name in ("no_stu", "no_sca", "no_tsa"))
     assert f"without one of them the network is at {stu[0]}, {sca[0]} and {tsa[0]} points" in text
     assert f"Only TSA's interval excludes zero ({tsa[1]}): here it costs." in text
-    assert stu[1].startswith("-") and sca[1].startswith("-") and tsa[1].startswith("+")
-    assert f"SCA as in CBAM is at {said('ablations', 'sca_as_in_cbam')}; three seeds)" in text
-    assert f"gates up to 1 in place of 2 the network is at {said('ablations', 'sca_half_open')}; five seeds)" in text
-    assert f"a random one is at {said('ablations', 'sca_random_start')}; five seeds)" in text
+    assert low["no_stu"] < 0 and low["no_sca"] < 0 < low["no_tsa"]
+    seconds = runs.groupby("ablation")["cpu_seconds"].median()
+    assert (
+        f"With four frames in place of eight the network is at {said('ablations', 'frames_4')}), with sixteen at "
+        f"{said('ablations', 'frames_16')}), in {seconds['frames_16'] / seconds['as it is']:.1f} times the time."
+    ) in text
+    assert f"SCA as in CBAM is at {said('ablations', 'sca_as_in_cbam')}), which decides nothing" in text
+    assert low["sca_as_in_cbam"] < 0 < high["sca_as_in_cbam"]
+    assert f"gates up to 1 in place of 2 the network is at {said('ablations', 'sca_half_open')})." in text
+    assert f"a random one is at {said('ablations', 'sca_random_start')})." in text
     assert f"the random start is at {said('sca-hard', 'sca_random_start')}; three seeds" in text
     assert not runs["git_changed"].any()
