@@ -135,3 +135,9 @@ def test_a_chapter_s_references_are_in_the_bibliography_under_the_same_address()
         )
         for title, url in linked:
             assert url in {works[work] for work in works if work.startswith(plain(title))}, f"{chapter.name}: {title}"
+
+
+def test_the_page_of_timings_says_what_training_takes() -> None:
+    run = json.loads((ROOT / "outputs/published/mini/summary.json").read_text(encoding="utf-8"))
+    minutes = (run["train_seconds"] + run["tsn_train_seconds"]) / 60
+    assert f"chapter 3 takes {minutes:.1f} minutes more" in (APPENDIX / "timings.md").read_text(encoding="utf-8")
