@@ -74,3 +74,31 @@ def test_chapter_7_says_what_its_exercises_reached() -> None:
     assert f"got {right('one-way')} of 32 instead of all 32, and {shuffled} with shuffled frames" in said
     assert right("leak") == right("init") == 32
     assert f"With a learning rate of 0.0005, {right('init-lr5e-4')} of 32 were right after four epochs" in said
+
+
+def stored_rows(name: str) -> dict[str, list[str]]:
+    """First cell -> the others, of the Markdown tables that a stored chapter displays; of rows with one first cell, the first."""
+    notebook = json.loads((ROOT / f"book/{name}.ipynb").read_text(encoding="utf-8"))
+    outputs = [out for cell in notebook["cells"] for out in cell.get("outputs", [])]
+    lines = "\n".join("".join(out.get("data", {}).get("text/markdown", [])) for out in outputs).splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| ")]
+    return {first: others for first, *others in reversed(rows)}
+
+
+def test_chapter_5_says_how_far_the_curves_fall() -> None:
+    rows = stored_rows("05_attention_maps")
+    motion, spatial, cam = (f"{float(rows[name][0]):.2f}" for name in ("motion gate", "spatial gate", "Grad-CAM"))
+    said = prose("book/05_attention_maps.py")
+    assert f"(areas {motion} and {cam})" in said and f"before {motion}, {spatial} and {cam}" in said
+
+
+def test_chapter_2e_says_what_its_tables_show() -> None:
+    rows, said = stored_rows("02e_head_and_losses"), prose("book/02e_head_and_losses.py")
+    assert f"from {rows['0'][0]} to {rows['0.05'][0]} %" in said
+    without, weak, _ = (float(cell) for cell in rows["wrong pairs (%)"])
+    within, between, ratio = (
+        [float(cell) for cell in rows[name]] for name in ("within", "between", "within / between")
+    )
+    assert round(within[0] / within[1]) == 5 and round(between[0] / between[1]) == 4 and round(without / weak) == 6
+    assert "within classes falls to a fifth" in said and "between classes fall to a quarter" in said
+    assert "the ratio falls by a sixth" in said and round(1 / (1 - ratio[1] / ratio[0])) in (6, 7)
