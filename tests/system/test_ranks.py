@@ -81,18 +81,19 @@ def test_a_process_leaves_the_others_before_python_ends(tmp_path: Path) -> None:
     """If it did not, one in three would abort: a thread of gloo frees the last call's tensors while the interpreter shuts down."""
     script = tmp_path / "last_call.py"
     script.write_text(
-        "import atexit, torch\n"
+        "import atexit, os, pathlib, torch\n"
         "from hitagu_lib.config import TrainConfig\n"
         "from hitagu_lib.inference.accelerator import make_accelerator\n"
         "group = torch.distributed\n"
-        "atexit.register(lambda: print('a member at the end:', group.is_initialized()))\n"  # the first to register is the last to run
+        f"left = pathlib.Path({str(tmp_path)!r}, 'left' + os.environ['RANK'])\n"
+        "atexit.register(lambda: left.write_text(str(not group.is_initialized())))\n"  # the first to register is the last to run
         "for _ in range(2):\n"
         "    accelerator = make_accelerator(TrainConfig())\n"
         "    accelerator.gather(torch.ones(300000))\n"
     )
     done = torchrun(2, str(script))
     assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.count("a member at the end: False") == 2, done.stdout
+    assert [(tmp_path / f"left{rank}").read_text() for rank in range(2)] == ["True", "True"]
 
 
 def test_a_signal_between_two_epochs_does_not_part_the_processes(tiny_cfg: Config, tmp_path: Path) -> None:
