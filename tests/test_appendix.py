@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from prose import table_rows
 
 from experiments.execute import RECORD, TABLE, timings_table
 
@@ -21,8 +22,8 @@ CHAPTERS = "\n".join(file.read_text(encoding="utf-8") for file in sorted((ROOT /
 
 def notation() -> list[list[str]]:
     """The cells of each row: symbol, what it is, tensor, code, equation."""
-    lines = (APPENDIX / "notation.md").read_text(encoding="utf-8").splitlines()
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| $")]
+    rows = table_rows((APPENDIX / "notation.md").read_text(encoding="utf-8"))
+    return [row for row in rows if row[0].startswith("$")]
 
 
 @pytest.mark.parametrize("row", notation(), ids=lambda row: row[0])
@@ -58,9 +59,8 @@ def test_each_chapter_has_its_line_of_timings() -> None:
 
 def test_timings_are_only_those_that_were_measured() -> None:
     took = {"minutes": 1.234, "memory_gib": 0.5, "cores": 2, "git_commit": "0123456789abcdef"}
-    table = timings_table([Path("a.ipynb"), Path("b.ipynb")], {"a": took, "gone": took}).splitlines()[2:]
-    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
-    assert cells == [["`a`", "1.2", "0.5", "2", "0123456789ab"], ["`b`", "not measured", "", "", ""]]
+    rows = table_rows(timings_table([Path("a.ipynb"), Path("b.ipynb")], {"a": took, "gone": took}))
+    assert rows[2:] == [["`a`", "1.2", "0.5", "2", "0123456789ab"], ["`b`", "not measured", "", "", ""]]
 
 
 def test_every_page_that_a_text_links_exists() -> None:

@@ -23,11 +23,16 @@ PAGES = sorted(
 )
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_parameters_and_files_that_a_text_names_exist(page: Path) -> None:
-    """In backticks: `model.stu.width`, `data.workers=0`, `params/mini.yaml`."""
+@pytest.fixture(scope="module")
+def parameters() -> set[str]:
+    """All that a recipe may hold: `model`, `model.stu`, `model.stu.width`."""
     leaves = flat(load_config(BOOK.parent / "params/mini.yaml").to_mapping())
-    parameters = {".".join(leaf.split(".")[:n]) for leaf in leaves for n in range(1, leaf.count(".") + 2)}
+    return {".".join(leaf.split(".")[:n]) for leaf in leaves for n in range(1, leaf.count(".") + 2)}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_parameters_and_files_that_a_text_names_exist(page: Path, parameters: set[str]) -> None:
+    """In backticks: `model.stu.width`, `data.workers=0`, `params/mini.yaml`."""
     text = re.sub(r"(?m)^# ?", "", page.read_text(encoding="utf-8"))
     for name in re.findall(r"(?<!`)`([^`\n]+)`(?!`)", text):
         parameter = re.match(r"((?:model|data|train|eval)\.[\w.]+)(?:[:=].*)?$", name)

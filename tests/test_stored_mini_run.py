@@ -31,8 +31,8 @@ def test_readme_has_the_range_of_the_comparison_s_seeds() -> None:
 
     ours = [span("hitagu-net", key) for key in ("val_top1", "val_top1_shuffled", "val_partner_rate_reversed")]
     assert (
-        f"Three runs on one thread, seeds 0 to 2, gave {ours[0]}, {ours[1]} with shuffled frames, and {ours[2]} backwards; TSN, trained for "
-        f"the same time, gave {span('tsn', 'val_top1')}."
+        f"Three runs on one thread, seeds 0 to 2, gave {ours[0]}, {ours[1]} with shuffled frames, and {ours[2]} backwards; TSN, trained "
+        f"for the same time, gave {span('tsn', 'val_top1')}."
     ) in README
 
 

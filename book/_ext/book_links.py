@@ -49,15 +49,9 @@ class Anchors(SphinxTransform):
                 block["ids"].append(f"equation-{tag.replace('.', '-')}")
                 _equations(self.env)[tag] = docname, block["ids"][-1]
         chapter = CHAPTER.match(docname)
-        drawn = (
-            [
-                image
-                for image in self.document.findall(nodes.image)
-                if _is_output(image)
-            ]
-            if chapter
-            else []
-        )
+        if chapter is None:
+            return
+        drawn = filter(_is_output, list(self.document.findall(nodes.image)))
         for number, image in enumerate(drawn, start=1):
             caption = re.split(r"(?<=[.?!])\s", image["alt"])[0]
             figure = nodes.figure("", ids=[f"figure-{chapter[1]}-{number}"])
@@ -93,15 +87,12 @@ class Mentions(SphinxPostTransform):
         for mention in MENTION.finditer(text):
             equation = mention["equation"] or mention["bracketed"]
             if equation:
-                docname, anchor = _equations(self.env).get(
-                    equation, (None, None)
-                )
-            else:
-                docname, anchor = (
-                    chapters.get(mention["chapter"])
-                    or chapters.get(f"{mention['chapter']}a"),
-                    None,
-                )
+                known = _equations(self.env)
+                docname, anchor = known.get(equation, (None, None))
+            else:  # "chapter 2" is the first of its parts
+                name = mention["chapter"]
+                docname = chapters.get(name) or chapters.get(f"{name}a")
+                anchor = None
             if docname is None and mention["bracketed"] is None:
                 logging.getLogger(__name__).warning(
                     "no such equation or chapter: %s",

@@ -56,13 +56,13 @@ def source_of(run: str | Path) -> str:
     files = [own] if own.exists() else sorted(Path(run).rglob("provenance.json"))
     if not files:
         raise FileNotFoundError(f"{own}: found no run, nor one in a folder below")
-    commits: dict[str, None] = {}  # each once, in order
-    for file in files:
-        found = json.loads(file.read_text(encoding="utf-8"))
-        commits[f"{(found.get('git_commit') or 'unknown')[:9]}{' + changes' if found.get('git_changed') else ''}"] = (
-            None
-        )
+    commits = dict.fromkeys(map(_commit_of, files))  # each once, in order
     return f"{Path(run).as_posix()}, {'commits' if len(commits) > 1 else 'commit'} {', '.join(commits)}"
+
+
+def _commit_of(file: Path) -> str:
+    found = json.loads(file.read_text(encoding="utf-8"))
+    return f"{(found.get('git_commit') or 'unknown')[:9]}{' + changes' if found.get('git_changed') else ''}"
 
 
 def data_lists(cfg: DataConfig) -> dict[str, dict[str, Any]] | None:

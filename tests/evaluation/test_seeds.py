@@ -7,6 +7,7 @@ from pathlib import Path
 
 import matplotlib as mpl
 import pytest
+from prose import table_rows
 
 mpl.use("Agg")
 
@@ -132,7 +133,7 @@ def test_spread_is_that_of_a_sample() -> None:
 
 def cells(lines: list[str]) -> list[list[str]]:
     """Return the cells of a Markdown table, without the padding."""
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return table_rows("\n".join(lines))
 
 
 def test_tables(out: Path) -> None:

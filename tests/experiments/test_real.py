@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from prose import prose
+from prose import prose, table_rows
 
 from experiments import compare, real
 from hitagu_lib.config import load_config
@@ -85,8 +85,7 @@ def test_a_run_is_published_once_and_whole(tmp_path: Path, monkeypatch: pytest.M
 
 def cells_of(table: str) -> list[list[str]]:
     """The cells of each row of a Markdown table, without its header."""
-    rows = [line for line in table.splitlines() if line.startswith("| ")]
-    return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows[1:]]
+    return table_rows(table)[2:]
 
 
 def test_results_and_chapter_7_say_what_the_published_runs_reached() -> None:
