@@ -200,12 +200,13 @@ def csv_rows(file: Path, expected: str) -> Iterator[tuple[int, list[str]]]:
 def csv_table(file: Path, needed: Sequence[str], expected: str) -> Iterator[tuple[int, dict[str, str]]]:
     """Yield (line, column -> cell) of each row below a header that has the columns `needed`, in any order and among others.
 
-    Raises ListError as `csv_rows` does, for a header that has not each of them once, and for a row that is not as long as the header.
+    Raises ListError as `csv_rows` does, for a header without one of them or with one name twice, and for a row that is not as long as
+    the header.
     """
     rows = csv_rows(file, expected)
     line, fields = next(rows, (1, []))
     header = [name.strip() for name in fields]
-    for name in needed:
+    for name in (*needed, *filter(None, header)):  # a column without a name is not read
         if (count := header.count(name)) != 1:
             found = f"{count} columns {name!r}" if count else f"no column {name!r}"
             raise ListError(f"{file}:{line}: found {found} in {','.join(header)!r}, expected {expected}")

@@ -140,6 +140,12 @@ def test_validation_takes_the_training_classes_and_paths_may_start_above_the_fra
         index_kinetics700(file, root, tmp_path / "val.csv", **options)
 
 
+def test_a_second_column_of_labels_is_refused(tmp_path: Path) -> None:
+    file = kinetics(tmp_path, "a,abcdefghijk,0,10,train,b", header="label,youtube_id,time_start,time_end,split,label\n")
+    with pytest.raises(ListError, match=r"official\.csv:1: found 2 columns 'label' in 'label,youtube_id,"):
+        read_kinetics700(file)
+
+
 def test_a_test_split_is_only_for_prediction(tmp_path: Path) -> None:
     root, out = tmp_path / "frames", tmp_path / "test.csv"
     frames(root / "a_class" / "---v8pgm1eQ_0_10")
