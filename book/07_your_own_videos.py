@@ -311,7 +311,7 @@ figure, axes = new_figure(2.6, 1, len(SETS), sharey=True)
 for ax, (name, the_set) in zip(axes, SETS.items()):
     top1 = {method: top1_of(name, method) for method in REAL_METHODS}
     draw_seeds(ax, top1, the_set.title, "top-1 of each fold (%)")
-_ = credit(figure, source_of(PUBLISHED))
+_ = credit(figure, "; ".join(source_of(PUBLISHED / name) for name in SETS))
 
 # %% tags=["hide-input"]
 display(Markdown((PUBLISHED / "real.md").read_text()))
