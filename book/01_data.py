@@ -194,8 +194,9 @@ _ = axes[0].invert_yaxis()
 #
 # $$n_i = \lfloor u\,(N - L + 1) \rfloor + \Big\lfloor \frac{i L}{T} \Big\rfloor \tag{1.2}$$
 #
-# Without randomness $u_i = 1/2$, and the window stands in the middle. A video shorter than the window repeats its last frame; one of fewer
-# than $T$ frames repeats some in segment sampling too. We check both against the library:
+# Without randomness $u_i = 1/2$, and the window starts at $\lfloor (N - L)/2 \rfloor$, so it stands in the middle. A video shorter than the
+# window repeats its last frame; one of fewer than $T$ frames repeats some in segment sampling too. We check both against the library, whose
+# generator draws the start of the window:
 
 # %%
 T, L = 8, 32
@@ -209,6 +210,8 @@ for length in (90, 301):
     by_hand = [start + i * L // T for i in range(T)]  # (1.2)
     drawn = clip_indices(length, T, "dense", L, np.random.default_rng(1))
     assert drawn.tolist() == by_hand
+    middle = [(length - L) // 2 + i * L // T for i in range(T)]
+    assert clip_indices(length, T, "dense", L).tolist() == middle
 print("segment and dense as in (1.1) and (1.2)")
 print("a video of 5 frames, T = 8:", clip_indices(5, 8, "segment", 32))
 
@@ -276,9 +279,12 @@ for length in (24, 36):
 #
 # ## Crops, mirrors, and names that change
 #
-# Training shows each clip a little differently every time. A random square is cut out, the same one in each frame: if it jumped, everything
-# would seem to move. Half of the clips are mirrored. A mirrored push from left to right is a push from right to left, so its *label* must
-# change too. The same holds for a clip played backwards.
+# Training shows each clip a little differently every time. It cuts out a random square, whose side is `data.min_scale` (0.85) to 1 times the
+# frame's shorter side, and resizes it to `data.image_size` (48 pixels). The square is the same in each frame: if it jumped, everything would
+# seem to move. Validation resizes the shorter side to `data.short_side` (54) and takes the square in the middle.
+#
+# Half of the training clips are mirrored. A mirrored push from left to right is a push from right to left, so its *label* must change too. The
+# same holds for a clip played backwards; that is up to the training loop (`train.both_directions`, [chapter 3](03_train.ipynb)).
 
 # %% mystnb={"image": {"alt": "Three clips of eight frames: a push from left to right; the same clip mirrored, now a push from right to left; the same clip backwards, also a push from right to left."}} tags=["hide-input"]
 clip, t = read_clip(folder, count, mini.data)  # (8, 3, 48, 48), (8,)
@@ -566,7 +572,7 @@ else:
 #
 # </details>
 #
-# <details><summary>b) They are named with a reason in a file beside the list, and the exit code is 1</summary>
+# <details><summary>b) They are named with a reason in a file beside the list</summary>
 #
 # Yes. Report how many there were beside any accuracy: copies of Kinetics differ.
 #

@@ -186,10 +186,10 @@ print(
 #
 # $$F^s_t = \mathrm{stage}_s(\cdots \mathrm{stage}_1(\mathrm{stem}(x_t))), \qquad s = 1, \dots, S \tag{2a.1}$$
 #
-# TSN takes the top map's mean over positions, $z_t = \frac{1}{hw} \sum_p F^S_t(p)$, gives each frame its logits, and averages them. The head is
-# linear, so the mean of the logits is the head of the mean:
+# TSN takes the top map's mean over positions, $z_t = \frac{1}{hw} \sum_p F^S_t(p)$, gives each frame its logits by a linear head with weights
+# $A$ and bias $b$, and averages them. As the head is linear, the mean of the logits is the head of the mean:
 #
-# $$\ell = \frac1T \sum_{t=1}^T (W z_t + b) = W \Big( \frac1T \sum_{t=1}^T z_t \Big) + b \tag{2a.2}$$
+# $$\ell = \frac1T \sum_{t=1}^T (A z_t + b) = A \Big( \frac1T \sum_{t=1}^T z_t \Big) + b \tag{2a.2}$$
 #
 # A sum does not depend on the order of its terms. By (2a.1), $z_t$ does not depend on where frame $t$ stands either. So $\ell$ is the same for every
 # order of the frames, also for the reverse. To tell orders apart, a network must let frames meet before it sums, and must not treat them alike.
@@ -219,8 +219,9 @@ print("by hand", tuple(F.shape), "as the network has it")
 # ## Where to cut
 #
 # Where should the backbone end? A ResNet halves its grid twice in the stem, and once more at each stage after `layer1`. Higher maps say more about
-# *what* is seen and less about *where*. The receptive field is the square of pixels that one position can depend on. A layer with kernel $k$ and
-# stride $s$ adds to it $(k - 1)$ times the stride of the layers below, and multiplies that stride by $s$.
+# *what* is seen and less about *where*. The *receptive field* is the square of pixels that one position can depend on. We go through the layers in order
+# and keep two numbers, the field $r$ and the stride $j$ so far, both 1 at first. A layer with kernel $k$ and stride $s$ makes $r + (k-1)\,j$ of
+# $r$, then $s\,j$ of $j$.
 
 
 # %%
@@ -270,6 +271,8 @@ for name, rows in stages.items():
 display(Markdown("\n".join(table)))
 
 # %% [markdown]
+# A field can be wider than the picture. Its position still says *where*: the pixels in the middle of a field count most.
+#
 # At 224 pixels, a cut after `layer4` leaves 7 x 7 positions, enough to say roughly where something moves. At the mini data's 48 pixels it
 # would leave 2 x 2, so `params/mini.yaml` cuts after `layer2`, where 6 x 6 remain. Motion is finer: something that moves by four pixels
 # between frames crosses half a cell of `layer2` and an eighth of a cell of `layer4`. So MDE ([chapter 2b](02b_mde.ipynb)) also reads finer
@@ -300,7 +303,8 @@ display(Markdown("\n".join(lines)))
 # ## Shape walk
 #
 # `encode_frames` is the first half, for any number of frames: the $N = B\,T$ of a batch, or all frames of a video. It returns `FrameFeatures`: the
-# top map and, for each tap, a map reduced to a few channels. That reduction, (2b.1), sees one frame alone as well.
+# top map and, for each tap, a map reduced to a few channels. That reduction, (2b.1), sees one frame alone as well. The last line of each walk
+# says how many numbers a cache of features keeps for a frame.
 
 
 # %%
@@ -547,7 +551,7 @@ print(
 print(" within our budget of 34.5 GFLOPs and 28 M parameters")
 
 # %% [markdown]
-# Nearly all of the cost is the backbone's, which all methods share. TSM's shift multiplies nothing, though it moves memory. The GRU has few
+# Most of the cost is the backbone's, which all methods share: 96 % of HiTAGU-Net's multiply-adds, 84 % of its parameters. TSM's shift multiplies nothing, though it moves memory. The GRU has few
 # multiply-adds, because it sees only pooled features, and more parameters than the backbone, because it is as wide as those features.
 #
 # ## Summary
@@ -592,8 +596,8 @@ print(" within our budget of 34.5 GFLOPs and 28 M parameters")
 #     backwards = tsn.head.linear((weight * z.flip(0)).mean(0))
 # print((forwards - backwards).abs().max())
 # ```
-# The logits differ now: order is seen. Still, each frame enters by its mean over positions alone: what changed at which place is lost before
-# the frames meet. That is what chapter 2b adds.
+# The logits differ now: order is seen. Still, each frame enters by its mean over positions alone: little of *where* something changed is left
+# when the frames meet. Chapter 2b lets the maps meet instead.
 #
 # </details>
 #

@@ -22,7 +22,7 @@
 # on people or recordings that it had not seen, the network is ahead of TSM by 8.6, 17.1 and 19.4 points.
 #
 # **You will be able to** split your own videos into training and validation without fooling yourself, train on them, say how far to trust the
-# accuracy, and see on one file where the network's spatial gate is open, and when the network settles on a label.
+# accuracy, and see on one file where the network finds motion, and when it settles on a label.
 #
 # **Prerequisites**: chapter 3. **Time** with the made videos on two CPU cores: about half a minute, longer on slow ones; not
 # measured on a GPU. **Memory**: 1.5 GiB. Nothing is downloaded.
@@ -406,8 +406,8 @@ except HitaguError as error:
 #
 # - **the labels**: the three most probable ones *now*. At each frame the network sees the video up to that frame and no further. So you see when
 #   the label turns up, and whether you would have known at that moment.
-# - **where its spatial gate is open**, in orange: the gate of Spatial Channel Attention (chapter 2d) in that frame, inside the square that the
-#   network sees. The scale is the video's own and is printed below the picture. Open need not mean important (chapter 5).
+# - **where it finds motion**, in orange: the gate of Motion Difference Embedding (chapter 2b) in that frame, inside the square that the network
+#   sees. The scale is the video's own and is printed below the picture. Chapter 5 tests how far to trust this map.
 # - **which frames it reads**: one stroke for each frame of the clip, along the video's length. Its height is the weight with which the frame on
 #   the screen reads that frame in Temporal Self-Attention. In a video longer than 1024 frames, the clip is a window of that length.
 #
@@ -430,7 +430,7 @@ Video(
     embed=True,
     width=400,
     html_attributes='controls loop muted aria-label="A validation video with '
-    "the network's spatial gate in orange and its three most probable "
+    "the network's motion gate in orange and its three most probable "
     'labels at each moment below."',
 )
 
@@ -459,7 +459,7 @@ _ = credit(figure, source_of(cfg.run))
 # - Tell the recipe what mirroring and reversing do to your labels.
 # - A small validation set gives a rough accuracy: report the interval, and count sources.
 # - On three small sets of real clips, HiTAGU-Net beats TSM, GRU and TSN trained for the same time.
-# - `hitagu predict --overlay` shows when a label turns up and where the spatial gate is open. It demonstrates one video and measures nothing.
+# - `hitagu predict --overlay` shows when a label turns up and where the network finds motion. It demonstrates one video and measures nothing.
 #
 # ## Exercises
 #

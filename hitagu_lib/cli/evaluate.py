@@ -219,7 +219,7 @@ def predict(
                 )  # fmt: skip
                 # Standard output is for the predictions.
                 click.echo(f"hitagu: wrote {overlays[source]}", err=True)
-                attention = running.spatial_map is not None or running.reads is not None
+                attention = running.motion_map is not None or running.reads is not None
         except (HitaguError, PermissionError) as error:
             code = 1
             click.echo(f"hitagu: {reason(error)}", err=True)

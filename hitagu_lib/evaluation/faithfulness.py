@@ -8,7 +8,7 @@ moved to a random place, which deletes as much and in the same shapes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,13 +20,30 @@ from hitagu_lib.evaluation.metrics import LEVEL, RESAMPLES, interval
 from hitagu_lib.models import ClipModel
 
 
+def _blurred(x: Tensor) -> Tensor:
+    """Return each frame's mean over squares of a third of its side."""
+    reach = x.shape[-1] // 6
+    frames = F.pad(x.flatten(0, 1), [reach] * 4, mode="replicate")
+    return F.avg_pool2d(frames, 2 * reach + 1, stride=1).unflatten(0, x.shape[:2])
+
+
+PAINTS: dict[str, Callable[[Tensor], Tensor]] = {
+    "mean colour": lambda x: x.mean((1, 3, 4), keepdim=True).expand_as(x),
+    "blurred": _blurred,
+    "still": lambda x: x.median(1, keepdim=True).values.expand_as(x),
+    "frame before": lambda x: torch.cat([x[:, :1], x[:, :-1]], 1),
+}
+"""What deleted cells show: the clip's mean colour; the frame out of focus; each pixel's median over the clip, in which a thing that passes is
+not seen; or the frame before. x (B, T, 3, H, W) -> the same shape."""
+
+
 def ranking(maps: Tensor) -> Tensor:
     """maps (B, ...) -> the indices of each clip's entries from the highest to the lowest, (B, N); ties stay in order."""
     return maps.flatten(1).argsort(dim=1, descending=True, stable=True)
 
 
-def delete_cells(x: Tensor, maps: Tensor, share: float) -> Tensor:
-    """Paint the `share` of cells that `maps` (B, T, h, w) ranks highest in the clip's mean colour. x, result: (B, T, 3, H, W).
+def delete_cells(x: Tensor, maps: Tensor, share: float, paint: str = "mean colour") -> Tensor:
+    """Paint over the `share` of cells that `maps` (B, T, h, w) ranks highest, with one of PAINTS. x, result: (B, T, 3, H, W).
 
     A cell is one position of the map in one frame; all frames of a clip are ranked together.
     """
@@ -34,7 +51,7 @@ def delete_cells(x: Tensor, maps: Tensor, share: float) -> Tensor:
     first = order[:, : round(share * order.shape[1])]
     mask = torch.zeros(order.shape, device=x.device).scatter_(1, first, 1.0).reshape(maps.shape)
     mask = F.interpolate(mask, size=x.shape[-2:], mode="nearest")  # (B, T, H, W)
-    return torch.where(mask[:, :, None] > 0, x.mean((1, 3, 4), keepdim=True), x)
+    return torch.where(mask[:, :, None] > 0, PAINTS[paint](x), x)
 
 
 def delete_frames(x: Tensor, t: Tensor, weights: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -49,10 +66,17 @@ def delete_frames(x: Tensor, t: Tensor, weights: Tensor, count: int) -> tuple[Te
 
 @torch.no_grad()
 def cell_curve(
-    model: ClipModel, x: Tensor, t: Tensor, classes: Tensor, maps: Tensor, shares: Sequence[float]
+    model: ClipModel,
+    x: Tensor,
+    t: Tensor,
+    classes: Tensor,
+    maps: Tensor,
+    shares: Sequence[float],
+    paint: str = "mean colour",
 ) -> Tensor:
-    """Return the probability of each clip's class after the deletion of each share of cells: (B, S)."""
-    return torch.stack([_probability(model, delete_cells(x, maps, share), t, classes) for share in shares], dim=1)
+    """Return the probability of each clip's class after the deletion of each share of cells: (B, S); paint: one of PAINTS."""
+    curve = [_probability(model, delete_cells(x, maps, share, paint), t, classes) for share in shares]
+    return torch.stack(curve, dim=1)
 
 
 @torch.no_grad()
@@ -91,7 +115,7 @@ def against_random(by_map: Tensor, by_chance: Tensor, seed: int = 0) -> dict[str
     """Compare the areas (B,) of a map's curves with those of random deletions of the same clips.
 
     "difference": random minus map, mean over clips; above 0, the map finds what the network uses sooner than chance does. Its interval is
-    from a bootstrap over clips. "better": whether all of the interval is above 0.
+    from a bootstrap over clips. "verdict": "better" or "worse" if all of the interval is above or below 0, else "open".
     """
     differences = (by_chance - by_map).double().numpy()
     drawn = np.random.default_rng(seed).integers(len(differences), size=(RESAMPLES, len(differences)))
@@ -103,5 +127,5 @@ def against_random(by_map: Tensor, by_chance: Tensor, seed: int = 0) -> dict[str
         "difference": float(differences.mean()),
         "interval": [low, high],
         "level": LEVEL,
-        "better": low > 0,
+        "verdict": "better" if low > 0 else "worse" if high < 0 else "open",
     }

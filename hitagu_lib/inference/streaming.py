@@ -148,8 +148,8 @@ class Running:
 
     probabilities: Tensor  # (N, K)
     clips: Indices  # (N, T), the frames that were used; the last is the frame itself
-    # (N, h, w), SCA's spatial gate in the frame itself; None: the network has none.
-    spatial_map: Tensor | None
+    # (N, h, w), MDE's motion gate in the frame itself; None: the network has none.
+    motion_map: Tensor | None
     # (N, T), the weights with which the frame reads its clip: TSA's, mean over heads; None: the network has none.
     reads: Tensor | None
 
@@ -194,7 +194,7 @@ def predict_along(
     # Kept for each frame from `begin` on: its features, or for TSM the picture.
     kept: FrameFeatures | None = None
     begin = 0
-    probabilities, spatial, reads = [], [], []
+    probabilities, motion, reads = [], [], []
     with tqdm(
         total=num_frames, desc="predicting", unit="frame", disable=None if progress else True, leave=False
     ) as bar:
@@ -209,13 +209,13 @@ def predict_along(
                 asked = torch.from_numpy(clips[some.start : some.stop] - begin).to(device)  # (n, T)
                 logits, maps = _run(model, kept.at(asked.flatten()), t[some.start : some.stop])
                 probabilities.append(torch.softmax(logits.float(), dim=1).cpu())
-                if maps.spatial_map is not None:
-                    spatial.append(maps.spatial_map[:, -1].float().cpu())
+                if maps.motion_gate is not None:
+                    motion.append(maps.motion_gate[:, -1].float().cpu())
                 if maps.temporal_attention is not None:
                     reads.append(maps.temporal_attention.mean(1)[:, -1].float().cpu())
                 bar.update(len(some))
     return Running(
-        torch.cat(probabilities), clips, torch.cat(spatial) if spatial else None, torch.cat(reads) if reads else None
+        torch.cat(probabilities), clips, torch.cat(motion) if motion else None, torch.cat(reads) if reads else None
     )
 
 

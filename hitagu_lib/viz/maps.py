@@ -91,13 +91,13 @@ def states_figure(frames: Tensor, states: Tensor, t: Tensor, title: str = "") ->
 
 
 def kept(states: Tensor) -> Tensor:
-    """Return how alike a level's states at two times are, states (T, K, D, h, w) -> cosines (K, T, T); 1: all of it was kept."""
+    """Return how alike a level's states at two times are, states (T, K, D, h, w) -> cosines (K, T, T); 1: it did not change."""
     flat = F.normalize(states.transpose(0, 1).flatten(2), dim=-1)
     return flat @ flat.mT
 
 
 def kept_figure(states: Tensor, t: Tensor, title: str = "") -> Figure:
-    """Draw `kept` as one square per level: the longer a state is kept, the wider its bright diagonal."""
+    """Draw `kept` as one square per level: the longer a state stays alike, the wider its bright diagonal."""
     cosines = kept(states)
     figure, axes = new_figure(WIDTH / len(cosines) + 0.3, 1, len(cosines), squeeze=False)
     figure.suptitle(title, x=0.01, ha="left", fontsize=9)

@@ -1,15 +1,15 @@
-"""Draw a network's view into a video: where its spatial gate is open, which frames it reads, what it predicts now.
+"""Draw a network's view into a video: where it sees motion, which frames it reads, what it predicts now.
 
     +--------------------+
-    |  the video, with   |   orange: SCA's spatial gate, within the square that the network sees
+    |  the video, with   |   orange: MDE's motion gate, within the square that the network sees
     |  the square        |
     +--------------------+
     |  | |  |   ||       |   the clip's frames along the video's length; height: the weight with which this frame reads them (TSA)
     |  three labels      |   the most probable now, one bar each
     +--------------------+
 
-hitagu_lib/inference/streaming.py defines "now". For a network without these gates and weights (TSN, TSM, GRU, an ablation), only the
-prediction is drawn.
+hitagu_lib/inference/streaming.py defines "now". For a network without this gate or these weights (TSN, TSM, GRU, an ablation), only the
+prediction is drawn. In chapter 5's test on mini, the motion gate finds what the answer needs and the spatial gate does not.
 """
 
 from __future__ import annotations
@@ -92,8 +92,8 @@ class Overlay:
         # The central square that the network sees: (left, top, side) in the picture's pixels.
         side = min(round(short * cfg.image_size / cfg.short_side), *self.picture)
         self.square = (self.picture[0] - side) // 2, (self.picture[1] - side) // 2, side
-        gate = running.spatial_map
-        # One scale for the whole video, so that frames with a lower gate look paler.
+        gate = running.motion_map
+        # One scale for the whole video, so that frames with less motion look paler.
         self.scale = None if gate is None else (float(gate.min()), float(gate.max()))
 
     def draw(self, n: int, frame: Image.Image) -> NDArray[np.uint8]:
@@ -111,16 +111,16 @@ class Overlay:
         for i, (probability, label) in enumerate(zip(ranked.values.tolist(), ranked.indices.tolist(), strict=True)):
             self._draw_label(draw, y + (i + 1) * self.row, probability, self.classes[label])
         if self.scale:
-            words = f"orange: spatial gate, {self.scale[0]:.2f} to {self.scale[1]:.2f}"
+            words = f"orange: motion gate, {self.scale[0]:.2f} to {self.scale[1]:.2f}"
             self._write(draw, 4, y + (SHOWN + 1) * self.row, words, self.width - 8, _FAINT)
         return np.asarray(canvas)
 
     def _with_gate(self, n: int, picture: Image.Image) -> Image.Image:
         if self.scale is None or self.scale[1] <= self.scale[0]:
             return picture
-        assert self.running.spatial_map is not None
+        assert self.running.motion_map is not None
         low, high = self.scale
-        strength = ((self.running.spatial_map[n] - low) / (high - low)).numpy()
+        strength = ((self.running.motion_map[n] - low) / (high - low)).numpy()
         left, top, side = self.square
         mask = Image.fromarray((150 * strength).astype(np.uint8)).resize((side, side), Image.Resampling.BILINEAR)
         picture.paste(Image.new("RGB", (side, side), _LOOKS), (left, top), mask)

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from hitagu_lib.evaluation.faithfulness import (
+    PAINTS,
     against_random,
     areas,
     cell_curve,
@@ -61,9 +62,8 @@ def test_the_right_map_falls_at_once_a_wrong_one_last_and_chance_between() -> No
         ]
     ).mean(0)
     by_right, by_wrong, by_chance = (areas(curve, SHARES) for curve in (right, wrong, chance))
-    assert against_random(by_right, by_chance)["better"] is True
-    found = against_random(by_wrong, by_chance)
-    assert found["better"] is False and found["interval"][1] < 0, "a map that points away is worse than chance"
+    assert against_random(by_right, by_chance)["verdict"] == "better"
+    assert against_random(by_wrong, by_chance)["verdict"] == "worse", "a map that points away is worse than chance"
 
 
 def test_a_map_is_not_better_than_chance_where_the_network_looks_everywhere() -> None:
@@ -78,7 +78,7 @@ def test_a_map_is_not_better_than_chance_where_the_network_looks_everywhere() ->
         areas(cell_curve(LooksEverywhere(), x, t, classes, random_like(right_map(16), generator), SHARES), SHARES)
         for _ in range(2)
     )
-    assert against_random(by_map, by_chance)["better"] is False
+    assert against_random(by_map, by_chance)["verdict"] == "open"
 
 
 def test_a_deleted_cell_takes_the_mean_colour_and_the_rest_stays() -> None:
@@ -94,6 +94,21 @@ def test_a_deleted_cell_takes_the_mean_colour_and_the_rest_stays() -> None:
             torch.testing.assert_close(
                 deleted[b].permute(0, 2, 3, 1)[changed[b]], mean[b].expand(int(changed[b].sum()), 3)
             )
+
+
+def test_each_paint_shows_what_it_says_in_deleted_cells_and_nowhere_else() -> None:
+    x, maps = torch.rand(2, 5, 3, 16, 16), torch.rand(2, 5, 4, 4)
+    some = (delete_cells(x, maps, 0.25) != x).any(2, keepdim=True).expand_as(x)
+    before = torch.stack([x[:, max(0, n - 1)] for n in range(5)], 1)
+    middle = x.sort(1).values[:, 2:3].expand_as(x)  # of five frames
+    # 16 pixels: squares of 5, the edge repeated
+    near = [[min(max(i + d, 0), 15) for d in range(-2, 3)] for i in range(16)]
+    rows = torch.stack([x[..., i, :].mean(-2) for i in near], -2)
+    focus = torch.stack([rows[..., i].mean(-1) for i in near], -1)
+    by_hand = {"blurred": focus, "still": middle, "frame before": before}
+    assert by_hand.keys() == PAINTS.keys() - {"mean colour"}
+    for paint, expected in by_hand.items():
+        torch.testing.assert_close(delete_cells(x, maps, 0.25, paint), torch.where(some, expected, x))
 
 
 def test_the_right_frame_counts_and_the_rest_keep_their_times() -> None:

@@ -58,9 +58,9 @@ def test_every_moment_equals_its_clip_scored_alone(
             logits, maps = model(normalise(frames)[None], t[None], return_maps=True)
         torch.testing.assert_close(running.probabilities[n], logits[0].softmax(0), rtol=0, atol=1e-5)
         if temporal == "tsm":
-            assert running.spatial_map is None and running.reads is None
+            assert running.motion_map is None and running.reads is None
         else:
-            torch.testing.assert_close(running.spatial_map[n], maps.spatial_map[0, -1], rtol=0, atol=1e-5)
+            torch.testing.assert_close(running.motion_map[n], maps.motion_gate[0, -1], rtol=0, atol=1e-5)
             torch.testing.assert_close(running.reads[n], maps.temporal_attention[0].mean(0)[-1], rtol=0, atol=1e-5)
 
 
@@ -93,7 +93,7 @@ def test_the_tiny_model_has_something_to_draw(tiny_cfg: Config, untrained: Path)
     model, cfg, _ = load_model(untrained)
     folder = next((Path(tiny_cfg.data.root) / "val").glob("*/*"))
     running = predict_along(folder, 20, model, cfg.data)
-    assert running.spatial_map.std() > 1e-4 and running.reads[-1].std() > 1e-4
+    assert running.motion_map.std() > 1e-4 and running.reads[-1].std() > 1e-4
     assert running.probabilities.std(0).max() > 1e-4
 
 

@@ -9,12 +9,12 @@ BOOK = Path(__file__).resolve().parents[2] / "book"
 
 
 def measured() -> list[list[str]]:
-    """The rows of the stored tables of areas: map, its area, control, its area, difference, interval, better."""
+    """The rows of the stored tables of areas: map, its area, control, its area, difference, interval, verdict."""
     return [row for row in stored_rows("05_attention_maps") if len(row) == 7 and re.fullmatch(r"[+-]\d\.\d+", row[4])]
 
 
 def told_rows() -> dict[tuple[str, str], tuple[float, str]]:
-    """(map, control) -> the difference of the areas, and whether the map is better, from the table at the chapter's head."""
+    """(map, control) -> the difference of the areas, and the verdict, from the table at the chapter's head."""
     text = (BOOK / "05_attention_maps.py").read_text(encoding="utf-8")
     lines = re.findall(r"^# \|(.*)\|$", text.partition("**You will be able to**")[0], re.MULTILINE)
     head, _, *rows = ([cell.strip() for cell in line.split("|")] for line in lines)
@@ -22,14 +22,15 @@ def told_rows() -> dict[tuple[str, str], tuple[float, str]]:
     for name, *verdicts in rows:
         for control, verdict in zip(head[1:], verdicts, strict=True):
             if verdict != "":
-                better, difference = re.fullmatch(r"\*{0,2}(yes|no)\*{0,2}, ([+-]\d\.\d\d)", verdict).groups()
+                better, difference = re.fullmatch(r"(better|open|worse), ([+-]\d\.\d\d)", verdict).groups()
                 told[name, control] = float(difference), better
     return told
 
 
 def test_the_head_says_what_was_measured() -> None:
-    stored, told = {(row[0], row[2]): (float(row[4]), row[6].strip("*")) for row in measured()}, told_rows()
-    assert len(stored) == 3 * 2 + 1 and told.keys() == stored.keys()
+    stored, told = {(row[0], row[2]): (float(row[4]), row[6]) for row in measured()}, told_rows()
+    assert stored.pop(("motion gate", "Grad-CAM"))[1] == "open", "they cannot be told apart"
+    assert len(stored) == 3 * 2 + 2 and told.keys() == stored.keys()
     for key, (difference, better) in stored.items():
         assert told[key][1] == better, key
         assert abs(told[key][0] - difference) <= 0.0055, key
@@ -39,4 +40,11 @@ def test_the_text_says_how_far_the_curves_fall() -> None:
     areas = {row[0]: f"{float(row[1]):.2f}" for row in measured()}
     motion, spatial, cam = (areas[name] for name in ("motion gate", "spatial gate", "Grad-CAM"))
     said = prose("book/05_attention_maps.py")
-    assert f"(areas {motion} and {cam})" in said and f"before {motion}, {spatial} and {cam}" in said
+    assert f"cannot be told apart (areas {motion} and {cam})" in said
+    for name, area in (("motion gate", motion), ("spatial gate", spatial), ("Grad-CAM", cam)):
+        assert f"| {name} | {area} |" in said, "the solution's table of paints"
+
+
+def test_the_text_says_what_other_runs_and_paints_found() -> None:
+    gains = pd.read_csv(BOOK.parent / "outputs/published/faithfulness/gains.csv", keep_default_na=False)
+    assert gains["run"].nunique() == 5 and gains["paint"].nunique() == 4 + 1

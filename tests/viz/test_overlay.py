@@ -22,9 +22,9 @@ from hitagu_lib.viz.overlay import _BAR, _LOOKS, _READS, Overlay, overlay_video
 CFG = DataConfig(num_frames=4, short_side=100, image_size=80)
 
 
-def some_running(N: int = 20, spatial: torch.Tensor | None = None, reads: torch.Tensor | None = None) -> Running:
+def some_running(N: int = 20, motion: torch.Tensor | None = None, reads: torch.Tensor | None = None) -> Running:
     probabilities = torch.tensor([[0.1, 0.6, 0.3]]).repeat(N, 1)
-    return Running(probabilities, running_clips(N, CFG), spatial, reads)
+    return Running(probabilities, running_clips(N, CFG), motion, reads)
 
 
 def near(pixels: np.ndarray, colour: tuple[int, int, int], within: int = 3) -> np.ndarray:
@@ -55,7 +55,7 @@ def test_bars_are_as_long_as_the_probabilities_and_the_most_probable_stands_firs
 def test_the_gate_lies_over_the_square_that_the_network_sees_and_nowhere_else() -> None:
     gate = torch.zeros(20, 2, 2)
     gate[7, 0, 1] = 1  # at frame 7, top right
-    overlay = Overlay(some_running(spatial=gate), CFG, ["a", "b", "c"], (400, 320))
+    overlay = Overlay(some_running(motion=gate), CFG, ["a", "b", "c"], (400, 320))
     assert overlay.square == (72, 32, 256)
     grey = Image.new("RGB", (400, 320), (100, 100, 100))
     still, seen = (overlay.draw(n, grey)[:320].astype(int) for n in (6, 7))
