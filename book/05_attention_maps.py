@@ -530,7 +530,9 @@ display(Markdown("\n".join([HEAD, *lines])))
 # moves; and as in the *frame before*. The last columns count the networks.
 
 # %% tags=["hide-input"]
-display(Markdown(Path("outputs/published/faithfulness/gains.md").read_text()))
+display(
+    Markdown(Path("outputs/published/faithfulness/gains.md").read_text())
+)
 
 # %% [markdown]
 # **The verdicts hold for all five networks and all four paints**: VERDICTS

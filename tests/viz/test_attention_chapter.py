@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import pandas as pd
 from prose import prose, stored_rows
 
 BOOK = Path(__file__).resolve().parents[2] / "book"
