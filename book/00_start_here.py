@@ -28,7 +28,7 @@
 # a GPU. **Memory**: 1.4 GiB. Nothing is downloaded, and the videos are drawn here.
 
 # %% [markdown]
-# > **Given, and ours.** Given are the pipeline, the modules' names, two optional losses with their weights, two ways to evaluate,
+# > **Given, and ours.** We were given the pipeline, the modules' names, two optional losses with their weights, two ways to evaluate,
 # > and the data format. No paper text, equations or weights of HiTAGU-Net are public, so the definitions in this book are our reconstruction. No result of the original work is claimed.
 #
 # ## Parameters

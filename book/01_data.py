@@ -28,7 +28,7 @@
 # this chapter does not use. **Memory**: 1.0 GiB. Nothing is downloaded.
 
 # %% [markdown]
-# > **Given, and ours.** Given is the data format: folders of JPEG frames and lists of `path,label_index,num_frames`. The two sampling
+# > **Given, and ours.** We were given the data format: folders of JPEG frames and lists of `path,label_index,num_frames`. The two sampling
 # > strategies are those of TSN and Non-local networks. The drawn videos, the times $\tau$ and the label swaps are ours. No result of the original
 # > work is claimed.
 #

@@ -34,7 +34,7 @@
 # ![The network from top to bottom: clip, ResNet-50, MDE, 3STU, SCA, TSA, classifier, each with the shape of its output; this chapter's part, the backbone, is lit.](figures/network_backbone.svg)
 
 # %% [markdown]
-# > **Given, and ours.** Given is that a truncated ResNet-50 comes first. Ours are the cut (a switch, after `layer4` for 224-pixel clips), the
+# > **Given, and ours.** We were given that a truncated ResNet-50 comes first. Ours are the cut (a switch, after `layer4` for 224-pixel clips), the
 # > split of the network into a per-frame and a temporal half, and the numbered equations below. The ResNet is torchvision's, TSN and TSM
 # > follow their papers. No result of the original work is claimed.
 #

@@ -30,7 +30,7 @@
 # ![The network from top to bottom: clip, ResNet-50, MDE, 3STU, SCA, TSA, classifier, each with the shape of its output; this chapter's part, MDE, is lit.](figures/network_mde.svg)
 
 # %% [markdown]
-# > **Given, and ours.** Given are the name and the place: after the truncated ResNet-50, before the 3STU. Every equation is our
+# > **Given, and ours.** We were given the name and the place: after the truncated ResNet-50, before the 3STU. Every equation is our
 # > reconstruction. The differences and the centred gate come from TEA (Li et al. 2020; ACTION-Net and TDN are relatives), the shift weights
 # > from MotionSqueeze and the cost volumes of optical flow. The gate's scale and its mask are ours. We claim no result of the original
 # > work.

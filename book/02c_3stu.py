@@ -32,7 +32,7 @@
 # ![The network from top to bottom: clip, ResNet-50, MDE, 3STU, SCA, TSA, classifier, each with the shape of its output; this chapter's part, the 3STU, is lit.](figures/network_stu.svg)
 
 # %% [markdown]
-# > **Given, and ours.** Given are the name, the three states, the words "hierarchical" and "temporal-aware", and the place: after MDE,
+# > **Given, and ours.** We were given the name, the three states, the words "hierarchical" and "temporal-aware", and the place: after MDE,
 # > before the attention. No equation of it is public: those below are our reconstruction, from relatives named at the end.
 
 # %% tags=["hide-input"]

@@ -31,7 +31,7 @@
 # ![The network from top to bottom: clip, ResNet-50, MDE, 3STU, SCA, TSA, classifier, each with the shape of its output; this chapter's part, SCA and TSA, is lit.](figures/network_attention.svg)
 
 # %% [markdown]
-# > **Given, and ours.** Given are the two names, Temporal Self-Attention and Spatial Channel Attention, and their place between the 3STU and
+# > **Given, and ours.** We were given the two names, Temporal Self-Attention and Spatial Channel Attention, and their place between the 3STU and
 # > the classifier. Every equation of this chapter is our reconstruction: SCA has the form of CBAM (Woo et al. 2018), TSA that of the
 # > Transformer's self-attention (Vaswani et al. 2017) with a position code computed from the frames' times. That SCA comes first and TSA reads
 # > one token per frame is our choice as well. No result of the original work is claimed.

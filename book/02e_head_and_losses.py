@@ -30,7 +30,7 @@
 # ![The network from top to bottom: clip, ResNet-50, MDE, 3STU, SCA, TSA, classifier, each with the shape of its output; this chapter's part, the classifier, is lit.](figures/network_head.svg)
 
 # %% [markdown]
-# > **Given, and ours.** Given are a classifier at the end of the pipeline, two optional losses by name, and their weights: `lambda_center: 0.1` and `lambda_temporal: 0.05`.
+# > **Given, and ours.** We were given a classifier at the end of the pipeline, two optional losses by name, and their weights: `lambda_center: 0.1` and `lambda_temporal: 0.05`.
 # > The forms are ours: which vectors the losses look at, means rather than sums, the cosine, how the centres move, label smoothing, dropout. Our reading: the classifier is
 # > one linear layer on the mean of the frame embeddings; the center loss pulls *clip* embeddings; temporal consistency compares neighbouring *frame* embeddings, after the
 # > attention. No result of the original work is claimed. Both optional terms are **off** in `params/mini.yaml` and on in `params/k700.yaml` and `params/ssv2.yaml`.

@@ -35,7 +35,7 @@
 # measured on a GPU yet. **Memory**: 2 GiB.
 
 # %% [markdown]
-# > **Given, and ours.** Given are the pipeline (truncated ResNet-50, MDE, 3STU, Temporal Self-Attention with Spatial Channel Attention,
+# > **Given, and ours.** We were given the pipeline (truncated ResNet-50, MDE, 3STU, Temporal Self-Attention with Spatial Channel Attention,
 # > classifier), the two optional losses with their weights, and training on single clips. The equations are our reconstruction; the schedule
 # > and the mini data are ours. No result of the original work is claimed.
 #

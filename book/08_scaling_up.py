@@ -17,8 +17,8 @@
 # %% [markdown]
 # # 8 Scaling up
 #
-# What ran on your laptop in minutes runs for many GPU-hours on half a million videos. The code is the same. The bill is new, and what can go
-# wrong. This chapter computes the bill first, then starts several processes, and says what to watch and what breaks first.
+# What ran on your laptop in minutes runs for many GPU-hours on half a million videos. The code is the same. What is new is the bill, and the ways
+# in which a run can fail. This chapter computes the bill first, then starts several processes, and says what to watch and what breaks first.
 #
 # **You will be able to** compute disk, files, hours of extraction and GPU-hours for Kinetics-700 and Something-Something V2 from rates that
 # you measure yourself; train on several GPUs and machines; adapt a recipe's learning rate when the number of GPUs changes; and find the
@@ -27,7 +27,7 @@
 # **Prerequisites**: chapter 3. **Time** to run: half a minute of processor time, most of it for starting two processes. **Memory**: three processes of about 1 GiB. The chapter downloads nothing; it draws the data of its live run.
 
 # %% [markdown]
-# > **Given, and ours.** Given are the two data sets, the two optional losses with their weights, and the network's pipeline. The recipes `params/k700.yaml` and `params/ssv2.yaml` are ours, after TSM's and others'; each value there has its reason or source. **Nobody has run them on either data set.** What was measured comes from `outputs/published/`; the text says where it only computes.
+# > **Given, and ours.** We were given the two data sets, the two optional losses with their weights, and the network's pipeline. The recipes `params/k700.yaml` and `params/ssv2.yaml` are ours, after TSM's and others'; each value there has its reason or source. **Nobody has run them on either data set.** What was measured comes from `outputs/published/`; the text says where it only computes.
 #
 # ## The two data sets in numbers
 #
@@ -156,7 +156,7 @@ table(
 
 # %% [markdown]
 # Each row rests on **one** clip: one of Kinetics-400 in the common 340 x 256 copy, the same enlarged to 720 lines as the web has it, and one
-# of Something-Something. In these rows frames weigh 1.6 to 8 times what the videos do, and large originals make extraction slow. Before you
+# of Something-Something. In these rows frames weigh 1.6 to 9 times what the videos do, and large originals make extraction slow. Before you
 # order disks, measure a hundred of your own videos:
 #
 # ```bash
@@ -433,7 +433,8 @@ except ConfigError as error:
     print(fill(str(error), 76))
 
 # %% [markdown]
-# The rule fails at thousands of clips a step, and for large steps it needs the warm-up (`train.warmup_epochs`). We have not tried it.
+# For pictures, the rule held up to about 8,000 a step with a warm-up (Goyal et al. 2017; here `train.warmup_epochs`), and failed beyond. We have
+# not tried large steps of clips.
 #
 # ## Several machines
 #
@@ -452,7 +453,8 @@ except ConfigError as error:
 #     --gpus-per-node 8 --cpus-per-task 96 \
 #     --time 24:00:00 --signal TERM@120 --dependency singleton --wrap '
 #   head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
-#   srun torchrun --nnodes "$SLURM_NNODES" --nproc_per_node 8 \
+#   srun --cpus-per-task "$SLURM_CPUS_PER_TASK" \
+#       torchrun --nnodes "$SLURM_NNODES" --nproc_per_node 8 \
 #       --rdzv_id "$SLURM_JOB_ID" --rdzv_backend c10d \
 #       --rdzv_endpoint "$head:29500" \
 #       -m hitagu_lib train --params params/k700.yaml'

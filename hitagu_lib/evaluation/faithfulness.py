@@ -33,8 +33,8 @@ PAINTS: dict[str, Callable[[Tensor], Tensor]] = {
     "still": lambda x: x.median(1, keepdim=True).values.expand_as(x),
     "frame before": lambda x: torch.cat([x[:, :1], x[:, :-1]], 1),
 }
-"""What deleted cells show: the clip's mean colour; the frame out of focus; each pixel's median over the clip, which leaves out what passes by;
-or the frame before. x (B, T, 3, H, W) -> the same shape."""
+"""What deleted cells show: the clip's mean colour; the frame out of focus; each pixel's median over the clip, which leaves out what passes
+by; or the frame before. x (B, T, 3, H, W) -> the same shape."""
 
 
 def ranking(maps: Tensor) -> Tensor:

@@ -5,7 +5,7 @@
 outputs/published/peers.yaml holds the data sets: the recipe, and published results of peers or this book's own runs. A run belongs to the
 data set that its `data.prepare` or its number of classes names. All accuracies are top-1 in percent.
 
-Verdicts. Beside peers, with two seeds or more: above or below the reference that has the same views if the difference is more than two
+Verdicts. Beside peers, with three seeds or more: above or below the reference that has the same views if the difference is more than two
 standard deviations over the seeds, else level with it. Beside this book's own runs: reproduced if the mean is within two of their
 standard deviations.
 """
@@ -33,7 +33,7 @@ from hitagu_lib.runs.run_dir import FREE, SPLIT, read_metrics
 
 PEERS = "outputs/published/peers.yaml"
 SEEDS = 3
-"""How many runs the command for a data set without runs asks for."""
+"""How many runs a verdict needs, and the command for a data set without runs asks for."""
 
 
 class Peer(BaseModel):
@@ -350,7 +350,7 @@ def _verdict(entry: DataSet, method: str, views: str, top1: Sequence[float], dev
     mean = statistics.mean(top1)
     if entry.ours:
         ours = by_method(read_runs(entry.ours)).get(method, [])
-        if len(ours) < 2 or views != "1 x 1":
+        if len(ours) < SEEDS or views != "1 x 1":
             return "no runs of ours to compare with"
         difference = mean - statistics.mean(ours)
         reproduced = abs(difference) <= 2 * statistics.stdev(ours)
@@ -360,8 +360,8 @@ def _verdict(entry: DataSet, method: str, views: str, top1: Sequence[float], dev
         if peer is None:
             return "no reference with these views"
         difference = mean - peer.top1
-        if len(top1) < 2:
-            said = f"no verdict from one seed: {difference:+.1f} points from {peer.name}"
+        if len(top1) < SEEDS:
+            said = f"no verdict from fewer than {SEEDS} seeds: {difference:+.1f} points from {peer.name}"
         elif abs(difference) <= 2 * statistics.stdev(top1):
             said = f"level with {peer.name}: {difference:+.1f} points, within two standard deviations"
         else:

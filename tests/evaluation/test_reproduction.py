@@ -74,9 +74,9 @@ def test_runs_that_differ_in_their_seed_are_one_result(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("top1", "verdict"),
     [
-        ((58.0, 60.0), "level with TSM: -0.1 points, within two standard deviations"),
-        ((50.0, 51.0), "below TSM: -8.6 points"),
-        ((70.0,), "no verdict from one seed: +10.9 points from TSM"),
+        ((58.0, 59.0, 60.0), "level with TSM: -0.1 points, within two standard deviations"),
+        ((50.0, 50.5, 51.0), "below TSM: -8.6 points"),
+        ((70.0, 70.1), "no verdict from fewer than 3 seeds: +10.9 points from TSM"),
     ],
 )
 def test_verdict_beside_a_peer(tmp_path: Path, top1: tuple[float, ...], verdict: str) -> None:

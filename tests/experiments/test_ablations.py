@@ -137,7 +137,19 @@ def test_chapter_6_says_what_the_published_runs_show() -> None:
     ) in text
     assert f"SCA as in CBAM is at {said('ablations', 'sca_as_in_cbam')}), which decides nothing" in text
     assert low["sca_as_in_cbam"] < 0 < high["sca_as_in_cbam"]
-    assert f"gates up to 1 in place of 2 the network is at {said('ablations', 'sca_half_open')})." in text
+    assert f"pass a quarter of the map at the start, the network is at {said('ablations', 'sca_half_open')})." in text
+    assert f"of which one is low ({as_it_is.min():.1f} %) and lifts nearly every ablation" in text
+    assert as_it_is.min() < as_it_is.sort_values().iloc[1] - 2
+    index = prose("book/index.md")
+    without = [f"{abs(points[name]):.1f}" for name in ("no_mde", "no_stu", "no_attention")]
+    lower, higher, more = without
+    assert (
+        f"it is {lower} points lower without MDE, {higher} higher without the 3STU and {more} higher without its two"
+        in index
+    )
+    assert points["no_mde"] < 0 < min(points["no_stu"], points["no_attention"])
+    recovered = points["mde_no_shifts"] - points["mde_map_alone"]
+    assert 0.4 < recovered / -points["mde_map_alone"] < 0.6 and "without it they recover half of what is lost." in text
     assert f"a random one is at {said('ablations', 'sca_random_start')})." in text
     assert f"the random start is at {said('sca-hard', 'sca_random_start')}; three seeds" in text
     assert not runs["git_changed"].any()

@@ -128,4 +128,4 @@ def test_chapter_5_says_what_the_probe_found() -> None:
         "But even the short one, which starts with a half-life of one step, then gives 76 % of the colours."
         in prose("book/02c_3stu.py")
     )
-    assert "it is right in 44 to 54 %" in text and "the probe is right in 50 %" in text
+    assert "it is right in 44 to 54 %" in text and "so any probe is right in 50 %" in text

@@ -105,7 +105,16 @@ def test_readme_results_and_chapter_6_say_what_the_runs_reached() -> None:
         in chapter
     )
     assert f"After four times the wait it is {later} points ({range_later})." in chapter
-    assert f"Where only a memory at each position helps, it is worth {float(points):.0f} points" in chapter
+    assert f"where a colour must be kept through a wait, it is worth {float(points):.0f} points" in chapter
+    assert f"In *Lighting* taking it out costs {float(points):.0f} points." in chapter
+    tsm = [mean("TSM", name) for name in ("val", "val_wait4")]
+    assert (
+        f"gets {tsm[0]} without a memory (one seed), but {tsm[1]} at four times the wait" in chapter
+        and len(lighting("TSM", "val")) == 1
+    )
+    assert f"is right on {tsm[0]} at the wait of training and on {tsm[1]} at four times it (one seed)" in prose(
+        "book/appendix/results.md"
+    )
     assert f"the network needs its 3STU ({seeds} seeds)" in prose("book/index.md")
     assert low_high.startswith("+") and range_later.startswith("+")
     for task in ("Hiding", "Showing"):  # "attention learns both without the 3STU"

@@ -6,6 +6,8 @@ from pathlib import Path
 import pandas as pd
 from prose import prose, stored_rows
 
+from hitagu_lib.evaluation.faithfulness import PAINTS
+
 BOOK = Path(__file__).resolve().parents[2] / "book"
 
 
@@ -48,4 +50,20 @@ def test_the_text_says_how_far_the_curves_fall() -> None:
 
 def test_the_text_says_what_other_runs_and_paints_found() -> None:
     gains = pd.read_csv(BOOK.parent / "outputs/published/faithfulness/gains.csv", keep_default_na=False)
-    assert gains["run"].nunique() == 5 and gains["paint"].nunique() == 4 + 1
+    assert gains["run"].nunique() == 5 and set(gains["paint"]) == {*PAINTS, ""}
+    cells = gains[~gains["paint"].isin(["frame before", ""])]
+    finding = cells[cells["map"].isin(["motion gate", "Grad-CAM"])]
+    assert set(finding["verdict"]) == {"better"} and len(finding) == 5 * 3 * 2 * 2
+    spatial = cells[cells["map"] == "spatial gate"]
+    assert set(spatial[spatial["control"] == "moved"]["verdict"]) == {"worse"} and "better" not in set(
+        spatial["verdict"]
+    )
+    before = (gains[gains["paint"] == "frame before"]["verdict"] == "open").sum()
+    frames = gains[(gains["paint"] == "") & (gains["verdict"] == "better")].groupby("control").size()
+    text = prose("book/05_attention_maps.py")
+    assert f"With the frame before, {before} of 30 comparisons are open" in text
+    assert frames.to_dict() == {"at random": 4, "another clip's": 2}
+    assert (
+        "better than frames at random in four of the five networks, and better than another clip's attention in two"
+        in text
+    )
