@@ -368,7 +368,7 @@ show_published("ablations/ablations.md", "make ablations")
 #
 # With four frames in place of eight the network is at -3.9 (-6.5 to -1.3), with sixteen at +0.2 (-1.9 to +2.2), in 2.1 times the time.
 #
-# SCA as in CBAM is at -2.3 (-5.1 to +0.5), which decides nothing ([chapter 2d](02d_attention.ipynb)). Of our changes to it, the gates help:
+# SCA much as in CBAM, with gates from 0 to 1 that start at random, is at -2.3 (-5.1 to +0.5), which decides nothing ([chapter 2d](02d_attention.ipynb)). Of our changes to it, the gates help:
 # with gates up to 1 in place of 2, which pass a quarter of the map at the start, the network is at -3.4 (-5.5 to -1.2). Our start costs: a random one is at +3.0 (+0.6 to
 # +5.3). On hard, after three epochs, the random start is at -8.7 (-47.8 to +30.4; three seeds, `outputs/published/sca-hard`), which decides
 # nothing. We keep ours, because a fresh network is then a TSN, whatever its seed.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +136,10 @@ def test_chapter_6_says_what_the_published_runs_show() -> None:
         f"With four frames in place of eight the network is at {said('ablations', 'frames_4')}), with sixteen at "
         f"{said('ablations', 'frames_16')}), in {seconds['frames_16'] / seconds['as it is']:.1f} times the time."
     ) in text
-    assert f"SCA as in CBAM is at {said('ablations', 'sca_as_in_cbam')}), which decides nothing" in text
+    assert (
+        f"gates from 0 to 1 that start at random, is at {said('ablations', 'sca_as_in_cbam')}), which decides nothing"
+        in text
+    )
     assert low["sca_as_in_cbam"] < 0 < high["sca_as_in_cbam"]
     assert f"pass a quarter of the map at the start, the network is at {said('ablations', 'sca_half_open')})." in text
     assert f"of which one is low ({as_it_is.min():.1f} %) and lifts nearly every ablation" in text
@@ -153,3 +157,29 @@ def test_chapter_6_says_what_the_published_runs_show() -> None:
     assert f"a random one is at {said('ablations', 'sca_random_start')})." in text
     assert f"the random start is at {said('sca-hard', 'sca_random_start')}; three seeds" in text
     assert not runs["git_changed"].any()
+
+
+def test_other_chapters_say_what_their_modules_ablations_show() -> None:
+    of = {name: said("ablations", name) for name in ablations.FILES}
+    mde, attention, losses, results = (
+        prose(f"book/{name}")
+        for name in ("02b_mde.py", "02d_attention.py", "02e_head_and_losses.py", "appendix/results.md")
+    )
+    low, high = re.findall(r"-(\d+\.\d)", of["mde_no_shifts"].split(" (")[1])
+    shifts = of["mde_no_shifts"].split(" (")[0].lstrip("-")
+    assert f"taking out the shift weights costs {shifts} points ({high} to {low})" in mde
+    assert f"nothing that these seeds can show ({of['mde_no_differences'].replace(' (', ', ')})" in mde
+    assert f"mini's network is at {of['mde_top_map'].replace(' (', ' points (')};" in mde
+    assert f"that start at random are at {of['sca_random_start'].replace(' (', ' points (')})" in attention
+    assert f"that start half open at {of['sca_half_open']})" in attention
+    points, both = of["no_attention"].split(" (")
+    assert f"the network is at {points} points without both ({both}; five seeds" in attention
+    assert (
+        f"center loss {of['center_loss'].replace(' (', ' points (')}), temporal consistency {of['temporal_loss']}), both "
+        f"{of['both_losses']})."
+    ) in losses
+    lower, without = of["no_mde"].split(" (")
+    assert (
+        f"the network is {lower.lstrip('-')} points lower without MDE ({without}), and {points.lstrip('+')} points higher without both "
+        f"attentions ({both})."
+    ) in results and f"all {len(ablations.FILES)} ablations" in results
