@@ -33,7 +33,7 @@
 #
 # - On both sets, HiTAGU-Net's worst seed is above the best seed of TSM, GRU and TSN.
 # - **The memory, 3STU, is not needed on these sets.** Without it, the mean is 0.5 points higher on mini and 0.6 on hard. In *Lighting*,
-#   where a colour must be kept through a wait, it is worth 36 points: see *Is the memory needed?*
+#   where a colour must be kept through a wait, it is worth 39 points: see *Is the memory needed?*
 # - On real clips of three kinds it is ahead of TSM by 8.6, 17.1 and 19.4 points ([chapter 7](07_your_own_videos.ipynb)). On one of the three,
 #   taking out the 3STU costs 6.9 points.
 #
@@ -262,12 +262,12 @@ for name in ("hitagu", "tsm", "gru", "tsn"):
 # hard: both solve the sets, perhaps because TSA sees all frames of the clip at once (exercise 1).
 #
 # In one part of the memory set it is needed. In *Lighting*, lamps flash in two colours, then all wait in the dark, and one of them is
-# marked: which colour had it last? At the wait of training, the network with 3STU is right on 100.0 % of these clips, without it on 64.4 %:
-# +35.6 points (+29.2 to +41.9; three seeds). After four times the wait it is +48.9 points (+33.2 to +64.6). TSM, whose shifts reach over all
+# marked: which colour had it last? At the wait of training, the network with 3STU is right on 100.0 % of these clips, without it on 60.7 %:
+# +39.3 points (+35.6 to +43.1; ten seeds). After four times the wait it is +48.8 points (+45.2 to +52.5). TSM, whose shifts reach over all
 # eight frames, gets 83.3 % without a memory (one seed), but 50.0 % at four times the wait. The gates have practised such waits: training
 # multiplies a clip's times by 1 to 4, without which one of two seeds had forgotten at twice the wait ([chapter 2c](02c_3stu.ipynb)). *Hiding*
-# asks behind which screen a thing went, and *Showing* is two events far apart. Attention learns both without the 3STU; with it, one of three seeds had not
-# learned Hiding. "Wait x 4" is four times the wait of training. "3STU as it was" is the older form, "GRU per position" an `nn.GRU` in its
+# asks behind which screen a thing went, and *Showing* is two events far apart. Attention learns both without the 3STU. Hiding was
+# missed by one of ten seeds with it, and by one without it. "Wait x 4" is four times the wait of training. "3STU as it was" is the older form, "GRU per position" an `nn.GRU` in its
 # place ([chapter 2c](02c_3stu.ipynb)). The methods with one seed only hint.
 
 # %%
@@ -376,7 +376,7 @@ show_published("ablations/ablations.md", "make ablations")
 # ## Summary
 #
 # - At about equal training time HiTAGU-Net beats TSM, GRU and TSN on mini and on hard. So it does on three small sets of real clips.
-# - Its 3STU does not help on mini and hard. In *Lighting* taking it out costs 36 points. On real actions of two people, taking
+# - Its 3STU does not help on mini and hard. In *Lighting* taking it out costs 39 points. On real actions of two people, taking
 #   it out costs 6.9 points; on the other two real sets the runs cannot tell.
 # - MDE is worth 15 points on mini after two epochs. On real clips it is worth 1 to 4 points; the interval excludes zero on the words.
 # - "Same recipe" and "same time" can be checked in a run's files. Time is matched by timed steps, to whole epochs.

@@ -4,7 +4,7 @@ import json
 import re
 from pathlib import Path
 
-NUMBERS = ("no", "one", "two", "three", "four", "five")
+NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 ROOT = Path(__file__).resolve().parents[2]
 
 
