@@ -17,6 +17,7 @@ from hitagu_lib.files import write_csv
 from hitagu_lib.prepare.synthetic.memory import WAITS
 
 ROOT = Path(__file__).resolve().parents[2]
+PARTS = ("bands", "broadcast_mean", "no_broadcast", "one_state", "two_states", "whole_frame")
 
 
 def publish(out: Path, name: str, correct: dict[str, tuple[int, int]]) -> None:
@@ -127,6 +128,31 @@ def test_readme_results_and_chapter_6_say_what_the_runs_reached() -> None:
         "book/appendix/results.md"
     )
     assert f"Hiding was missed by {failed} of {seeds} seeds with it, and by {without} without it." in chapter
+
+
+def test_chapters_say_which_parts_of_the_unit_the_set_needs() -> None:
+    folder = ROOT / "outputs/published/memory-parts"
+    found = {
+        run.parent.name.removesuffix("-seed0"): memory.read_run(run) for run in sorted(folder.glob("*-seed0/waits.csv"))
+    }
+    assert set(found) == {"as-it-is", "no_mde", *(f"stu_{part}" for part in PARTS)}
+
+    def lighting(name: str) -> list[float]:
+        return [of["Lighting"] for of in found[name].values()]
+
+    assert all(min(lighting(name)) > 98 for name in set(found) - {"stu_one_state", "stu_bands"})
+    *up_to_four, eight = lighting("stu_one_state")
+    bands = lighting("stu_bands")[0]
+    assert min(up_to_four) == 100 and max(found["no_mde"][name]["Hiding"] for name in found["no_mde"]) < 60
+    assert all(of["val"]["Hiding"] == 100 for name, of in found.items() if name != "no_mde")
+    chapter = prose("book/06_ablations.py")
+    assert f"at eight times it is right on {eight:.0f} %, where two or three states have 100 %" in chapter
+    assert f"as in the older form, *Lighting* falls to {bands:.0f} %." in chapter
+    assert f"but with gates confined to bands it is at {bands:.0f} %" in prose("book/appendix/results.md")
+    assert (
+        f"with bands alone, today's unit is right on {bands:.0f} %, with whole-frame states or without the broadcast on 100 %"
+        in prose("book/02c_3stu.py")
+    )
 
 
 def test_methods_are_distinct_networks(monkeypatch: pytest.MonkeyPatch) -> None:
