@@ -530,7 +530,8 @@ display(Markdown("\n".join([HEAD, *lines])))
 #
 # Are these verdicts this run's alone, or the paint's? Five other networks, trained for two epochs each under their own seed, and four ways to
 # paint a cell: in the clip's mean colour; *blurred*; *still*, with each pixel's median over the clip, which shows the scene without what
-# moves; and as in the *frame before*. The last columns count the networks.
+# moves; and as in the *frame before*. Each cell has the mean gain, and how many networks
+# say better, open and worse.
 
 # %% tags=["hide-input"]
 display(

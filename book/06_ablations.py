@@ -279,11 +279,20 @@ show_published(
 # %% [markdown]
 # **What in the unit does it?** One seed each, trained alike:
 
-# %%
-show_published(
-    "memory-parts/ablations.md",
-    "python -m experiments.ablations --params params/memory.yaml --out outputs/published/memory-parts --overrides train.epochs=18",
-)
+# %% tags=["hide-input"]
+from experiments.memory import read_run
+from hitagu_lib.prepare.synthetic.memory import WAITS
+
+parts = {}
+for waits in sorted((PUBLISHED / "memory-parts").glob("*-seed0/waits.csv")):
+    found = read_run(waits)
+    name = waits.parent.name.removesuffix("-seed0")
+    parts[name] = {
+        f"Lighting x {WAITS[list_name]}": f"{right['Lighting']:.0f}"
+        for list_name, right in found.items()
+    } | {"Hiding x 1": f"{found['val']['Hiding']:.0f}"}
+table = pd.DataFrame(parts).T.to_markdown(disable_numparse=True)
+display(Markdown(f"top-1 (%) by wait:\n\n{table}"))
 
 # %% [markdown]
 # *Lighting* needs one state at each position with a free gate. With **one state** in place of three (`stu_one_state`) nothing is lost up to

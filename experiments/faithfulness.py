@@ -111,20 +111,19 @@ def measure(run: Path, paints: Sequence[str]) -> Iterator[dict[str, Any]]:
 
 
 def table(gains: pd.DataFrame) -> list[str]:
-    """Return Markdown tables, of cells and of frames: of each map and paint, over each control the gain's mean and range over runs, and how
-    many runs found better, open and worse.
+    """Return Markdown tables, of cells and of frames: of each map and paint, over each control the gain's mean over runs, and how many runs
+    found better, open and worse.
     """
     lines: list[str] = []
     for frames, some in gains.groupby(gains["map"] == FRAMES):
         rows = []
         for (name, paint), of in some.groupby(["map", "paint"], sort=False):
-            row = {"gain: mean (range); better / open / worse": name} | ({} if frames else {"painted": paint})
+            row = {"deleted by": name} | ({} if frames else {"painted": paint})
             for control, one in of.groupby("control", sort=False):
                 counts = " / ".join(str((one["verdict"] == verdict).sum()) for verdict in ("better", "open", "worse"))
-                gain = one["gain"]
-                row[f"over {control}"] = f"{gain.mean():+.2f} ({gain.min():+.2f} to {gain.max():+.2f}); {counts}"
+                row[f"gain over {control}; better / open / worse"] = f"{one['gain'].mean():+.2f}; {counts}"
             rows.append(row)
-        lines += [*table_lines(pd.DataFrame(rows)), ""]
+        lines += [*table_lines(pd.DataFrame(rows), left=("deleted by", "painted")), ""]
     return lines[:-1]
 
 
