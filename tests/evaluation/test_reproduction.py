@@ -131,14 +131,14 @@ def test_other_parameters_make_another_result(tmp_path: Path) -> None:
 
 
 def test_an_evaluation_in_the_run_s_folder_is_a_result_of_its_own(tmp_path: Path) -> None:
-    for seed in (0, 1):
+    for seed in (0, 1, 2):
         folder = write_run(tmp_path / f"seed{seed}", 60.0, seed, overrides="train.processes=8") / "evaluate-multi"
         folder.mkdir()
         views = {"clips": 2, "crops": 3, "crop_size": 256}
-        (folder / "report.json").write_text(json.dumps({"views": views, "top1": 0.62 + 0.01 * seed}))
+        (folder / "report.json").write_text(json.dumps({"views": views, "top1": 0.615 + 0.01 * seed}))
     single, multi = reproduction([tmp_path]).results
     assert (single.views, multi.views) == ("1 x 1", "2 x 3")
-    assert multi.top1 == pytest.approx([62, 63])
+    assert multi.top1 == pytest.approx([61.5, 62.5, 63.5])
     assert multi.gflops == pytest.approx(single.gflops * (256 / 224) ** 2, rel=0.02), "larger crops cost more"
     assert multi.verdict == "level with TSM: +1.3 points, within two standard deviations", (
         "the reference with six views"

@@ -71,7 +71,7 @@ def read_out(trunk: MotionTrunk, parts: list[Tensor]) -> Tensor:
 
 
 def energies(r: Tensor, side: int) -> Tensor:
-    """2b.7's E of one tap, position by position: r (B, T, R, h, w) -> (B T, 1, h / side, w / side), rounded up."""
+    """2b.6, E of one tap, position by position: r (B, T, R, h, w) -> (B T, 1, h / side, w / side), rounded up."""
     T, h, w = r.shape[1], *r.shape[3:]
     frames = []
     for clip in r:
@@ -174,13 +174,13 @@ def assert_equals_the_equations(
     assert_same(shipped, plain, [*maps.values(), *mde.parameters()])
 
 
-@pytest.mark.equation("2b.1", "2b.2", "2b.3", "2b.4", "2b.5", "2b.7", "2b.8", "2b.9")
+@pytest.mark.equation("2b.1", "2b.2", "2b.3", "2b.4", "2b.5", "2b.6", "2b.7", "2b.8", "2b.9")
 @pytest.mark.parametrize(("B", "T"), [(2, 1), (1, 2), (2, 8), (1, 33)])
 def test_the_whole_equals_the_equations(B: int, T: int) -> None:
     assert_equals_the_equations(config(), B, T)
 
 
-@pytest.mark.equation("2b.1", "2b.2", "2b.3", "2b.4", "2b.5", "2b.7", "2b.8", "2b.9")
+@pytest.mark.equation("2b.1", "2b.2", "2b.3", "2b.4", "2b.5", "2b.6", "2b.7", "2b.8", "2b.9")
 @pytest.mark.parametrize("memory_format", [None, torch.channels_last])
 def test_the_whole_equals_the_equations_in_training_and_channels_last(
     memory_format: torch.memory_format | None,
@@ -243,7 +243,7 @@ def test_it_starts_as_the_identity_with_its_gate_at_zero(still: bool) -> None:
     assert torch.equal(out, maps["layer2"]) and not gate.any()
 
 
-@pytest.mark.equation("2b.7")
+@pytest.mark.equation("2b.6", "2b.7")
 @pytest.mark.parametrize("training", [False, True])
 def test_the_gate_is_zero_on_a_still_clip_whatever_the_weights(training: bool) -> None:
     """And only there: if one position of one frame changes, gates open beside it in that frame and its neighbours, nowhere else."""
