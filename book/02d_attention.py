@@ -24,7 +24,7 @@
 # against the shipped module, say what the order of frames does with and without a position code, read an attention map, and say what it does
 # not tell.
 #
-# **Prerequisites**: chapter 2a, basic PyTorch; softmax and matrix products. **Time** on two CPU cores: about 25 seconds, most of it
+# **Prerequisites**: chapter 2a, basic PyTorch; softmax and matrix products. **Time** on two CPU cores: about half a minute, most of it
 # small training runs; not measured on a GPU yet. **Memory**: 1 GiB. Everything shown is drawn here: no data set is needed.
 
 # %% [markdown]
