@@ -75,6 +75,7 @@ from hitagu_lib.evaluation.faithfulness import (
     cell_curve,
     frame_curve,
     moved,
+    of_another_clip,
     random_like,
 )
 from hitagu_lib.files import project_root
@@ -274,7 +275,7 @@ figure = credit(figure, mini.source)
 # *When*: how alike is a state at two times? Where the cosine stays near 1 off the diagonal, the state hardly changed: it kept what it held, or
 # its input stayed alike. Which of the two, only a probe can tell (below).
 
-# %% mystnb={"image": {"alt": "Three squares, short, mid and long: the cosine between a state at two times, time by time. The brighter beside the diagonal, the longer the state keeps what it holds."}} tags=["hide-input"]
+# %% mystnb={"image": {"alt": "Three squares, short, mid and long: the cosine between a state at two times, time by time. The brighter beside the diagonal, the less the state changes between the two times."}} tags=["hide-input"]
 figure = kept_figure(seen.states[i], seen.t[i], title(mini, seen, i))
 figure = credit(figure, mini.source)
 
@@ -444,7 +445,7 @@ for name, maps in places.items():
     curves[name] = fall(maps)
     controls[name] = {
         "moved": fall(moved(maps, generator)),
-        "another clip's": fall(maps.roll(len(maps) // 2 + 3, 0)),
+        "another clip's": fall(of_another_clip(maps)),
     }
 curves["moved (mean of the three)"] = torch.stack(
     [control["moved"] for control in controls.values()]
@@ -500,7 +501,7 @@ frame_shares = [count / T for count in range(T)]
 by_frames = {
     "most read first": fall_frames(reads),
     "least read first": fall_frames(-reads),
-    "another clip's": fall_frames(reads.roll(len(reads) // 2 + 3, 0)),
+    "another clip's": fall_frames(of_another_clip(reads)),
     "at random": torch.stack(
         [fall_frames(random_like(reads, generator)) for _ in range(12)]
     ).mean(0),

@@ -31,6 +31,7 @@ from hitagu_lib.evaluation.faithfulness import (
     cell_curve,
     frame_curve,
     moved,
+    of_another_clip,
     random_like,
 )
 from hitagu_lib.evaluation.seeds import table_lines
@@ -85,9 +86,6 @@ def measure(run: Path, paints: Sequence[str]) -> Iterator[dict[str, Any]]:
         told = (source, paint, name, control, *(round(number, 4) for number in numbers), found["verdict"])
         return dict(zip(COLUMNS, told, strict=True))
 
-    def elsewhere(maps: torch.Tensor) -> torch.Tensor:
-        return maps.roll(len(maps) // 2 + 3, 0)
-
     for paint in paints:
 
         def fall(maps: torch.Tensor, paint: str = paint) -> torch.Tensor:
@@ -96,7 +94,7 @@ def measure(run: Path, paints: Sequence[str]) -> Iterator[dict[str, Any]]:
         for name, of in places.items():
             area = fall(of)
             yield row(paint, name, "moved", area, fall(moved(of, generator)))
-            yield row(paint, name, "another clip's", area, fall(elsewhere(of)))
+            yield row(paint, name, "another clip's", area, fall(of_another_clip(of)))
 
     reads = attention.mean((1, 2))  # (B, T)
     T = reads.shape[1]
@@ -105,7 +103,7 @@ def measure(run: Path, paints: Sequence[str]) -> Iterator[dict[str, Any]]:
         return areas(frame_curve(model, x, t, called, weights), [count / T for count in range(T)])
 
     area = fall_frames(reads)
-    yield row("", FRAMES, "another clip's", area, fall_frames(elsewhere(reads)))
+    yield row("", FRAMES, "another clip's", area, fall_frames(of_another_clip(reads)))
     at_random = torch.stack([fall_frames(random_like(reads, generator)) for _ in range(RANDOM)]).mean(0)
     yield row("", FRAMES, "at random", area, at_random)
 

@@ -100,6 +100,11 @@ def moved(maps: Tensor, generator: torch.Generator) -> Tensor:
     return torch.stack([clip.roll(shift, dims) for clip, shift in zip(maps, shifts, strict=True)])
 
 
+def of_another_clip(maps: Tensor) -> Tensor:
+    """Return for each clip the map of another one, about half of the batch away: maps (B, ...) in another order, B of 2 or more."""
+    return maps.roll((len(maps) // 2 + 3) % len(maps) or 1, 0)
+
+
 def random_like(maps: Tensor, generator: torch.Generator) -> Tensor:
     """Return maps of the same shape that rank all entries at random."""
     return torch.rand(maps.shape, generator=generator).to(maps.device)

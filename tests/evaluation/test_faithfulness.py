@@ -13,6 +13,7 @@ from hitagu_lib.evaluation.faithfulness import (
     delete_frames,
     frame_curve,
     moved,
+    of_another_clip,
     random_like,
 )
 
@@ -133,6 +134,13 @@ def test_a_moved_map_deletes_as_much_in_the_same_shape() -> None:
     assert not torch.equal(other, maps)
     again = moved(maps, torch.Generator().manual_seed(0))
     assert torch.equal(other, again)
+
+
+@pytest.mark.parametrize("B", [2, 3, 5, 6, 28, 84])
+def test_no_clip_gets_its_own_map_as_another_clip_s(B: int) -> None:
+    maps = torch.arange(B)[:, None].expand(B, 4)
+    others = of_another_clip(maps)
+    assert (others != maps).all() and others[:, 0].sort().values.tolist() == list(range(B))
 
 
 def test_areas_are_mean_scores() -> None:
