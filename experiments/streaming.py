@@ -33,7 +33,7 @@ from hitagu_lib.data.dataset import ClipDataset
 from hitagu_lib.data.frames import normalise
 from hitagu_lib.data.loader import make_loader
 from hitagu_lib.data.source import open_lists
-from hitagu_lib.evaluation.seeds import folder_name, spread, table_lines
+from hitagu_lib.evaluation.seeds import folder_name, interval, spread, table_lines
 from hitagu_lib.files import write_atomic, write_json
 from hitagu_lib.inference.predict import load_model
 from hitagu_lib.inference.streaming import empty_state
@@ -115,21 +115,38 @@ def every_prefix(model: ClipModel, x: torch.Tensor, t: torch.Tensor) -> torch.Te
     return torch.stack([torch.as_tensor(model(x[:, :n], t[:, :n])) for n in range(1, x.shape[1] + 1)], dim=1)
 
 
+def shares_by_run(out: Path) -> dict[str, dict[str, dict[float, float]]]:
+    """Return what the finished runs under `out` reached: method -> fold and seed -> share of the clip seen, percent -> top-1, percent."""
+    found: dict[str, dict[str, dict[float, float]]] = {}
+    for method in METHODS:
+        for file in sorted(out.rglob(f"{folder_name(method, '*')}/shares.json")):
+            top1 = json.loads(file.read_text(encoding="utf-8"))
+            seed = file.parent.name.removeprefix(folder_name(method, ""))
+            run = f"{file.parent.parent.relative_to(out)} {seed}"
+            found.setdefault(method, {})[run] = {100 * int(n) / len(top1): value for n, value in top1.items()}
+    return found
+
+
 def read_shares(out: Path) -> dict[str, dict[float, list[float]]]:
     """Return what the finished runs under `out` reached: method -> share of the clip seen, percent -> top-1 of each run, percent."""
-    found = {}
-    for method in METHODS:
-        files = sorted(out.rglob(f"{folder_name(method, '*')}/shares.json"))
-        runs = [json.loads(file.read_text(encoding="utf-8")) for file in files]
-        if runs:
-            found[method] = {100 * int(n) / len(runs[0]): [run[n] for run in runs] for n in runs[0]}
-    return found
+    return {
+        method: {share: [run[share] for run in runs.values()] for share in next(iter(runs.values()))}
+        for method, runs in shares_by_run(out).items()
+    }
+
+
+def causal_minus(out: Path, share: float) -> dict[str, list[float]]:
+    """Return other method -> points by which the causal network is ahead at a share of the clip, in each fold and seed that both have."""
+    found = shares_by_run(out)
+    ours = found.pop("causal", {})
+    return {peer: [ours[run][share] - runs[run][share] for run in ours if run in runs] for peer, runs in found.items()}
 
 
 def write_table(out: Path) -> None:
     """Write <out>/shares.md: one row per method, one column per share of the clip, mean and standard deviation over runs.
 
-    Where runs were tested after longer waits, a second table follows with a column per wait, and per task for two waits.
+    A second table has the differences between the causal network and each other, paired by fold and seed. Where runs were tested after
+    longer waits, a third follows with a column per wait, and per task for two waits.
     """
     rows = [
         {"method": method, "runs": str(len(next(iter(shares.values()))))}
@@ -137,8 +154,25 @@ def write_table(out: Path) -> None:
         for method, shares in read_shares(out).items()
     ]
     title = "Validation top-1 (%) by the share of the clip seen, mean ± standard deviation over runs (seeds and folds):"
-    lines = [title, "", *table_lines(pd.DataFrame(rows)), *waits_lines(out)]
+    lines = [title, "", *table_lines(pd.DataFrame(rows)), *differences_lines(out), *waits_lines(out)]
     write_atomic(out / "shares.md", [f"{line}\n" for line in lines])
+
+
+def differences_lines(out: Path) -> list[str]:
+    """Return the lines of the table of paired differences, none without pairs."""
+    half, end = causal_minus(out, 50.0), causal_minus(out, 100.0)
+    rows = [
+        {
+            "causal minus": peer,
+            "pairs": str(len(points)),
+            "after half": interval(half[peer]),
+            "at the end": interval(points),
+        }
+        for peer, points in end.items()
+        if points
+    ]
+    title = "Points by which the causal network is ahead, mean (95 % interval by Student's t, from three pairs on):"
+    return ["", title, "", *table_lines(pd.DataFrame(rows))] if rows else []
 
 
 def waits_lines(out: Path) -> list[str]:

@@ -14,6 +14,7 @@ from prose import prose
 from experiments.memory import read_waits
 from experiments.streaming import (
     METHODS,
+    causal_minus,
     every_prefix,
     matched_window,
     read_shares,
@@ -53,10 +54,32 @@ def test_the_table_has_a_row_a_method_and_a_column_a_share(tmp_path: Path) -> No
     write_table(tmp_path)
     lines = [
         [cell.strip() for cell in line.split("|")[1:-1]]
-        for line in (tmp_path / "shares.md").read_text().splitlines()[2:]
+        for line in (tmp_path / "shares.md").read_text().splitlines()[2:6]
     ]
     assert lines[0] == ["method", "runs", "50 %", "100 %"]
     assert lines[2:] == [["causal", "2", "45.0 ± 7.1", "80.0 ± 0.0"], ["TSN", "1", "30.0", "80.0"]]
+
+
+def test_differences_pair_runs_of_one_fold_and_seed(tmp_path: Path) -> None:
+    reached = {
+        "causal": {"fold1/%s-seed0": 60.0, "fold1/%s-seed10": 10.0, "fold1/%s-seed2": 80.0, "fold2/%s-seed0": 50.0},
+        "TSN": {"fold1/%s-seed0": 40.0, "fold1/%s-seed2": 70.0, "fold2/%s-seed0": 20.0, "fold2/%s-seed3": 5.0},
+        "online TSM": {"fold3/%s-seed0": 1.0},
+    }
+    for method, runs in reached.items():
+        for run, half in runs.items():
+            folder = tmp_path / (run % method.lower().replace(" ", "-"))
+            folder.mkdir(parents=True)
+            (folder / "shares.json").write_text(json.dumps({"1": half, "2": 2 * half}))
+    assert causal_minus(tmp_path, 50.0) == {"online TSM": [], "TSN": [20.0, 10.0, 30.0]}
+    write_table(tmp_path)
+    *_, row = (tmp_path / "shares.md").read_text().splitlines()
+    assert [cell.strip() for cell in row.split("|")[1:-1]] == [
+        "TSN",
+        "3",
+        interval([20, 10, 30]),
+        interval([40, 20, 60]),
+    ]
 
 
 def test_runs_on_the_memory_set_have_a_table_of_waits(tmp_path: Path) -> None:
@@ -125,18 +148,19 @@ def test_chapter_10_says_what_the_words_reached() -> None:
     assert set(found) == set(METHODS) and {len(top1[100.0]) for top1 in found.values()} == {4}
     half, end = ({method: f"{np.mean(top1[share]):.1f}" for method, top1 in found.items()} for share in (50.0, 100.0))
 
-    def behind(share: float) -> str:
-        pairs = zip(found["causal"][share], found["not causal"][share], strict=True)
-        return interval([a - b for a, b in pairs]).rstrip(")").split(" (")[1]
+    def ahead(peer: str, share: float) -> tuple[str, str]:
+        points = causal_minus(ROOT / "outputs/published/streaming/lips_words", share)[peer]
+        mean, low_high = interval(points).rstrip(")").split(" (")
+        return mean, low_high
 
-    lower = [a - b for a, b in zip(found["causal"][100.0], found["causal TSA"][100.0], strict=True)]
-    points, low_high = interval(lower).rstrip(")").split(" (")
+    points, low_high = ahead("causal TSA", 100.0)
     text = prose("book/10_live.py")
     for sentence in (
         f"with the prefix loss the causal network is right on {half['causal with prefix loss']} %, without it on {half['causal']} %, and "
         f"TSM's online form on {half['online TSM']} %; the network that is not causal, run anew on each prefix, on {half['not causal']} %.",
         f"On ten spoken words the causal network is behind: {half['causal']} against {half['not causal']} % after half of a clip "
-        f"({behind(50.0)} points over four folds), {end['causal']} against {end['not causal']} % at its end ({behind(100.0)}).",
+        f"({ahead('not causal', 50.0)[1]} points over four folds), {end['causal']} against {end['not causal']} % at its end "
+        f"({ahead('not causal', 100.0)[1]}).",
         f"At the end the causal network is right on {end['causal']} %, the one that is not causal on {end['not causal']} %, TSM's "
         f"online form on {end['online TSM']} % and TSN on {end['TSN']} %.",
         f"a causal TSA with as many bytes ends at {end['causal TSA']} %, {points.lstrip('+')} points lower ({low_high} by Student's t "
