@@ -157,7 +157,7 @@ for file in sorted(Path("book").glob("*.py")):
 readers = {
     "a **student**, who wants to understand each part": "0 1 2a 2b 2c 2d 2e 3 4 5 6",
     "a **reviewer**, who re-runs and checks": "0 3 4 6 8 9",
-    "an **instructor**, who assigns chapters": "0 1 2a 2b 2d 3 4 7",
+    "an **instructor**, who assigns chapters": "0 2a 2b 2c 2d 2e 3 4 6 9",
     "a **researcher**, who changes a module": "0 2a 2b 2c 2d 2e 3 6",
 }
 rows = ["| you are | read | minutes |", "|---|---|---:|"]
@@ -171,7 +171,7 @@ display(Markdown("\n".join(rows)))
 # %% [markdown]
 # - As a **student**, do the exercises that tempt you. Each has a solution, folded away.
 # - As a **reviewer**, start with the tests, which compare each numbered equation of chapters 1, 2 and 4 with a plain reference. `make test` runs everything.
-# - As an **instructor**, note that each chapter's code runs alone. The quizzes explain every answer.
+# - As an **instructor**, start with [the plan of eight meetings](appendix/teaching.md). Each chapter's code runs alone, and the quizzes explain every answer.
 # - As a **researcher**, read the chapter of the module that you will change, then chapter 6: it compares over several seeds, which is what a
 #   small change needs.
 #
@@ -283,7 +283,7 @@ print(f"{in_no_order:.0%} with their frames in random order")
 # %% [markdown]
 # ```{warning}
 # This network knows four motions of drawn shapes, from 96 scenes and a few seconds of training. It has never seen a real video and must call whatever you
-# show it by one of its four names. It shows how the parts work together. What they are worth, [chapter 6](06_ablations.ipynb) measures.
+# show it by one of its four names. It shows how the parts work together. [Chapter 6](06_ablations.ipynb) measures what they are worth.
 # ```
 #
 # ## A video file

@@ -564,7 +564,7 @@ else:
 #
 # </details>
 #
-# **`hitagu index kinetics700` lists 520,000 of 536,000 clips. What about the rest?**
+# **`hitagu index kinetics700` lists 520,000 of 545,317 clips. What about the rest?**
 #
 # <details><summary>a) Their frames were replaced by those of other clips</summary>
 #

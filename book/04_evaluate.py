@@ -27,7 +27,8 @@
 # **You will be able to** write down what a protocol looks at, frame by frame; evaluate a checkpoint by any of them; say what more views bring and what they
 # cost; read a calibration curve and an interval; and say whether one network is better than another.
 #
-# **Prerequisites**: [chapter 3](03_train.ipynb), whose mini run this chapter reads. If there is none yet, it is trained first, with its
+# **Prerequisites**: the summaries of chapters [2b](02b_mde.ipynb) to [2d](02d_attention.ipynb), and [chapter 3](03_train.ipynb), whose mini run
+# this chapter reads. If there is none yet, it is trained first, with its
 # baseline, three to nine minutes on two CPU cores; the rest takes a minute and a half; not measured on a GPU yet. **Memory**: 2 GiB.
 
 # %% [markdown]
@@ -91,8 +92,8 @@ print(f"{checkpoint}: {summary['val_top1']:.1%} in chapter 3")
 # Which frames make a clip? Frames are counted from 0. A video has $N$ of them, a clip takes $T$, and clip $c$ of $C$ takes frame $f_{c,i}$ in place $i$; $c$, $i$
 # and $m$ below also count from 0. Nothing is random: the same video gives the same views on every machine.
 #
-# **`single`** takes the centre of each of $T$ equal segments. With `data.sampling: segment`, validation during training sees the same frames;
-# with `dense`, it sees the middle window.
+# **`single`** takes the centre of each of $T$ equal segments. With `data.sampling: segment`, validation during training sees the same frames.
+# With `dense`, validation sees the middle window, and `single` still takes segments.
 #
 # $$f_i = \Big\lfloor \big(i + \tfrac12\big) \frac{N}{T} \Big\rfloor \tag{4.1}$$
 #
@@ -302,7 +303,8 @@ display(Markdown("\n".join([head, *rows])))
 # %% [markdown]
 # Three things to see. **More views cost less than they ask for**, because only distinct pictures are computed. **They need not help**: here
 # one clip of segments spans the whole video, and a second one sees the same event in neighbouring frames. Crops of full height, 54 pixels
-# where training had 48, score lower, but on so few videos (6 against 1, and 7 against 1) that it may be chance. **They help where one view may
+# where training had 48, score lower. But `multi` loses only six videos that `single` gets right and wins one; `tsm_twice`
+# loses seven and wins one. That may be chance. **They help where one view may
 # miss the event**: a window of 16 frames sees half a video.
 #
 # The *interval* is a bootstrap: draw 420 videos from the 420, with replacement, compute the accuracy, and repeat this 2,000 times. The middle

@@ -297,7 +297,7 @@ print(f"chance: {1 / summary['num_classes']:.0%}")
 # seeds. So they do not say how far another seed would land: the seeds' leads over TSM are 10.7, 6.2 and 8.9 points on the words, 9.7, 20.1 and
 # 21.4 in rooms, and 24.0, 21.9 and 12.5 between two people. With so few groups the intervals are rather too narrow.
 
-# %% mystnb={"image": {"alt": "Top-1 on three real sets, a panel a set, a row a method, a dot for each fold and seed. HiTAGU-Net and the two networks without one module lie right of TSM and GRU on the actions in rooms and of two people. In rooms TSN lies furthest left; between two people TSM, GRU and TSN lie together. On the words the methods' folds overlap more."}} tags=["hide-input"]
+# %% mystnb={"image": {"alt": "Top-1 on three real sets, a panel a set, a row a method, a dot for each fold and seed. On the actions in rooms and of two people, HiTAGU-Net and the two networks without one module lie right of TSM and GRU on average; their dots overlap. In rooms TSN lies furthest left; between two people TSM, GRU and TSN lie together. On the words the methods' folds overlap more."}} tags=["hide-input"]
 from experiments.real import REAL_METHODS, SETS, runs_of
 
 PUBLISHED = Path("outputs/published/real")
@@ -510,8 +510,8 @@ _ = credit(figure, source_of(cfg.run))
 #     "run=outputs/chapter7-init train.init=outputs/mini/checkpoints/last.pt train.init_head=replace train.lr=0.002 train.epochs=4"
 # ```
 #
-# They are: all 32 are right. With a learning rate of 0.0005, 28 of 32 were right after four epochs: a slower classifier is the likely reason, but of
-# 32 clips under one seed the two intervals overlap (72 to 95 %, and 89 to 100 %).
+# They are: all 32 are right. With a learning rate of 0.0005, 28 of 32 were right after four epochs. Perhaps the new classifier learned too slowly.
+# But this is one seed and 32 clips, and the two intervals overlap (72 to 95 %, and 89 to 100 %).
 # Chapter 3's network has seen these four classes, and ten others. It knows nothing about your own videos; for those, ImageNet's weights are the
 # more likely start.
 #

@@ -35,7 +35,7 @@
 #
 # $$\text{files} = \text{videos} \times \text{seconds} \times \text{frames a second} \tag{8.1}$$
 #
-# The numbers of videos are those of copies in use; they vary a little, as videos vanish from the web. Kinetics' clips last 10 s, mostly at 25 to 30 frames a second; we take 25. Something-Something's last 4 s on average, at 12 frames a second: 48 frames.
+# Kinetics' numbers of videos are those of the release of 2019; copies in use have fewer, as videos vanish from the web. Kinetics' clips last 10 s, mostly at 25 to 30 frames a second; we take 25. Something-Something's last 4 s on average, at 12 frames a second: 48 frames.
 
 # %% tags=["hide-input"]
 import json
@@ -276,7 +276,7 @@ table(
 )
 
 # %% [markdown]
-# A CPU core's rate has been measured, in `outputs/published/model/`. It is why nobody trains this on a laptop:
+# A CPU core's rate has been measured for the network with the older 3STU, which is faster (`outputs/published/model/`). It is why nobody trains this on a laptop:
 
 # %%
 cpu = json.loads(
@@ -640,7 +640,7 @@ for rate in (50, 200):
 #
 # </details>
 #
-# <details><summary>b) Look at <code>df -i</code>: the inodes are gone; another file system, or fewer frames</summary>
+# <details><summary>b) Look at <code>df -i</code>: the inodes are gone; another file system, or train from the videos (<code>data.source: video</code>)</summary>
 #
 # Yes. Once there is room, the same command resumes the extraction.
 #

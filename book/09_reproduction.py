@@ -17,9 +17,9 @@
 # %% [markdown]
 # # 9 Reproduction
 #
-# **Result.** On mini, a rerun of seed 0 lies within two standard deviations of the three published seeds. It is not the published
-# seed 0 once more: that run had one thread, which rounds sums otherwise, and training amplifies this. So compare with the range over
-# seeds, never seed with seed. On Kinetics-700 and
+# **Result.** On mini, a rerun of seed 0 lies within two standard deviations of the three published seeds. It does not repeat the
+# published seed 0: that run used one thread, which rounds sums differently, and training amplifies the difference. So compare with the range
+# over seeds, never seed with seed. On Kinetics-700 and
 # Something-Something V2 nothing is reproduced, because nothing was run: that needs the data and GPUs. This chapter shows the peers' published
 # numbers, what a run would cost, and the commands. Whoever runs them fills HiTAGU-Net's rows; nobody types a number into those.
 #
@@ -40,6 +40,7 @@
 # papermill book/09_reproduction.ipynb outputs/reproduction.ipynb -p runs outputs
 # hitagu report reproduction outputs/*      # the same as text; --json for programs
 # ```
+# This book's own runs, in `outputs/published`, count only if you name a folder inside it.
 
 # %% tags=["parameters"]
 # Folders, with commas between them: every run in them counts.
@@ -106,6 +107,8 @@ show("hard")
 # - **One result** is all runs that differ in their seed alone. Every other difference makes another row.
 # - **Deviations** are the parameters in which a run differs from its recipe, a step with another number of clips, missing or unreadable clips,
 #   and code that was not committed. Places, workers and the seed do not count. A result with deviations says so in its verdict.
+#   A baseline's recipe has the epochs of the book's own runs of it, which trained for HiTAGU-Net's time: TSN has 8 on mini. The one that chapter 3
+#   trains has 4, so its line says "not reproduced" and names the epochs.
 # - **Beside a peer**, a verdict needs at least three seeds. "Above" and "below" mean by more than two standard deviations over the seeds. Three
 #   seeds know that deviation only roughly, and the peer's number is one run: take a lead below one point as open. The reference has the same number of views, since views change the accuracy ([chapter 4](04_evaluate.ipynb)).
 # - **Beside our own runs**, "reproduced" means that the mean lies within two standard deviations of theirs.

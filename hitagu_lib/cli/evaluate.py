@@ -106,14 +106,14 @@ def _summary(report: dict[str, Any], folder: Path) -> list[str]:
         lines.append(f"  {report[name]:6.1%}  {name.replace('_', ' ')} (95 % interval {low:.1%} to {high:.1%})")
     if pairs:
         lines.append(
-            f"  {pairs['called_partner']:6.1%}  called the reversed class, of {pairs['videos']} videos that have one"
+            f"  {pairs['called_partner']:6.1%}  called the partner class, of {pairs['videos']} videos that have one"
         )
     lines.append(
         f"  {calibrated['expected_calibration_error']:6.1%}  calibration error; mean confidence {calibrated['mean_confidence']:.1%}, "
         f"{calibrated['probabilities']}"
     )
     for order, of in report["orders"].items():
-        called = f", called the reversed class {of['reversed_pairs']['called_partner']:.1%}" if pairs else ""
+        called = f", called the partner class {of['reversed_pairs']['called_partner']:.1%}" if pairs else ""
         lines.append(f"  {of['top1']:6.1%}  top1 with frames {order}{called}")
     return lines
 

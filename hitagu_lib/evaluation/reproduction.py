@@ -102,6 +102,7 @@ class Report(BaseModel):
 
     views: Views
     top1: float = Field(ge=0, le=1)
+    protocol: str | None = None
     list: str | None = None
     average: str | None = None
     checkpoint: str | None = None
@@ -117,8 +118,10 @@ class RunFolder:
     provenance: Provenance
     evaluations: dict[Path, Report]
 
-    def scores(self) -> dict[tuple[int, int, int], float]:
-        """Return (clips, crops, crop size) -> top-1: of validation during training, and of the evaluations in the run's folder.
+    def scores(self) -> dict[tuple[int, int, int, str], float]:
+        """Return (clips, crops, crop size, name) -> top-1: of validation during training, and of the evaluations in the run's folder.
+
+        The name is that of the protocol if it takes other frames than `single` and `multi` do, else "".
 
         An evaluation of another list or checkpoint, with another sampling of frames or another average, is not one of the run: see
         `other_evaluations`.
@@ -126,10 +129,11 @@ class RunFolder:
         plan = protocol(
             self.cfg.data, replace(self.cfg.eval, protocol="single", clips=None, crops=None, crop_size=None)
         )
-        found = {(plan.clips, plan.crops, plan.crop_size): 100 * self.summary.val_top1}
+        found = {(plan.clips, plan.crops, plan.crop_size, ""): 100 * self.summary.val_top1}
         for report in self.evaluations.values():
             if self._differs(report) is None:
-                found[report.views.clips, report.views.crops, report.views.crop_size] = 100 * report.top1
+                views, name = report.views, "tsm_twice" if report.protocol == "tsm_twice" else ""
+                found[views.clips, views.crops, views.crop_size, name] = 100 * report.top1
         return found
 
     def other_evaluations(self) -> list[str]:
@@ -197,14 +201,19 @@ def read_peers(file: str | Path = PEERS) -> dict[str, DataSet]:
 def reproduction(folders: Iterable[str | Path], peers: str | Path = PEERS) -> Reproduction:
     """Find every run in and under `folders`, and judge it by `peers`.
 
-    Unfinished and damaged runs and runs on other data are left out, with the reason. The runs that `peers` compares with are no results of
-    their own. Raises ConfigError for a folder that is missing.
+    Unfinished and damaged runs and runs on other data are left out, with the reason. This book's own runs, in outputs/published, count if
+    `folders` names a folder inside it; those that `peers` compares with are no results of their own. Raises ConfigError for a folder that
+    is missing.
     """
     found = Reproduction(read_peers(peers))
     own = {Path(entry.ours).resolve() for entry in found.data.values() if entry.ours}
     groups: dict[tuple[Any, ...], list[RunFolder]] = {}
-    for folder in _run_folders(folders):
-        if folder.resolve().parent in own:
+    recipes: dict[str, dict[str, Config]] = {}
+    named = [Path(folder) for folder in folders]
+    published = Path(PEERS).resolve().parent
+    skip_published = not any(published in folder.resolve().parents for folder in named)
+    for folder in _run_folders(named):
+        if folder.resolve().parent in own or (skip_published and published in folder.resolve().parents):
             continue
         if not (folder / "summary.json").exists():
             found.left_out.append(f"{folder}: unfinished, {len(read_metrics(folder))} epochs done")
@@ -217,7 +226,9 @@ def reproduction(folders: Iterable[str | Path], peers: str | Path = PEERS) -> Re
         if (data := _data_of(run, found.data)) is None:
             found.left_out.append(f"{folder}: its data are not in {peers}")
             continue
-        method, deviations = _method(run, found.data[data])
+        if data not in recipes:
+            recipes[data] = _recipes(found.data[data])
+        method, deviations = _method(run, found.data[data], recipes[data])
         found.left_out.extend(run.other_evaluations())
         again = False
         for views in run.scores():
@@ -233,10 +244,10 @@ def reproduction(folders: Iterable[str | Path], peers: str | Path = PEERS) -> Re
     return found
 
 
-def _run_folders(folders: Iterable[str | Path]) -> Iterator[Path]:
+def _run_folders(folders: Iterable[Path]) -> Iterator[Path]:
     """Yield each run under `folders` once."""
     seen: set[Path] = set()
-    for folder in map(Path, folders):
+    for folder in folders:
         if not folder.exists():
             raise ConfigError(f"{folder}: no such folder; expected runs, such as outputs/*")
         for run in sorted({file.parent for file in folder.rglob("params.yaml")}):
@@ -289,12 +300,23 @@ NO_DEVIATION = {
 """Parameters that may differ from the recipe, as those of `eval` may: places, the seed, what changes no weight. A step's clips count."""
 
 
-def _method(run: RunFolder, entry: DataSet) -> tuple[str, list[str]]:
-    """Return the method whose recipe the run is closest to, and how it deviates from that."""
-    found = {
-        method: _deviations(run, load_config(entry.recipe, overrides), entry) for method, overrides in METHODS.items()
+def _recipes(entry: DataSet) -> dict[str, Config]:
+    """Return the recipe of each method.
+
+    This book's own runs trained each method for the same time, so a method has as many epochs as they had.
+    """
+    epochs = (
+        {run.method: f" train.epochs={run.summary['epochs']}" for run in read_runs(entry.ours)} if entry.ours else {}
+    )
+    return {
+        method: load_config(entry.recipe, overrides + epochs.get(method, "")) for method, overrides in METHODS.items()
     }
-    method = min(found, key=lambda name: len(found[name]))
+
+
+def _method(run: RunFolder, entry: DataSet, recipes: Mapping[str, Config]) -> tuple[str, list[str]]:
+    """Return the method whose recipe the run is closest to, its network first, and how it deviates from that."""
+    found = {method: _deviations(run, recipe, entry) for method, recipe in recipes.items()}
+    method = min(found, key=lambda name: (sum(of.startswith("model.") for of in found[name]), len(found[name])))
     return method, found[method]
 
 
@@ -317,10 +339,15 @@ def _deviations(run: RunFolder, recipe: Config, entry: DataSet) -> list[str]:
 
 
 def _result(
-    data: str, entry: DataSet, method: str, views: tuple[int, int, int], deviations: list[str], runs: list[RunFolder]
+    data: str,
+    entry: DataSet,
+    method: str,
+    views: tuple[int, int, int, str],
+    deviations: list[str],
+    runs: list[RunFolder],
 ) -> Result:
     runs = sorted(runs, key=lambda run: run.summary.seed)
-    clips, crops, size = views
+    clips, crops, size, name = views
     first = runs[0]
     top1 = [run.scores()[views] for run in runs]
     seen = f"{clips} x {crops}"
@@ -328,7 +355,7 @@ def _result(
         data=data,
         method=method,
         frames=first.cfg.data.num_frames,
-        views=seen,
+        views=f"{seen} {name}".rstrip(),
         gflops=_gflops(first.cfg.model, first.summary.num_classes, first.cfg.data.num_frames, size),
         top1=top1,
         seeds=[run.summary.seed for run in runs],

@@ -186,6 +186,49 @@ def test_a_second_run_of_a_seed_is_named_once_however_many_views_it_has(tmp_path
     assert found.left_out == [f"{tmp_path}/b: another run of seed 0, which counts once"]
 
 
+def test_two_protocols_with_as_many_views_are_two_results(tmp_path: Path) -> None:
+    run, views = write_run(tmp_path / "run", 60.0), {"clips": 2, "crops": 3, "crop_size": 256}
+    for name, top1 in (("multi", 0.62), ("tsm_twice", 0.59)):
+        (run / f"evaluate-{name}").mkdir()
+        (run / f"evaluate-{name}" / "report.json").write_text(
+            json.dumps({"protocol": name, "views": views, "top1": top1})
+        )
+    results = {result.views: result for result in reproduction([tmp_path]).results}
+    assert {views: result.top1 for views, result in results.items()} == {
+        "1 x 1": [60.0],
+        "2 x 3": [62.0],
+        "2 x 3 tsm_twice": [59.0],
+    }
+    assert all("from TSM" in result.verdict for result in results.values()), "the peers with as many views"
+
+
+def test_epochs_are_those_of_the_books_own_runs(tmp_path: Path) -> None:
+    write_run(tmp_path / "short", 36.0, recipe="mini", overrides="model.temporal=tsn train.epochs=4", num_classes=14)
+    write_run(tmp_path / "full", 44.0, recipe="mini", overrides="model.temporal=tsn train.epochs=8", num_classes=14)
+    short, full = sorted(reproduction([tmp_path]).results, key=lambda result: result.top1)
+    assert (short.deviations, full.deviations) == (["train.epochs 4, recipe 8"], [])
+    assert short.verdict.endswith("deviates from the recipe") and full.verdict.startswith("reproduced")
+
+
+def test_the_books_own_runs_count_only_where_a_folder_of_theirs_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hitagu_lib.evaluation.reproduction.PEERS", str(tmp_path / "outputs/published/peers.yaml"))
+    mine = write_run(tmp_path / "outputs/mine", 60.0)
+    theirs = write_run(tmp_path / "outputs/published/grid/run-seed1", 61.0, seed=1)
+
+    def runs(*folders: Path) -> list[str]:
+        return [
+            run
+            for result in reproduction(folders, ROOT / "outputs/published/peers.yaml").results
+            for run in result.runs
+        ]
+
+    outputs = tmp_path / "outputs"
+    assert runs(outputs) == runs(*outputs.iterdir()) == [str(mine)]
+    assert runs(outputs, theirs.parent) == [str(mine), str(theirs)]
+
+
 def test_what_is_left_out_is_named(tmp_path: Path) -> None:
     (write_run(tmp_path / "stopped", 60.0) / "summary.json").unlink()
     write_run(tmp_path / "own", 60.0, num_classes=3)
@@ -264,7 +307,7 @@ def test_a_wrong_entry_of_the_peers_file_is_named(tmp_path: Path, line: str, mes
 
 @pytest.mark.slow
 def test_the_repository_s_own_report(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["report", "reproduction", "outputs/published"]) == 0
+    assert main(["report", "reproduction", "outputs/published/mini"]) == 0
     text = capsys.readouterr().out
     assert text.count("not run: needs data and GPUs") == 2, "Kinetics-700 and Something-Something V2"
     assert re.search(r"\| reproduced: [+-]0\.\d points from 99\.2 ± 0\.4", text), (
