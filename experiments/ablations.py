@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     def job(ablation: str, seed: int) -> bool:
         name = folder_name(ablation, seed)
-        overrides = f"{common} {changes(ablation)} run={base.run}-ablations/{name} train.seed={seed}"
+        overrides = f'{common} {changes(ablation)} run="{base.run}-ablations/{name}" train.seed={seed}'
         return train_and_publish(args.params, overrides, args.out / name, after)
 
     run_all(args, job, write_tables)

@@ -32,6 +32,7 @@ from hitagu_lib.config import Config, load_config
 from hitagu_lib.data.dataset import ClipDataset
 from hitagu_lib.data.loader import make_loader
 from hitagu_lib.data.source import open_lists
+from hitagu_lib.errors import ConfigError
 from hitagu_lib.evaluation.seeds import (
     METHODS,
     PUBLISHED,
@@ -41,7 +42,7 @@ from hitagu_lib.evaluation.seeds import (
     methods_table,
     read_runs,
 )
-from hitagu_lib.files import write_atomic, write_json
+from hitagu_lib.files import replacing, write_atomic, write_json
 from hitagu_lib.inference.accelerator import make_accelerator
 from hitagu_lib.prepare.synthetic.make import prepare_data
 from hitagu_lib.training.learner import Learner
@@ -89,7 +90,7 @@ def run_grid(
     def job(method: str, seed: int) -> bool:
         name = folder_name(method, seed)
         run = f"{load_config(args.params).run}-{runs}/{name}"
-        overrides = f"{common} {methods[method]} run={run} train.seed={seed} train.epochs={epochs[method]}"
+        overrides = f'{common} {methods[method]} run="{run}" train.seed={seed} train.epochs={epochs[method]}'
         return train_and_publish(args.params, overrides, args.out / name, after)
 
     run_all(args, job, write_table)
@@ -124,8 +125,14 @@ def train_and_publish(
     if after:
         after(cfg, published)
     for file in PUBLISHED:
-        shutil.copyfile(Path(cfg.run) / file, published / file)
+        copy(Path(cfg.run) / file, published / file)
     return True
+
+
+def copy(file: Path, to: Path) -> None:
+    """Copy a file, so that `to` is complete or not there."""
+    with replacing(to) as aside:
+        shutil.copyfile(file, aside)
 
 
 def matched_epochs(
@@ -133,7 +140,12 @@ def matched_epochs(
 ) -> dict[str, int]:
     """Return the epochs in which each method trains as long as the first one. Read them from `file`, or time the steps and write it."""
     if file.exists():
-        return {method: cost["epochs"] for method, cost in json.loads(file.read_text(encoding="utf-8")).items()}
+        found = json.loads(file.read_text(encoding="utf-8"))
+        if missing := [method for method in methods if method not in found]:
+            raise ConfigError(
+                f"{file}: found no {', '.join(missing)}; expected every method: remove the file to time all again"
+            )
+        return {method: cost["epochs"] for method, cost in found.items()}
     torch.set_num_threads(1)
     learners = {}
     for method, overrides in methods.items():

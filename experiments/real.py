@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -23,7 +22,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from experiments.compare import matched_epochs, train_and_publish
+from experiments.compare import copy, matched_epochs, train_and_publish
 from hitagu_lib.config import Config
 from hitagu_lib.evaluation.folds import Graded, accuracy, grade, paired_difference, read_groups, read_predictions
 from hitagu_lib.evaluation.seeds import METHODS, folder_name, table_lines
@@ -90,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         prepare(args.videos / name, name)
         common = f"{recipe(name)} {args.overrides}"
         (OUT / name).mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(DATA / name / "sources.csv", OUT / name / "sources.csv")
+        copy(DATA / name / "sources.csv", OUT / name / "sources.csv")
         epochs = matched_epochs(PARAMS, f"{common} {lists(name, 0)}", OUT / name / "epochs.json", REAL_METHODS)
         # Whole rows of methods first, so that a grid that was stopped can be compared.
         jobs += [
@@ -141,7 +140,7 @@ def publish_evaluation(cfg: Config, published: Path) -> None:
     command = [sys.executable, "-m", "hitagu_lib", "evaluate", "--checkpoint", checkpoint, "--order-tests"]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     for file in ("predictions.csv", "report.json"):
-        shutil.copyfile(Path(cfg.run) / "evaluate-single" / file, published / file)
+        copy(Path(cfg.run) / "evaluate-single" / file, published / file)
 
 
 def runs_of(out: Path, name: str, method: str) -> list[Path]:

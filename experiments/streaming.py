@@ -160,12 +160,14 @@ def write_table(out: Path) -> None:
 
 def differences_lines(out: Path) -> list[str]:
     """Return the lines of the table of paired differences, none without pairs."""
-    half, end = causal_minus(out, 50.0), causal_minus(out, 100.0)
+    shares = {share for of in read_shares(out).values() for share in of}
+    share = max((share for share in shares if share <= 50), default=100.0)  # an odd number of frames has no half
+    half, end = causal_minus(out, share), causal_minus(out, 100.0)
     rows = [
         {
             "causal minus": peer,
             "pairs": str(len(points)),
-            "after half": interval(half[peer]),
+            f"after {share:.0f} %": interval(half[peer]),
             "at the end": interval(points),
         }
         for peer, points in end.items()

@@ -239,7 +239,10 @@ def _follow(
     fps: float | None,
     raw: RawVideo | None,
 ) -> int:
-    """Print a line for each second of a video that plays, as soon as the second is over, and one for the last frame."""
+    """Print a line for each second of a video that plays, as soon as the second is over, and one for the last frame.
+
+    Where the user or an error ends it, as a camera never ends by itself, the last frame has its line and the overlay is kept.
+    """
     import sys
 
     from hitagu_lib.inference.live import Moment, follow, open_live
@@ -267,22 +270,32 @@ def _follow(
         sys.stdout.flush()
 
     last: Moment | None = None
+    ended_by: BaseException | None = None
+    if source == "-" and sys.stdin is None:
+        raise ClipError("-: standard input is closed; expected raw frames from a pipe")
     with ExitStack() as stack:
         pipe = sys.stdin.buffer if source == "-" else None
         playing = stack.enter_context(open_live(source, max(cfg.data.short_side, LARGEST), pipe, raw))
         drawn: LiveOverlay | None = None
-        for moment in follow(playing.frames, model, cfg.data, fps or playing.rate):
-            if overlay is not None:
-                drawn = drawn or stack.enter_context(
-                    LiveOverlay.opened(overlay, cfg.data, classes, moment.frame, playing.rate)
-                )
-                drawn.write(moment)
-            if last is not None and int(moment.seconds) > int(last.seconds):
-                say(last)
-            last = moment
+        try:
+            for moment in follow(playing.frames, model, cfg.data, fps or playing.rate):
+                if overlay is not None:
+                    drawn = drawn or stack.enter_context(
+                        LiveOverlay.opened(overlay, cfg.data, classes, moment.frame, playing.rate)
+                    )
+                    drawn.write(moment)
+                before, last = last, moment
+                if before is not None and int(last.seconds) > int(before.seconds):
+                    say(before)
+        except (KeyboardInterrupt, ClipError) as error:
+            if last is None:
+                raise
+            ended_by = error
         if last is None:
             raise ClipError(f"{source}: found no frame; expected a video with at least one")
         say(last)
+    if ended_by:
+        raise ended_by
     return 0
 
 

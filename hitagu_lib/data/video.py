@@ -30,7 +30,7 @@ from torch import Tensor
 
 from hitagu_lib.data.frames import cannot_read, stacked
 from hitagu_lib.errors import ClipError, ConfigError
-from hitagu_lib.media.ffmpeg import VIDEO_SUFFIXES, missing_bytes
+from hitagu_lib.media.ffmpeg import BELIEVED_RATE, VIDEO_SUFFIXES, frame_rate, missing_bytes
 
 _TELL_TIMES = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
 """FFmpeg's names of the formats in which a packet's time is that of its frame's showing."""
@@ -128,7 +128,7 @@ def read_video(
 class Playing(NamedTuple):
     """A video while it plays: a file, a pipe or a camera."""
 
-    rate: float  # frames a second, as the source says; where it says nothing, 25
+    rate: float  # frames a second, as the source says; where it says nothing that can be believed, 25
     duration: float | None  # seconds; None: unknown, as of a camera
     frames: Iterator[tuple[float, Tensor]]  # when each frame is shown, in seconds, and the frame, uint8 (3, H, W)
 
@@ -137,11 +137,15 @@ class Playing(NamedTuple):
 def play(source: Path, short_side: int | None) -> Iterator[Playing]:
     """Open a video for one pass in order, in memory for one frame: a file, a named pipe, or on Linux a camera such as /dev/video0.
 
-    Frames are those of `read_video`. Raises ClipError naming the source.
+    Frames are those of `read_video`. Raises ClipError naming the source, also if it is a file that is cut short.
     """
+    if source.is_file() and (cut := _cut_short(source)):
+        raise ClipError(f"{source}: {cut}")
     camera = source.is_char_device()
     with _opened(source, "v4l2" if camera else None) as (container, stream):
         rate = float(stream.average_rate or stream.guessed_rate or 25)
+        if rate > BELIEVED_RATE:
+            rate = (frame_rate(source) if source.is_file() else None) or 25.0
         duration = container.duration / 1e6 if container.duration else None
         yield Playing(rate, duration, _played(source, container, stream, short_side, rate))
 
@@ -188,11 +192,9 @@ def _opened(file: Path, format: str | None = None) -> Iterator[tuple[Any, Any]]:
             streams[0].codec_context.thread_count = 1
             streams[0].thread_type = "NONE"
             yield container, streams[0]
-    except BrokenPipeError:  # who reads what is printed has left: not the file's fault
-        raise
-    except OSError as error:  # FFmpeg's own kinds of OSError too
-        raise cannot_read(file, error) from error
-    except av.error.FFmpegError as error:
+    except av.error.FFmpegError as error:  # any other OSError is that of whoever uses the frames
+        if isinstance(error, OSError):
+            raise cannot_read(file, error) from error
         words = f"cannot be decoded: {error.strerror} (the file has {file.stat().st_size} bytes)"
         raise ClipError(f"{file}: {_cut_short(file) or words}") from error
 

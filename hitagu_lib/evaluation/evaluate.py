@@ -26,7 +26,7 @@ from hitagu_lib.evaluation.protocols import Protocol, protocol, read_views
 from hitagu_lib.evaluation.results import write_results
 from hitagu_lib.evaluation.resume import PartialScores, open_folder
 from hitagu_lib.evaluation.score_list import Evaluation, score_list
-from hitagu_lib.files import file_sha256, locked, same_file, write_json
+from hitagu_lib.files import file_sha256, locked, remove_asides, same_file, write_json
 from hitagu_lib.inference.accelerator import fewer, full_memory_explained, make_accelerator
 from hitagu_lib.inference.predict import frame_folder, load_model, readable
 from hitagu_lib.models import ClipModel
@@ -123,6 +123,7 @@ def _alone(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     lock = folder / ".lock"
     with locked(lock, f"{folder}: this evaluation", " ".join(command())):
+        remove_asides(folder)
         try:
             yield
         finally:

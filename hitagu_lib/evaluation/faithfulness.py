@@ -111,7 +111,9 @@ def random_like(maps: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def areas(curves: Tensor, shares: Sequence[float]) -> Tensor:
-    """Return the area under each curve (B, S) over its shares, divided by their range: the mean score, (B,)."""
+    """Return the area under each curve (B, S) over its shares, divided by their range: the mean score, (B,); of one share, its score."""
+    if len(shares) == 1:
+        return curves[:, 0]
     x = torch.as_tensor(shares, dtype=curves.dtype)
     return torch.trapezoid(curves, x, dim=1) / (x[-1] - x[0])
 

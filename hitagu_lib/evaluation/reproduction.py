@@ -85,7 +85,7 @@ class Provenance(BaseModel):
     """What is read of a run's provenance.json."""
 
     processes: int = 1
-    git_changed: bool = True
+    git_changed: bool | None = None
     git_commit: str | None = None
 
 
@@ -333,7 +333,7 @@ def _deviations(run: RunFolder, recipe: Config, entry: DataSet) -> list[str]:
             found.append(f"{what} {clips:,} of {whole:,}")
     if bad := run.summary.bad_clips:
         found.append(f"{bad} clips could not be read")
-    if run.provenance.git_changed:
+    if run.provenance.git_changed is not False or run.provenance.git_commit is None:
         found.append("the code had uncommitted changes, or its commit is not known")
     return found
 

@@ -88,8 +88,8 @@ def follow(frames: Iterable[tuple[float, Tensor]], model: ClipModel, cfg: DataCo
     stream = Stream(model, cfg.ref_stride / fps)
     shown, probabilities = 0.0, None
     for seconds, frame in frames:
-        # Half a frame early counts: times are rounded.
-        step = probabilities is None or seconds - shown >= (cfg.ref_stride - 0.5) / fps
+        # Half a frame early counts: times are rounded. A little more, or the rounding of half a stride would decide.
+        step = probabilities is None or seconds - shown >= (cfg.ref_stride - 0.501) / fps
         if step:
             cropped = centre_crop(frame[None], cfg.image_size, cfg.short_side)[0]
             probabilities, shown = torch.softmax(stream.step(cropped, seconds).float(), dim=0).cpu(), seconds

@@ -66,26 +66,33 @@ class Stream:
         """Show the next frame: (3, H, W) -> logits (num_classes,), or of several streams (B, 3, H, W) -> (B, num_classes).
 
         frame: uint8, or float and normalised. seconds: when it is shown, for several streams also (B,), from any origin.
-        Raises ClipError if its size is not that of the frames before, or its time not after theirs.
+        Raises ClipError if its size is not that of the frames before, its pixels are of another type, or its time is no number or not
+        after theirs.
         """
         frames = frame if frame.ndim == 4 else frame[None]
         if self.size and tuple(frames.shape) != self.size:
             raise ClipError(f"Stream.step: found a frame of {tuple(frames.shape)}; expected {self.size}, as before")
-        device = next(self.model.parameters()).device
+        parameter = next(self.model.parameters())
+        if not (frames.dtype == torch.uint8 or frames.is_floating_point()):
+            raise ClipError(
+                f"Stream.step: found pixels of {frames.dtype}; expected torch.uint8, or floats and normalised"
+            )
         now = torch.as_tensor(seconds, dtype=torch.float64).expand(len(frames)).clone()
+        if not now.isfinite().all():
+            raise ClipError(f"Stream.step: found {seconds} s; expected a number")
         elapsed = torch.ones(len(frames))
         if self.state is not None:
             old = self.state["age"].cpu() > 0
-            late = ~(now > self.seconds) & old  # also for nan
+            late = (now <= self.seconds) & old
             if late.any():
                 b = int(late.nonzero()[0, 0])
                 raise ClipError(
                     f"Stream.step: stream {b}: found {now[b]:g} s; expected more than {self.seconds[b]:g}, the last frame's"
                 )
             elapsed = ((now - self.seconds) / self.seconds_per_stride).float()
-        frames = frames.to(device)
-        frames = normalise(frames) if frames.dtype == torch.uint8 else frames
-        logits, self.state = self.model.step(frames, elapsed.to(device), self.state)
+        frames = frames.to(parameter.device)
+        frames = (normalise(frames) if frames.dtype == torch.uint8 else frames).to(parameter.dtype)
+        logits, self.state = self.model.step(frames, elapsed.to(parameter.device), self.state)
         self.size, self.seconds = tuple(frames.shape), now
         return logits if frame.ndim == 4 else logits[0]
 

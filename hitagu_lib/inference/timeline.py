@@ -94,15 +94,22 @@ def _score(kept: Sequence[tuple[float, Tensor]], model: ClipModel, cfg: DataConf
 
 
 def steps(frames: Iterable[tuple[float, Tensor]], model: ClipModel, cfg: DataConfig, fps: float) -> Iterator[Piece]:
-    """Yield one Piece per step of a stream. Raises ConfigError if the network is not causal, ClipError if there is no frame."""
-    last: float | None = None
+    """Yield one Piece per step of a stream; together they cover the video.
+
+    The first frame's step stands for no time unless it is the only one, and the last step also stands for what follows it. Raises
+    ConfigError if the network is not causal, ClipError if there is no frame.
+    """
+    pending: Piece | None = None
+    end = 0.0
     for moment in follow(frames, model, cfg, fps):
+        end = moment.seconds
         if moment.stepped:
-            start = moment.seconds if last is None else last
-            yield Piece(start, moment.seconds, moment.probabilities)
-            last = moment.seconds
-    if last is None:
+            if pending and pending.end > pending.start:
+                yield pending
+            pending = Piece(pending.end if pending else end, end, moment.probabilities)
+    if pending is None:
         raise ClipError("found no frame; expected a video with at least one")
+    yield Piece(pending.start, end, pending.probabilities)
 
 
 def joined(pieces: Iterable[Piece], classes: Sequence[str]) -> list[Interval]:

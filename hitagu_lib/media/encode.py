@@ -65,3 +65,5 @@ def video_writer(file: Path, width: int, height: int, fps: float) -> Iterator[Ca
         finally:
             process.kill()  # does nothing if it has ended
             process.wait()
+            with suppress(OSError):  # what is left cannot be written
+                stdin.close()

@@ -245,16 +245,19 @@ def _each_frame_once(ffmpeg: str) -> list[str]:
     return ["-fps_mode", "passthrough"] if b"-fps_mode" in known.stdout else ["-vsync", "0"]
 
 
+BELIEVED_RATE = 120  # frames a second
+
+
 def frame_rate(video: Path) -> float | None:
     """Return the frames per second, the average if they vary; None if the file states no rate or cannot be read.
 
-    A stated rate above 120 is not believed: recorders that know no rate state 1000, the resolution of their timestamps.
-    The rate then comes from the timestamps.
+    A stated rate above BELIEVED_RATE is not believed: recorders that know no rate state 1000, the resolution of their
+    timestamps. The rate then comes from the timestamps.
     """
     said = _ask("-i", os.path.abspath(video)).stderr
     found = re.search(r", ([0-9.]+)(k?) (?:fps|tbr)", _video_stream(said))
     stated = float(found[1]) * (1000 if found[2] else 1) if found else 0.0
-    if 0 < stated <= 120:
+    if 0 < stated <= BELIEVED_RATE:
         return stated
     of_times = ["-map", "0:V:0", "-c", "copy", "-f", "null", "-progress", "-", "-"]
     told = _ask("-v", "error", "-i", os.path.abspath(video), *of_times).stdout

@@ -87,15 +87,18 @@ class TSM(TSN):
         return FrameFeatures(self.backbone(x.flatten(0, 1))[self.backbone.cut]), t
 
     def _resume(self, x: Tensor, t: Tensor, before: State | None) -> tuple[Tensor, ClipMaps, State]:
-        for i, shift in enumerate(self.shifts):
-            shift.streams, shift.before = True, None if before is None else before[f"shift.{i}"]
-        features, t = self._encode_clips(x, t, None)
-        logits, maps, state = self.resume_head(features, t, before)
-        for i, shift in enumerate(self.shifts):
-            assert shift.last is not None
-            state[f"shift.{i}"] = shift.last
-            shift.streams, shift.before, shift.last = False, None, None
-        return logits, maps, state
+        try:
+            for i, shift in enumerate(self.shifts):
+                shift.streams, shift.before = True, None if before is None else before[f"shift.{i}"]
+            features, t = self._encode_clips(x, t, None)
+            logits, maps, state = self.resume_head(features, t, before)
+            for i, shift in enumerate(self.shifts):
+                assert shift.last is not None
+                state[f"shift.{i}"] = shift.last
+            return logits, maps, state
+        finally:  # a step that was interrupted leaves nothing for the next clip
+            for shift in self.shifts:
+                shift.streams, shift.before, shift.last = False, None, None
 
 
 class TemporalShift(nn.Module):

@@ -75,12 +75,17 @@ def load_backbone(backbone: TruncatedResNet, state: Mapping[str, Tensor], source
 def load_weights(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
     """Copy a checkpoint's weights into a network of the same form.
 
-    Raises WeightsError naming `source` and the keys and shapes that differ, and leaves the network unchanged, if the form is another.
+    Raises WeightsError naming `source` and the keys and shapes that differ, or the weights that are no numbers, and leaves the network
+    unchanged.
     """
     if difference := key_difference(state, model.state_dict()):
         raise WeightsError(
             f"{source}: its weights do not fit the network that its own params and classes describe: {difference} (there: in the file; "
             "here: in the network); use a checkpoint as `hitagu train` wrote it, with the version of hitagu_lib that wrote it"
+        )
+    if broken := [key for key, value in state.items() if not value.isfinite().all()]:
+        raise WeightsError(
+            f"{source}: {first_of(broken, SHOWN)}: found nan or infinity; expected numbers: the training diverged, or the file is damaged"
         )
     model.load_state_dict(state)
 

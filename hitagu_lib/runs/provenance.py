@@ -24,12 +24,16 @@ PACKAGES = ("torch", "torchvision", "accelerate", "torchmetrics", "numpy", "pill
 
 
 def surroundings(device: str) -> dict[str, Any]:
-    """Describe what was started, when and where: commit, versions (None: not installed), machine, command."""
+    """Describe what was started, when and where: commit, versions (None: not installed), machine, command.
+
+    Of a copy that Git does not know, commit and changes are None.
+    """
+    # Results are no code: a grid that publishes one run must not mark the next.
+    changes = _git("status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)outputs")
     return {
         "hitagu_lib": __version__,
         "git_commit": _git("rev-parse", "HEAD"),
-        # Results are no code: a grid that publishes one run must not mark the next.
-        "git_changed": bool(_git("status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)outputs")),
+        "git_changed": None if changes is None else bool(changes),
         "packages": {name: _version(name) for name in PACKAGES},
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -101,8 +105,11 @@ def command() -> list[str]:
 
 
 def _git(*args: str) -> str | None:
+    """Return what Git says about the repository that has this file; None for a copy in no repository, or installed inside another one."""
+    file = Path(__file__)
     try:
-        done = subprocess.run(["git", *args], capture_output=True, text=True, cwd=Path(__file__).parent, check=True)
+        for command in (["ls-files", "--error-unmatch", file.name], args):
+            done = subprocess.run(["git", *command], capture_output=True, text=True, cwd=file.parent, check=True)
     except (OSError, subprocess.CalledProcessError):
         return None
     return done.stdout.strip()

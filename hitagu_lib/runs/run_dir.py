@@ -28,6 +28,7 @@ from typing import Any
 import yaml
 
 from hitagu_lib.config import SECTIONS, Config, flat
+from hitagu_lib.config.plain_yaml import Dumper
 from hitagu_lib.errors import ConfigError, WeightsError
 from hitagu_lib.files import explained_when_full, locked, remove_asides, to_disk, write_atomic, write_csv, write_json
 from hitagu_lib.runs.checkpoint import load_checkpoint, save_checkpoint, tensor_bytes
@@ -91,7 +92,9 @@ class Run:
         for file in (*self._resumable(), self.checkpoint("best")):
             with suppress(WeightsError):
                 params: dict[str, Any] = load_checkpoint(file)["params"]
-                write_atomic(self.params, [yaml.safe_dump(params, sort_keys=False, width=120, allow_unicode=True)])
+                write_atomic(
+                    self.params, [yaml.dump(params, Dumper=Dumper, sort_keys=False, width=120, allow_unicode=True)]
+                )
                 _log.warning("%s; it has been rewritten from the parameters in %s", damage, file)
                 return params
         if self._summary.exists():
@@ -242,8 +245,13 @@ class Run:
         """Add clips to the list of those skipped, each once (by its line in the data's list), however often it is met."""
         if not messages:
             return
-        known = {line.split(": ")[0] for line in self.bad_clips()}
-        new = {message.split(": ")[0]: message for message in messages if message.split(": ")[0] not in known}
+
+        def where(message: str) -> str:  # file:line, though the file's name may have a colon too
+            found = re.match(r".+?:\d+(?=: )", message)
+            return found[0] if found else message
+
+        known = set(map(where, self.bad_clips()))
+        new = {where(message): message for message in messages if where(message) not in known}
         if new:
             with self._bad_clips.open("a", encoding="utf-8", errors="surrogateescape", newline="\n") as file:
                 file.writelines(f"{message}\n" for message in new.values())

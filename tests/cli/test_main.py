@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from hitagu_lib import __version__
 from hitagu_lib.cli.main import cli, main
 from hitagu_lib.inference import timeline
 from hitagu_lib.inference.predict import Prediction, predict
+from hitagu_lib.media.ffmpeg import frame_rate
 from hitagu_lib.runs.checkpoint import load_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -532,12 +534,52 @@ def test_a_list_is_not_named_as_its_classes(tmp_path: Path, capsys: pytest.Captu
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("end", ["Ctrl-C", "a frame cut short"])
+def test_an_overlay_is_kept_however_a_stream_ends(causal_checkpoint: Path, tmp_path: Path, end: str) -> None:
+    seen = tmp_path / "seen.mp4"
+    command = [
+        sys.executable,
+        "-m",
+        "hitagu_lib",
+        "predict",
+        "--checkpoint",
+        str(causal_checkpoint),
+        "--stream",
+        "-",
+        "--raw",
+        "64x48@12",
+    ]
+    process = subprocess.Popen(
+        [*command, "--overlay", str(seen)],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdin and process.stdout
+    process.stdin.write(bytes(18 * 64 * 48 * 3))
+    process.stdin.flush()
+    assert process.stdout.readline()  # the first second is over
+    if end == "Ctrl-C":
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == 130
+    else:
+        out, err = process.communicate(bytes(100), timeout=60)
+        assert process.returncode == 2 and b"frame 19: found 100 bytes" in err
+    assert 1.0 <= float(out.decode().split()[0]) <= 1.4 and frame_rate(seen) == 12
+
+
+@pytest.mark.slow
 def test_a_stream_needs_no_standard_input_and_a_reader_may_leave(causal_checkpoint: Path, tmp_path: Path) -> None:
     video = make_video(tmp_path / "long.mp4", frames=90)
     command = [sys.executable, "-m", "hitagu_lib", "predict", "--checkpoint", str(causal_checkpoint), "--stream"]
     shell = f"{' '.join(command)} {video} <&-"
     done = subprocess.run(["bash", "-c", shell], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+    shell = f"{' '.join(command)} - --raw 4x4@5 <&-"
+    done = subprocess.run(["bash", "-c", shell], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "-: standard input is closed" in done.stderr
 
     second = bytes(12 * 64 * 48 * 3)
     process = subprocess.Popen(

@@ -202,6 +202,12 @@ def test_two_protocols_with_as_many_views_are_two_results(tmp_path: Path) -> Non
     assert all("from TSM" in result.verdict for result in results.values()), "the peers with as many views"
 
 
+@pytest.mark.parametrize("provenance", [{"git_changed": None, "git_commit": None}, {"git_commit": None}])
+def test_a_run_of_an_unknown_commit_deviates(tmp_path: Path, provenance: dict[str, Any]) -> None:
+    (result,) = write_runs(tmp_path, 62.0, **provenance)
+    assert result.deviations == ["the code had uncommitted changes, or its commit is not known"]
+
+
 def test_epochs_are_those_of_the_books_own_runs(tmp_path: Path) -> None:
     write_run(tmp_path / "short", 36.0, recipe="mini", overrides="model.temporal=tsn train.epochs=4", num_classes=14)
     write_run(tmp_path / "full", 44.0, recipe="mini", overrides="model.temporal=tsn train.epochs=8", num_classes=14)

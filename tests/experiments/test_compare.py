@@ -76,3 +76,21 @@ def test_a_method_of_half_the_cost_has_twice_the_epochs(
     file = tmp_path / "epochs.json"
     assert compare.matched_epochs(params, "train.epochs=7", file, methods) == {"ours": 7, "theirs": 14}
     assert compare.matched_epochs(params, "train.epochs=7", file, methods) == {"ours": 7, "theirs": 14}, "read again"
+    with pytest.raises(ConfigError, match=r"epochs\.json: found no third; expected every method"):
+        compare.matched_epochs(params, "train.epochs=7", file, methods | {"third": ""})
+
+
+def test_a_published_file_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.csv").write_text("label,clips\n")
+
+    def stopped(source: Path, target: Path) -> None:
+        target.write_text("lab")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(compare.shutil, "copyfile", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        compare.copy(tmp_path / "a.csv", tmp_path / "out" / "a.csv")
+    assert not list((tmp_path / "out").iterdir())
+    monkeypatch.undo()
+    compare.copy(tmp_path / "a.csv", tmp_path / "out" / "a.csv")
+    assert (tmp_path / "out" / "a.csv").read_text() == "label,clips\n"

@@ -82,6 +82,16 @@ def test_differences_pair_runs_of_one_fold_and_seed(tmp_path: Path) -> None:
     ]
 
 
+def test_a_clip_of_an_odd_number_of_frames_has_its_last_frame_before_the_half(tmp_path: Path) -> None:
+    for method, ahead in (("causal", 3.0), ("tsn", 0.0)):
+        (tmp_path / f"{method}-seed0").mkdir()
+        shares = {str(n): 10.0 * n + ahead for n in range(1, 6)}
+        (tmp_path / f"{method}-seed0" / "shares.json").write_text(json.dumps(shares))
+    write_table(tmp_path)
+    head, _, row = (tmp_path / "shares.md").read_text().splitlines()[-3:]
+    assert "after 40 %" in head and row.split("|")[3].strip() == "+3.0"
+
+
 def test_runs_on_the_memory_set_have_a_table_of_waits(tmp_path: Path) -> None:
     (tmp_path / "causal-seed0").mkdir()
     (tmp_path / "causal-seed0" / "shares.json").write_text(json.dumps({"1": 40.0}))

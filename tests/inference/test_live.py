@@ -1,10 +1,13 @@
 """Videos that play: raw frames, files and pipes; which frames the network sees; timelines."""
 
+import dataclasses
 import io
 import itertools
 import weakref
+from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from media_fixtures import make_video
@@ -13,7 +16,7 @@ from networks import SMALLEST_CAUSAL, woken
 from hitagu_lib.config import DataConfig, resolve
 from hitagu_lib.data.frames import normalise
 from hitagu_lib.data.transforms import centre_crop
-from hitagu_lib.data.video import play
+from hitagu_lib.data.video import need_av, play
 from hitagu_lib.errors import ClipError
 from hitagu_lib.inference.live import RawVideo, follow, open_live
 from hitagu_lib.inference.timeline import Piece, joined, steps, windows
@@ -132,6 +135,64 @@ def test_windows_keep_no_more_than_one_window(model: ClipModel) -> None:
     for _ in windows(video(), model, DATA, 10, length=0.8, hop=0.4):
         most = max(most, sum(ref() is not None for ref in alive))
     assert len(alive) == 60 and most <= 10
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 23])
+def test_steps_cover_the_video_once(model: ClipModel, count: int) -> None:
+    """With a step every 8 frames: the first frame's stands for no time if another follows, and the last one also for what follows it."""
+    cfg = dataclasses.replace(DATA, ref_stride=8.0)
+    pieces = list(steps(frames(count), model, cfg, fps=10))
+    assert (pieces[0].start, pieces[-1].end) == (0.0, (count - 1) / 10)
+    assert [piece.end for piece in pieces[:-1]] == [piece.start for piece in pieces[1:]]
+    assert len(pieces) == max(1, (count - 1) // 8) and all(piece.end > piece.start for piece in pieces if count > 1)
+    last = [moment for moment in follow(frames(count), model, cfg, fps=10) if moment.stepped][-1]
+    assert torch.equal(pieces[-1].probabilities, last.probabilities)
+
+
+@pytest.mark.parametrize(("stride", "fps"), [(1.5, 30.0), (2.5, 25.0), (4.5, 12.0)])
+def test_rounding_does_not_decide_which_frames_are_seen(model: ClipModel, stride: float, fps: float) -> None:
+    cfg = dataclasses.replace(DATA, ref_stride=stride)
+    seen = [n for n, moment in enumerate(follow(frames(40, fps), model, cfg, fps)) if moment.stepped]
+    assert {later - earlier for earlier, later in itertools.pairwise(seen)} == {int(stride)}
+
+
+def browsers_webm(file: Path) -> Path:
+    """What a browser records: about 30 frames a second, and as their rate the 1000 of its clock."""
+    import av
+
+    with av.open(str(file), "w") as container:
+        stream = container.add_stream("libvpx", rate=1000)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for n in range(60):
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 4 * n, np.uint8), "rgb24")
+            frame.pts, frame.time_base = 33 * n + n % 3, Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return file
+
+
+def test_a_rate_of_1000_is_not_believed(tmp_path: Path) -> None:
+    video = browsers_webm(tmp_path / "a.webm")
+    with play(video, 32) as playing:
+        assert playing.rate == pytest.approx(30, abs=1)
+        assert len(list(playing.frames)) == 60
+
+
+def test_a_file_that_is_cut_short_is_refused_before_it_plays(tmp_path: Path) -> None:
+    """Also where the cut lies between two packets, which FFmpeg takes for the end."""
+    whole = make_video(tmp_path / "whole.mp4", "-movflags", "+faststart", frames=40)
+    with need_av().open(str(whole)) as container:
+        ends = sorted(packet.pos + packet.size for packet in container.demux(video=0) if packet.size)
+    cut = tmp_path / "cut.mp4"
+    cut.write_bytes(whole.read_bytes()[: ends[20]])
+    with pytest.raises(ClipError, match=r"cut\.mp4: the file is cut short: its header promises \d+ bytes more"):
+        with play(cut, 32):
+            pass
+
+
+def test_an_error_of_who_uses_the_frames_is_not_the_videos(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="no space here"), play(make_video(tmp_path / "a.mp4"), 32):
+        raise OSError("no space here")
 
 
 def test_neighbours_of_one_label_are_joined() -> None:

@@ -201,6 +201,29 @@ def test_a_stream_takes_pixels_too() -> None:
     assert torch.equal(Stream(model).step(pixels, 0.0), Stream(model).step(normalise(pixels), 7.0))
 
 
+def test_pixels_take_the_networks_precision() -> None:
+    pixels = torch.zeros(3, 32, 32, dtype=torch.uint8)
+    assert Stream(causal().bfloat16()).step(pixels, 0.0).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("temporal", ["tsm", "hitagu", "gru"])
+def test_a_step_that_is_interrupted_leaves_nothing_for_the_next_clip(temporal: str) -> None:
+    model, (x, t) = causal(temporal=temporal), videos()
+    with torch.inference_mode():
+        before = model(x, t)
+        stream = Stream(model)
+        stream.step(x[:, 0], t[:, 0])
+
+        def interrupt(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        handle = model.backbone.stages["layer1"][1].register_forward_pre_hook(interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            stream.step(x[:, 1], t[:, 1])
+        handle.remove()
+        assert torch.equal(model(x, t), before)
+
+
 @pytest.mark.slow
 def test_what_a_stream_refuses() -> None:
     model, (x, _) = causal(), videos()
@@ -211,11 +234,13 @@ def test_what_a_stream_refuses() -> None:
     with pytest.raises(ConfigError, match="seconds_per_stride: found 0"):
         Stream(model, 0)
     stream = Stream(model)
+    with pytest.raises(ClipError, match=r"found nan s; expected a number"):
+        stream.step(x[:, 0], float("nan"))
+    with pytest.raises(ClipError, match=r"found pixels of torch\.int64; expected torch\.uint8, or floats"):
+        stream.step(x[:, 0].long(), 0.0)
     stream.step(x[:, 0], torch.tensor([1.0, 2.0]))
     with pytest.raises(ClipError, match=r"stream 1: found 2 s; expected more than 2, the last frame's"):
         stream.step(x[:, 1], torch.tensor([1.5, 2.0]))
-    with pytest.raises(ClipError, match="stream 0: found nan s"):
-        stream.step(x[:, 1], float("nan"))
     with pytest.raises(ClipError, match=r"found a frame of \(1, 3, 32, 32\); expected \(2, 3, 32, 32\), as before"):
         stream.step(x[0, 1], 3.0)
     other = Stream(causal(stu={"width": 16}))

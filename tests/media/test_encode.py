@@ -1,5 +1,6 @@
 """hitagu_lib/media/encode.py: pictures become a video, and come back from it."""
 
+import inspect
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,15 @@ def test_an_error_leaves_the_older_file(tmp_path: Path) -> None:
     ):
         pass
     assert file.read_text() == "older" and list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.filterwarnings("error::ResourceWarning")
+def test_an_error_leaves_no_pipe_open(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="in between"), video_writer(tmp_path / "a.mp4", 64, 48, 25) as write:
+        write(flat(COLOURS[0]))
+        raise RuntimeError("in between")
+    stdin = inspect.getclosurevars(write).nonlocals["stdin"]
+    assert stdin.closed
 
 
 def test_an_encoding_error_has_the_message_of_ffmpeg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -104,6 +104,14 @@ def test_weights_that_do_not_fit_leave_the_network_as_it_was() -> None:
     assert key_difference(before, network.state_dict()) == ""
 
 
+def test_weights_that_are_no_numbers_are_refused() -> None:
+    network = torch.nn.Linear(2, 2)
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    with pytest.raises(WeightsError, match=r"a test: bias: found nan or infinity; expected numbers"):
+        load_weights(network, {"weight": torch.ones(2, 2), "bias": torch.tensor([0.0, torch.nan])}, "a test")
+    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+
+
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
-from hitagu_lib.config import Config
+from hitagu_lib.config import Config, load_config
 from hitagu_lib.errors import ConfigError, HitaguError, WeightsError
 from hitagu_lib.runs.checkpoint import load_checkpoint
 from hitagu_lib.runs.run_dir import Run, read_metrics
@@ -138,6 +139,31 @@ def test_metrics_that_are_lost_are_said_to_be(run_of: RunOf, caplog: pytest.LogC
     (Path(cfg.run) / "metrics.jsonl").unlink()
     training.fit(cfg)
     assert "metrics.jsonl: the metrics of 1 of 1 epochs are lost: [0]" in caplog.text
+
+
+@pytest.mark.slow
+def test_parameters_from_a_checkpoint_are_written_as_a_run_writes_them(run_of: RunOf) -> None:
+    """Labels such as 1e3, which YAML takes for a number, too."""
+    cfg = run_of("stopped")
+    file, checkpoint = Path(cfg.run) / "params.yaml", Path(cfg.run) / "checkpoints" / "last.pt"
+    state = load_checkpoint(checkpoint)
+    state["params"]["data"]["reverse_swaps"] = [["1e3", "2e3"]]
+    torch.save(state, checkpoint)
+    file.write_text("")
+    with pytest.raises(ConfigError, match="started with other parameters"):
+        training.fit(cfg)
+    assert yaml.safe_load(file.read_text())["data"]["reverse_swaps"] == [["1e3", "2e3"]]
+    assert load_config(file).data.reverse_swaps == (("1e3", "2e3"),)
+
+
+@pytest.mark.slow
+def test_each_bad_clip_is_noted_whatever_the_lists_folder_is_called(tiny_cfg: Config) -> None:
+    run = Run(tiny_cfg)
+    Path(tiny_cfg.run).mkdir(parents=True)
+    messages = [f"data: mine/train.csv:{line}: gone: no such folder" for line in (3, 4, 5)]
+    run.note_bad_clips(messages[:2])
+    run.note_bad_clips(messages[1:])
+    assert run.bad_clips() == messages
 
 
 @pytest.mark.slow

@@ -24,11 +24,32 @@ def test_changed_code_is_recorded_and_changed_results_are_not(tmp_path: Path, mo
     def changed() -> bool:
         return bool(provenance.surroundings("cpu")["git_changed"])
 
-    assert not changed()
+    assert provenance.surroundings("cpu")["git_changed"] is False
     result.write_text("another run")
     assert not changed()
     library.write_text("edited")
     assert changed()
+
+
+def test_of_code_that_git_does_not_know_nothing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of a copy that is installed inside another project's repository, or on a machine without Git."""
+    (tmp_path / "theirs.py").write_text("their own")
+    for command in ("init -q", "add .", "-c user.name=a -c user.email=a@b.c commit -qm first"):
+        subprocess.run(["git", *command.split()], cwd=tmp_path, check=True)
+    installed = tmp_path / ".venv" / "provenance.py"
+    installed.parent.mkdir()
+    installed.write_text("ours")
+
+    def said() -> tuple[object, object]:
+        found = provenance.surroundings("cpu")
+        return found["git_commit"], found["git_changed"]
+
+    assert None not in said()
+    monkeypatch.setattr(provenance, "__file__", str(installed))
+    assert said() == (None, None)
+    monkeypatch.undo()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert said() == (None, None)
 
 
 def test_a_folder_of_runs_names_each_commit_once(tmp_path: Path) -> None:
