@@ -143,15 +143,18 @@ def causal_minus(out: Path, share: float) -> dict[str, list[float]]:
 
 
 def write_table(out: Path) -> None:
-    """Write <out>/shares.md: one row per method, one column per share of the clip, mean and standard deviation over runs.
+    """Write <out>/shares.md: one row per method, mean and standard deviation over runs, a column for each eighth of the clip.
 
+    A clip of eight frames or fewer has a column for each of its frames.
     A second table has the differences between the causal network and each other, paired by fold and seed. Where runs were tested after
     longer waits, a third follows with a column per wait, and per task for two waits.
     """
+    found = read_shares(out)
+    shares = sorted(next(iter(found.values())))
+    columns = shares[:: -math.ceil(len(shares) / 8)][::-1]  # from the end, so that the whole clip is one
     rows = [
-        {"method": method, "runs": str(len(next(iter(shares.values()))))}
-        | {f"{share:.0f} %": spread(top1) for share, top1 in shares.items()}
-        for method, shares in read_shares(out).items()
+        {"method": method, "runs": str(len(top1[100.0]))} | {f"{share:.0f} %": spread(top1[share]) for share in columns}
+        for method, top1 in found.items()
     ]
     title = "Validation top-1 (%) by the share of the clip seen, mean ± standard deviation over runs (seeds and folds):"
     lines = [title, "", *table_lines(pd.DataFrame(rows)), *differences_lines(out), *waits_lines(out)]
