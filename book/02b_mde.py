@@ -115,8 +115,8 @@ print("the same mean over frames:", same_mean)
 # %% [markdown]
 # ## The reduced map
 #
-# MDE compares the maps $F^s_t$ of one or several stages $s$, the *taps*. To keep the rest cheap, a 1x1 convolution $W_r$ and BatchNorm
-# first reduce their $C$ channels to $R$ (32, or 16 for the mini data):
+# MDE compares the maps $F^s_t$ of the stem ($s = 0$) or of one or several stages $s$, the *taps*. To keep the rest cheap, a 1x1 convolution $W_r$
+# and BatchNorm first reduce their $C_s$ channels to $R$ (32, or 16 for the mini data):
 #
 # $$ r_t = \mathrm{BN}(W_r F^s_t) \tag{2b.1} $$
 #
@@ -282,7 +282,7 @@ print("the winner (down, right):", winning_shift(w[t, :, y, x]))
 
 # %% [markdown]
 # The true shift wins. Always? The table shows the winner at the dot, its weight (of 5), and the winner of all positions' votes,
-# $\sum_p w_t(p)$. None means that the two largest weights are nearly equal.
+# $\sum_p (w_t(p) - \frac15)$. None means that the two largest weights are nearly equal.
 
 
 # %%
@@ -464,7 +464,8 @@ print("bare projection of shift weights above it:", shifts > 0.6)
 print("trunk on differences solves it:", trunk > 0.95)
 
 # %% [markdown]
-# The shift weights are in between: they have compared 25 positions already (exercise 3). MDE has both. On clean input each *can* see this.
+# The shift weights are in between: they have compared 25 positions already (exercise 3). MDE gives its trunk the differences and the
+# shift weights. On clean input, either is enough.
 # In the network on mini (two epochs, five seeds, [chapter 6](06_ablations.ipynb)), taking out the shift weights costs 8.0 points (6.2 to
 # 9.8); taking out the differences costs nothing that these seeds can show (-0.1, -2.3 to +2.1).
 
@@ -622,7 +623,7 @@ for i, ax in enumerate(axes):
 # %% [markdown]
 # On the finest grid $w$ can name the motion, but a finer grid costs more, and deeper stages know more of *what* moves. MDE can tap several.
 # The synthetic sets' recipes tap the stem: on `layer1`'s grid, but each cell sees 11 pixels instead of 43. With the top
-# map in place of the stem, mini's network is at -13.1 points (-17.1 to -9.2; [chapter 6](06_ablations.ipynb)).
+# map in place of the stem, mini's network loses 13.1 points (9.2 to 17.1; [chapter 6](06_ablations.ipynb)).
 
 # %% [markdown]
 # ## Shapes
@@ -802,7 +803,8 @@ explore(
 # [layer2,layer3,layer4] 0.68 GFLOPs, 0.95 M
 # [layer4] 0.20 GFLOPs, 0.52 M
 # ```
-# The finer the tap, the more positions its trunk runs over. Parameters grow as well: a finer tap's trunk has more halvings, and so more blocks.
+# The finer the tap, the more positions its trunk runs over. Parameters grow because each tap has a reducer and a trunk of
+# its own; `layer1`'s trunk also has a third block, as it halves the grid three times.
 #
 # </details>
 #

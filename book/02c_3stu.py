@@ -94,7 +94,7 @@ print("the same:", torch.allclose(*tokens.values(), rtol=1e-12))
 # Now the unit of this chapter, a memory at every position, with random weights. How far apart are its outputs for the two clips in the last
 # frame?
 
-# %% mystnb={"image": {"alt": "Two clips of three frames on a map of 2 by 3 cells. Frame 1: lamp A red and lamp B blue, or the reverse. Frame 4: all dark. Frame 7: A marked. Beside them, how far apart the unit's outputs are in the last frame: far at A and at B, hardly elsewhere."}} tags=["hide-input"]
+# %% mystnb={"image": {"alt": "Frames 1, 4 and 7 of two clips of eight frames, on a map of 2 by 3 cells. Frame 1: lamp A red and lamp B blue, or the reverse. Frame 4: all dark. Frame 7: A marked. Beside them, how far apart the unit's outputs are in the last frame: far at A and at B, hardly elsewhere."}} tags=["hide-input"]
 unit = ThreeStateTemporalUnit(STUConfig(width=C), C).double().eval()
 nn.init.normal_(unit.W_o.weight)  # a fresh unit is the identity
 times = torch.arange(T, dtype=torch.float64)[None]
@@ -254,7 +254,8 @@ print("u", tuple(u.shape), "-> z", tuple(z.shape))
 #
 # $$f^k_{t,p} = \sigma(W_k z_{t,p} + G_k m^k_t + b_k) \tag{2c.5}$$
 #
-# A frame that comes $\Delta t = \tau_t - \tau_{t-1}$ reference strides after the one before must forget as much as $\Delta t$ frames would
+# Times count in *reference strides* of `data.ref_stride` frames ([chapter 1](01_data.ipynb)). A frame that comes
+# $\Delta t = \tau_t - \tau_{t-1}$ strides after the one before must forget as much as $\Delta t$ frames would
 # have. This makes the unit "temporal-aware". The first frame counts as one stride:
 #
 # $$f^k_{t,p} \leftarrow (f^k_{t,p})^{\,\tau_t - \tau_{t-1}} \tag{2c.6}$$
@@ -336,8 +337,8 @@ for name, bias in zip(STATES, starts, strict=True):
     )
 
 # %% [markdown]
-# From there each gate is free. In a network trained on the memory set ([chapter 5](05_attention_maps.ipynb)), the long state can be read
-# best after the longest wait, 24 steps. But even the short one, which starts with a half-life of one step, then gives 76 % of the colours.
+# From there each gate is free. In a network trained on the memory set ([chapter 5](05_attention_maps.ipynb)), after the longest
+# wait, 24 steps, the long state is read best: 96 % of the colours. But the short one, which starts with a half-life of one step, still gives 76 %.
 #
 # To see the memories alone, we set the weights of a one-channel unit by hand, with half-lives of 1, 4 and 16 steps. In goes a 1 in the
 # first frame, then nothing.

@@ -176,9 +176,10 @@ for start, overrides in {"at random": random, "the recipes": ""}.items():
         print(f"{start:11}  {name} gate: {low:.1f} to {high:.1f}")
 
 # %% [markdown]
-# The random start masks channels at random. Is ours better? On mini (two epochs, five seeds, [chapter 6](06_ablations.ipynb)), gates from 0 to
-# 2 that start at random are at +3.0 points (+0.6 to +5.3), gates up to 1 that start half open at -3.4 (-5.5 to -1.2). On hard the runs cannot
-# tell. The examples of this chapter have gates from 0 to 1 that start at random.
+# The random start masks channels at random. Is ours better? On mini (two epochs, five seeds, [chapter 6](06_ablations.ipynb)) the answer is
+# mixed. Against ours, the network with this random start is 2.3 points lower, which decides nothing (-5.1 to +0.5). With our gates up to 2 but a
+# random start it is 3.0 points higher (+0.6 to +5.3), with gates up to 1 that start half open 3.4 points lower (-5.5 to -1.2). On hard the runs
+# cannot tell. The examples of this chapter have gates from 0 to 1 that start at random.
 
 # %% [markdown]
 # ### A bright spot, with weights set by hand
@@ -241,7 +242,8 @@ for ax in [*axes[0], *axes[1, 1:]]:
 # - The order matters. If the spatial gate came first, its maximum would include the clutter.
 # - The convolution has no bias, as in CBAM's equation (CBAM's published code has a BatchNorm there). So a position with nothing around it gets
 #   $\sigma(0) = 1/2$, not 0. Gates do not sum to 1: each is a volume control of its own.
-# - Both gates depend on one frame. They cannot see what distinguishes *this frame from the others*.
+# - Both gates are computed from the map of one frame. They compare no frames: of other frames they know only what MDE and the 3STU have put into
+#   this map.
 #
 # ## Temporal Self-Attention
 #
@@ -747,7 +749,7 @@ explore(
 #   between 0 and 2.
 # - TSA lets each frame read from the others; its rows sum to 1. Without the position code it is blind to order; with it, $T$ and the times are free.
 # - On clips whose event is known, the trained weights are on the event's frame. Weights and gates are evidence to be tested, not explanations.
-# - Attention is not needed on mini: after two epochs the network is at +3.8 points without both (+0.9 to +6.6; five seeds, chapter 6).
+# - Attention is not needed on mini: after two epochs the network is 3.8 points higher without both (+0.9 to +6.6; five seeds, chapter 6).
 # - TSA starts as the identity, and in our recipes SCA does too. Together they cost under a thousandth of the backbone's multiply-adds.
 #
 # ## Exercises

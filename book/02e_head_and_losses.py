@@ -232,7 +232,8 @@ print(f"where one pass varies by {many.std(0).mean():.1f}")
 # %% [markdown]
 # ## Cross-entropy with label smoothing
 #
-# How sure should the network be? Label smoothing (Szegedy et al. 2016) gives $\varepsilon$ of the target's probability to all $K$ classes alike:
+# How sure should the network be? Label smoothing (Szegedy et al. 2016) gives $\varepsilon$ of the target's probability to all $K$ classes alike.
+# For $B$ clips $i$ of class $y_i$, where $[\cdot]$ is 1 if its condition holds, else 0:
 #
 # $$L_{ce} = -\frac1B \sum_i \sum_c q_{ic} \log \operatorname{softmax}(\ell_i)_c, \qquad q_{ic} = (1 - \varepsilon)\,[c = y_i] + \varepsilon / K \tag{2e.2}$$
 
@@ -355,8 +356,8 @@ for B, n in ((8, 1), (8, 4), (64, 1), (64, 13)):
     )
 
 # %% [markdown]
-# Our centres are slower, the more so the larger the batch: over an epoch, a class moves in proportion to how many clips it has, not to how
-# many batches they were in. On several processes the gradients are averaged, so $B$ counts the clips of all of them. To make the centres of
+# Our centres are slower, the more so the larger the batch. Over an epoch, a centre's steps count the clips of its class; in the paper's rule
+# they count the batches that have one. On several processes the gradients are averaged, so $B$ counts the clips of all of them. To make the centres of
 # rare classes move faster, raise `train.center_lr`; exercise 2 compares the two rules.
 #
 # ### With and without
@@ -594,7 +595,8 @@ print("by a shared direction:", given["shared part (%)"] > 50)
 #
 # $$L = L_{ce} + \lambda_{center} L_{center} + \lambda_{temporal} L_{temporal} \tag{2e.5}$$
 #
-# `TotalLoss` returns the sum, and each term before its weight, as TensorBoard shows them:
+# `TotalLoss` returns the sum, and each term before its weight, as TensorBoard shows them. (Off here: `train.class_weights`, and for causal
+# networks the prefix loss of [chapter 10](10_live.ipynb).)
 
 # %%
 cfg = TrainConfig(center_loss=True, temporal_loss=True)
@@ -705,7 +707,7 @@ explore(
 #         print(seed, move and "paper", f"{spread(*toy)['wrong pairs (%)']:.1f}")
 # ```
 # We found 1.1, 1.4 and 1.0 %, against 1.2, 1.5 and 1.0 % with our rule: no difference worth the name. Five classes and 64 clips a batch leave
-# both kinds of centre time to catch up; many classes and small batches would not.
+# both kinds of centre time to catch up. With many classes, each has few clips in a batch, and ours are much slower.
 #
 # </details>
 #

@@ -287,16 +287,21 @@ from IPython.display import Markdown, display
 from experiments.streaming import read_shares
 
 published = Path("outputs/published/streaming")
-sets = {"mini": "mini", "lips_words": "ten spoken words"}
-figure, axes = new_figure(3.2, 1, 2, sharey=True)
+sets = {"mini": "mini", "hard": "hard", "lips_words": "ten spoken words"}
+figure, axes = new_figure(3.2, 1, 3, sharey=True)
 for ax, (name, title) in zip(axes, sets.items()):
     found = read_shares(published / name)
     for (method, shares), mark in zip(found.items(), "osv^DP"):
         means = [sum(top1) / len(top1) for top1 in shares.values()]
-        ax.plot(list(shares), means, marker=mark, label=method)
+        ax.plot(
+            list(shares), means, marker=mark, markersize=4, label=method
+        )
     ax.set(title=title, xlabel="share of the clip seen (%)", ylim=(0, 102))
 axes[0].set_ylabel("top-1 (%)")
-_ = axes[1].legend(fontsize=7, loc="upper left")
+handles, methods = axes[0].get_legend_handles_labels()
+_ = figure.legend(
+    handles, methods, fontsize=7, ncols=6, loc="outside upper center"
+)
 _ = credit(figure, "; ".join(source_of(published / name) for name in sets))
 
 # %% tags=["hide-input"]

@@ -110,7 +110,8 @@ def test_chapter_6_says_what_the_published_runs_show() -> None:
     )
     assert set(seeds.index) == {"as it is", *ablations.FILES} and set(seeds) == {5}
     assert "two epochs under five seeds" in (text := prose("book/06_ablations.py"))
-    assert "Each single choice has an ablation under five seeds." in prose("book/index.md")
+    files = f"Each of the {len(ablations.FILES)} files in `params/ablations/` has been run under five seeds on mini."
+    assert files in prose("book/index.md")
     as_it_is = runs[runs["ablation"] == "as it is"]["top1"]
     assert f"Five seeds of the network as it is lie up to {np.ptp(as_it_is):.1f} points apart" in text
 
@@ -129,7 +130,7 @@ def test_chapter_6_says_what_the_published_runs_show() -> None:
 
     stu, sca, tsa = (said("ablations", name).split(" (") for name in ("no_stu", "no_sca", "no_tsa"))
     assert f"without one of them the network is at {stu[0]}, {sca[0]} and {tsa[0]} points" in text
-    assert f"Only TSA's interval excludes zero ({tsa[1]}): here it costs." in text
+    assert f"Only TSA's interval excludes zero ({tsa[1]}), a hint that it costs here." in text
     assert low["no_stu"] < 0 and low["no_sca"] < 0 < low["no_tsa"]
     seconds = runs.groupby("ablation")["cpu_seconds"].median()
     assert (
@@ -168,11 +169,17 @@ def test_other_chapters_say_what_their_modules_ablations_show() -> None:
     shifts = of["mde_no_shifts"].split(" (")[0].lstrip("-")
     assert f"taking out the shift weights costs {shifts} points ({high} to {low})" in mde
     assert f"nothing that these seeds can show ({of['mde_no_differences'].replace(' (', ', ')})" in mde
-    assert f"mini's network is at {of['mde_top_map'].replace(' (', ' points (')};" in mde
-    assert f"that start at random are at {of['sca_random_start'].replace(' (', ' points (')})" in attention
-    assert f"that start half open at {of['sca_half_open']})" in attention
+    top, top_ends = of["mde_top_map"].split(" (")
+    high, low = re.findall(r"-(\d+\.\d)", top_ends)
+    assert f"mini's network loses {top.lstrip('-')} points ({low} to {high};" in mde
+    cbam, start, half_open = (of[name].split(" (") for name in ("sca_as_in_cbam", "sca_random_start", "sca_half_open"))
+    assert (
+        f"the network with this random start is {cbam[0].lstrip('-')} points lower, which decides nothing ({cbam[1]}). With our "
+        f"gates up to 2 but a random start it is {start[0].lstrip('+')} points higher ({start[1]}), with gates up to 1 that start half "
+        f"open {half_open[0].lstrip('-')} points lower ({half_open[1]})."
+    ) in attention
     points, both = of["no_attention"].split(" (")
-    assert f"the network is at {points} points without both ({both}; five seeds" in attention
+    assert f"the network is {points.lstrip('+')} points higher without both ({both}; five seeds" in attention
     assert (
         f"center loss {of['center_loss'].replace(' (', ' points (')}), temporal consistency {of['temporal_loss']}), both "
         f"{of['both_losses']})."
