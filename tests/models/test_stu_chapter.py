@@ -51,7 +51,7 @@ def test_what_the_unit_is_worth_on_the_memory_set() -> None:
         return f"{', '.join(first)} and {last} %"
 
     ours, without, gru, counts = "HiTAGU-Net", "without 3STU", "GRU per position", "without elapsed time"
-    text = prose("book/02c_3stu.py")
+    text, results = prose("book/02c_3stu.py"), prose("book/appendix/results.md")
     reached = [f"{statistics.mean(each(ours, name)):.1f}" for name in ("val", "val_wait2", "val_wait4", "val_wait8")]
     less = [f"{statistics.mean(each(without, name)):.1f} %" for name in ("val", "val_wait4")]
     seeds = NUMBERS[len(each(ours, "val"))]
@@ -60,14 +60,23 @@ def test_what_the_unit_is_worth_on_the_memory_set() -> None:
         f"{reached[3]} % at 2, 4 and 8 times that; without 3STU on {less[0]} at the wait of training and {less[1]} at four times it "
         f"({seeds} seeds each)."
     ) in text
-    older, tsm = (
-        f"{mean(method, 1)} and {statistics.mean(each(method, 'val_wait4')):.1f} %"
-        for method in ("3STU as it was", "TSM")
+    tsm, pooled = (
+        f"{mean(method, 3)} and {statistics.mean(each(method, 'val_wait4')):.1f} %" for method in ("TSM", "GRU")
     )
     assert (
-        f"older form (below) is right on {older}; TSM, whose shifts reach over all eight frames of a training clip, on {tsm} "
-        "(one seed each)"
+        f"TSM, whose shifts reach over all eight frames of a training clip, is right on {tsm}, a GRU behind the mean over positions on "
+        f"{pooled} (three seeds each)."
     ) in text
+    older = [each("3STU as it was", name) for name in ("val", "val_wait2", "val_wait4", "val_wait8")]
+    learned, guessing = ([seed for seed in zip(*older, strict=True) if (seed[0] > 90) == yes] for yes in (True, False))
+    of = f"{NUMBERS[len(learned)]} of {NUMBERS[len(older[0])]} seeds"
+    assert f"The unit's older form (below) learned it under {of}." in text
+    low, high = (how(seed[0] for seed in guessing) for how in (min, max))
+    assert (
+        f"Of {of.split(' ')[2]} seeds {of.split(' ')[0]} learned *Lighting* all the same, and held it to eight times the wait;"
+        in text
+    )
+    assert min(map(min, learned)) > 98 and f"the others are right on {low:.0f} to {high:.0f} %." in text
     seconds = {
         name: statistics.mean(
             json.loads(file.read_text())["train_cpu_seconds"]
@@ -78,10 +87,13 @@ def test_what_the_unit_is_worth_on_the_memory_set() -> None:
     assert max(seconds.values()) < 1.1 * min(seconds.values()), "every network trains for the same time"
     assert f"its three seeds are at {mean(gru, 3)} at the wait of training" in text
     assert f"at twice the wait they are at {spoken(each(gru, 'val_wait2'))}" in text
-    by_wait = [each(counts, name)[0] for name in ("val", "val_wait2", "val_wait4", "val_wait8")]
+    *up_to_four, eight = (each(counts, name) for name in ("val", "val_wait2", "val_wait4", "val_wait8"))
     assert (
-        f"with gates that count frames, the unit is at {spoken(by_wait)} after 1, 2, 4 and 8 times the wait (one seed)"
-        in text
+        "with gates that count frames, three seeds are right on 100 % up to four times the wait, and at eight times on "
+        f"{spoken(eight)}."
+    ) in text
+    assert (
+        len(eight) == 3 and min(map(min, up_to_four)) == 100 and f"three seeds are right on {spoken(eight)}." in results
     )
     plain = read_waits(ROOT / "outputs/published/memory-no-stretch")
     forgot = spoken([plain[ours, seed]["val_wait2"]["Lighting"] for seed in (0, 1)])
