@@ -72,7 +72,7 @@ Reached on the mini data, after {minutes:.1f} minutes of training:
 
   {got['val_top1']:6.1%}  validation top-1
   {got['val_top1_shuffled']:6.1%}  the same with the frames of each clip in random order
-  {got['val_partner_rate_reversed']:6.1%}  of the clips, played backwards, are called the reversed class
+  {got['val_partner_rate_reversed']:6.1%}  of the clips, played backwards, are called the partner class
   {got['tsn_val_top1']:6.1%}  validation top-1 of TSN, which is blind to order (50 % is the most it can expect)
 
 Where to look:

@@ -302,7 +302,7 @@ handles, methods = axes[0].get_legend_handles_labels()
 _ = figure.legend(
     handles, methods, fontsize=7, ncols=6, loc="outside upper center"
 )
-_ = credit(figure, "; ".join(source_of(published / name) for name in sets))
+_ = credit(figure, source_of(published))
 
 # %% tags=["hide-input"]
 for name, title in (sets | {"memory": "memory"}).items():
