@@ -549,7 +549,7 @@ figure = credit(figure, source_of("outputs/published/memory"))
 # An `nn.GRU` at each position also binds a colour to its place: its three seeds are at 100.0 % at the wait of training. But at twice the
 # wait they are at 50, 50 and 80 %. It counts frames, so the stretch changes nothing for it. Without the stretch, one of two seeds of
 # HiTAGU-Net forgot as well: 52 and 100 % at twice the wait (`outputs/published/memory-no-stretch`). Elapsed time
-# shows at eight times the wait alone: with gates that count frames, three seeds are right on 100 % up to four times the wait, and at eight
+# makes a difference only at eight times the wait: with gates that count frames, three seeds are right on 100 % up to four times the wait, and at eight
 # times on 57, 97 and 100 %.
 #
 # *Showing*, two events far apart, and *Hiding*, behind which screen a thing went, do not need the unit: without it, 100.0 % and 96.2 % are

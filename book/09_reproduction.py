@@ -108,7 +108,7 @@ show("hard")
 # - **Deviations** are the parameters in which a run differs from its recipe, a step with another number of clips, missing or unreadable clips,
 #   and code that was not committed. Places, workers and the seed do not count. A result with deviations says so in its verdict.
 #   A baseline's recipe has the epochs of the book's own runs of it, which trained for HiTAGU-Net's time: TSN has 8 on mini. The one that chapter 3
-#   trains has 4, so its line says "not reproduced" and names the epochs.
+#   trains has 4, so its line says "not reproduced", and its deviations name the epochs.
 # - **Beside a peer**, a verdict needs at least three seeds. "Above" and "below" mean by more than two standard deviations over the seeds. Three
 #   seeds know that deviation only roughly, and the peer's number is one run: take a lead below one point as open. The reference has the same number of views, since views change the accuracy ([chapter 4](04_evaluate.ipynb)).
 # - **Beside our own runs**, "reproduced" means that the mean lies within two standard deviations of theirs.

@@ -319,7 +319,8 @@ for name, title in (sets | {"memory": "memory"}).items():
 #
 # Clips of hard have 16 frames, and six of its 14 classes are two events with a pause between them: half of such a clip often shows one event
 # alone. After half of it, the causal network is right on 61.2 %, with the prefix loss on 76.4 %, the network that is not causal on 51.4 %,
-# a causal TSA on 60.7 %, TSM's online form on 33.8 % and TSN on 26.4 %; at its end on 99.5, 99.5, 99.8, 99.0, 41.4 and 36.0 % (one seed).
+# a causal TSA on 60.7 %, TSM's online form on 33.8 % and TSN on 26.4 %. At its end the first four are right on 99.5, 99.5, 99.8
+# and 99.0 %, TSM's online form on 41.4 % and TSN on 36.0 % (one seed).
 #
 # Of the words, every method knows little after half of the clip; with the prefix loss the causal network is right on 37.5 %, without it on 30.0 %,
 # and TSM's online form on 33.9 %; the network that is not causal, run anew on each prefix, on 35.7 %. At the end the causal network is

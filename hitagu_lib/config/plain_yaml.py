@@ -50,6 +50,11 @@ class Dumper(yaml.SafeDumper):
     """SafeDumper that quotes each text which YAML 1.1 or `Loader` would take for something else."""
 
 
+def dump(mapping: dict[str, Any]) -> str:
+    """Return YAML that `Loader`, and a reader of YAML 1.1, take for the same values."""
+    return yaml.dump(mapping, Dumper=Dumper, sort_keys=False, width=120, allow_unicode=True)
+
+
 # Without dates, binary data and sets, and (in the patterns below) YAML 1.1's numbers and booleans.
 Loader.yaml_constructors = {
     tag: constructor

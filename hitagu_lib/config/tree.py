@@ -14,7 +14,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, dataclass_transform
 
-import yaml
 from pydantic import (
     BeforeValidator,
     ConfigDict,
@@ -30,7 +29,7 @@ from pydantic_core import PydanticCustomError, to_jsonable_python
 
 from hitagu_lib.config.explain import explanation
 from hitagu_lib.config.layers import Layer, read_layer, resolved, validated
-from hitagu_lib.config.plain_yaml import FLOAT, Dumper
+from hitagu_lib.config.plain_yaml import FLOAT, dump
 from hitagu_lib.errors import ConfigError
 
 Stage = Literal["layer1", "layer2", "layer3", "layer4"]
@@ -358,7 +357,7 @@ class Config:
         return dict(to_jsonable_python(self))
 
     def to_yaml(self) -> str:
-        return yaml.dump(self.to_mapping(), Dumper=Dumper, sort_keys=False, width=120, allow_unicode=True)
+        return dump(self.to_mapping())
 
 
 def load_config(file: str | Path, overrides: str = "") -> Config:

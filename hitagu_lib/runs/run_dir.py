@@ -28,7 +28,7 @@ from typing import Any
 import yaml
 
 from hitagu_lib.config import SECTIONS, Config, flat
-from hitagu_lib.config.plain_yaml import Dumper
+from hitagu_lib.config.plain_yaml import dump
 from hitagu_lib.errors import ConfigError, WeightsError
 from hitagu_lib.files import explained_when_full, locked, remove_asides, to_disk, write_atomic, write_csv, write_json
 from hitagu_lib.runs.checkpoint import load_checkpoint, save_checkpoint, tensor_bytes
@@ -92,9 +92,7 @@ class Run:
         for file in (*self._resumable(), self.checkpoint("best")):
             with suppress(WeightsError):
                 params: dict[str, Any] = load_checkpoint(file)["params"]
-                write_atomic(
-                    self.params, [yaml.dump(params, Dumper=Dumper, sort_keys=False, width=120, allow_unicode=True)]
-                )
+                write_atomic(self.params, [dump(params)])
                 _log.warning("%s; it has been rewritten from the parameters in %s", damage, file)
                 return params
         if self._summary.exists():

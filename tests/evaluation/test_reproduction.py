@@ -24,6 +24,7 @@ from hitagu_lib.evaluation.reproduction import (
 )
 
 ROOT = Path(__file__).resolve().parents[2]
+MULTI = {"clips": 2, "crops": 3, "crop_size": 256}
 
 
 @pytest.fixture(autouse=True)
@@ -48,6 +49,11 @@ def write_run(
         json.dumps(provenance | {k: v for k, v in changed.items() if k in provenance})
     )
     return folder
+
+
+def write_evaluation(run: Path, name: str, **report: Any) -> None:
+    (run / f"evaluate-{name}").mkdir()
+    (run / f"evaluate-{name}" / "report.json").write_text(json.dumps(report))
 
 
 def write_runs(out: Path, *top1: float, overrides: str = "train.processes=8", **changed: Any) -> list[Result]:
@@ -132,10 +138,8 @@ def test_other_parameters_make_another_result(tmp_path: Path) -> None:
 
 def test_an_evaluation_in_the_run_s_folder_is_a_result_of_its_own(tmp_path: Path) -> None:
     for seed in (0, 1, 2):
-        folder = write_run(tmp_path / f"seed{seed}", 60.0, seed, overrides="train.processes=8") / "evaluate-multi"
-        folder.mkdir()
-        views = {"clips": 2, "crops": 3, "crop_size": 256}
-        (folder / "report.json").write_text(json.dumps({"views": views, "top1": 0.615 + 0.01 * seed}))
+        run = write_run(tmp_path / f"seed{seed}", 60.0, seed, overrides="train.processes=8")
+        write_evaluation(run, "multi", views=MULTI, top1=0.615 + 0.01 * seed)
     single, multi = reproduction([tmp_path]).results
     assert (single.views, multi.views) == ("1 x 1", "2 x 3")
     assert multi.top1 == pytest.approx([61.5, 62.5, 63.5])
@@ -154,8 +158,7 @@ def test_an_evaluation_of_other_frames_another_list_checkpoint_or_average_is_not
         ("best", {"views": views, "checkpoint": f"{run}/checkpoints/best.pt"}),
         ("logits", {"views": views, "average": "logits"}),
     ):
-        (run / f"evaluate-{name}").mkdir()
-        (run / f"evaluate-{name}" / "report.json").write_text(json.dumps(report | {"top1": 0.99}))
+        write_evaluation(run, name, **report, top1=0.99)
     found = reproduction([tmp_path])
     assert [result.top1 for result in found.results] == [[60.0]]
     assert [line.split(": ")[1].split(",")[0] for line in found.left_out] == [
@@ -176,23 +179,16 @@ def test_a_run_counts_once_and_so_does_a_seed(tmp_path: Path) -> None:
 
 def test_a_second_run_of_a_seed_is_named_once_however_many_views_it_has(tmp_path: Path) -> None:
     for name in ("a", "b"):
-        folder = write_run(tmp_path / name, 60.0) / "evaluate-multi"
-        folder.mkdir()
-        (folder / "report.json").write_text(
-            json.dumps({"views": {"clips": 2, "crops": 3, "crop_size": 256}, "top1": 0.62})
-        )
+        write_evaluation(write_run(tmp_path / name, 60.0), "multi", views=MULTI, top1=0.62)
     found = reproduction([tmp_path])
     assert [result.top1 for result in found.results] == [[60.0], [62.0]]
     assert found.left_out == [f"{tmp_path}/b: another run of seed 0, which counts once"]
 
 
 def test_two_protocols_with_as_many_views_are_two_results(tmp_path: Path) -> None:
-    run, views = write_run(tmp_path / "run", 60.0), {"clips": 2, "crops": 3, "crop_size": 256}
+    run = write_run(tmp_path / "run", 60.0)
     for name, top1 in (("multi", 0.62), ("tsm_twice", 0.59)):
-        (run / f"evaluate-{name}").mkdir()
-        (run / f"evaluate-{name}" / "report.json").write_text(
-            json.dumps({"protocol": name, "views": views, "top1": top1})
-        )
+        write_evaluation(run, name, protocol=name, views=MULTI, top1=top1)
     results = {result.views: result for result in reproduction([tmp_path]).results}
     assert {views: result.top1 for views, result in results.items()} == {
         "1 x 1": [60.0],

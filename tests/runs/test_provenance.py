@@ -9,6 +9,11 @@ import pytest
 from hitagu_lib.runs import provenance
 
 
+def commit_all(folder: Path) -> None:
+    for command in ("init -q", "add .", "-c user.name=a -c user.email=a@b.c commit -qm first"):
+        subprocess.run(["git", *command.split()], cwd=folder, check=True)
+
+
 def test_changed_code_is_recorded_and_changed_results_are_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     library, result = (
         tmp_path / "hitagu_lib" / "runs" / "provenance.py",
@@ -17,8 +22,7 @@ def test_changed_code_is_recorded_and_changed_results_are_not(tmp_path: Path, mo
     for file in (library, result):
         file.parent.mkdir(parents=True)
         file.write_text("as committed")
-    for command in ("init -q", "add .", "-c user.name=a -c user.email=a@b.c commit -qm first"):
-        subprocess.run(["git", *command.split()], cwd=tmp_path, check=True)
+    commit_all(tmp_path)
     monkeypatch.setattr(provenance, "__file__", str(library))
 
     def changed() -> bool:
@@ -34,8 +38,7 @@ def test_changed_code_is_recorded_and_changed_results_are_not(tmp_path: Path, mo
 def test_of_code_that_git_does_not_know_nothing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As of a copy that is installed inside another project's repository, or on a machine without Git."""
     (tmp_path / "theirs.py").write_text("their own")
-    for command in ("init -q", "add .", "-c user.name=a -c user.email=a@b.c commit -qm first"):
-        subprocess.run(["git", *command.split()], cwd=tmp_path, check=True)
+    commit_all(tmp_path)
     installed = tmp_path / ".venv" / "provenance.py"
     installed.parent.mkdir()
     installed.write_text("ours")
