@@ -28,7 +28,7 @@ from hitagu_lib.evaluation.resume import PartialScores, open_folder
 from hitagu_lib.evaluation.score_list import Evaluation, score_list
 from hitagu_lib.files import file_sha256, locked, remove_asides, same_file, write_json
 from hitagu_lib.inference.accelerator import fewer, full_memory_explained, make_accelerator
-from hitagu_lib.inference.predict import frame_folder, load_model, readable
+from hitagu_lib.inference.predict import expect_numbers, frame_folder, load_model, readable
 from hitagu_lib.models import ClipModel
 from hitagu_lib.runs.provenance import command, surroundings
 
@@ -45,9 +45,9 @@ def evaluate(
 
     Accuracy is over the videos that could be read; the values "..._of_listed" count the others as wrong. Calibration uses the mean of the
     views' probabilities with `eval.average: probabilities`, and the softmax of their mean logits with `logits`.
-    Raises WeightsError if the checkpoint cannot be used; ConfigError if its classes are not the list's, if the folder holds the evaluation
-    of another checkpoint, another list, by other views or of another average, if another process writes to it, or if the memory is not
-    enough; ListError and ClipError for data that are malformed or unreadable.
+    Raises WeightsError if the checkpoint cannot be used or gives nan; ConfigError if its classes are not the list's, if the folder holds
+    the evaluation of another checkpoint, another list, by other views or of another average, if another process writes to it, or if the
+    memory is not enough; ListError and ClipError for data that are malformed or unreadable.
     """
     started = time.perf_counter()
     plan = protocol(cfg.data, cfg.eval)
@@ -178,8 +178,8 @@ def evaluate_video(
 ) -> dict[str, Any]:
     """Rank the classes for one frame folder or video file by `eval.protocol`; with `out`, also write <out>/report.json.
 
-    Raises WeightsError for the checkpoint, ClipError or ExtractError for a video that cannot be read, ConfigError if `out` holds another
-    evaluation or the memory is not enough.
+    Raises WeightsError for the checkpoint or if it gives nan, ClipError or ExtractError for a video that cannot be read, ConfigError
+    if `out` holds another evaluation or the memory is not enough.
     """
     plan = protocol(cfg.data, cfg.eval)
     asked = _asked(plan, cfg, checkpoint, video=str(source))
@@ -190,7 +190,7 @@ def evaluate_video(
         views = read_views(folder, num_frames, plan)
     with accelerator.autocast(), full_memory_explained(fewer("eval.frames_at_once", cfg.eval.frames_at_once)):
         (logits,) = score_views(model, [views], cfg.eval.frames_at_once)
-    ranked = average_views(logits, cfg.eval.average).sort(descending=True)
+    ranked = average_views(expect_numbers(logits, str(source)), cfg.eval.average).sort(descending=True)
     report = {
         **asked,
         "num_frames": num_frames,

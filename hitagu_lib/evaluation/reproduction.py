@@ -212,8 +212,12 @@ def reproduction(folders: Iterable[str | Path], peers: str | Path = PEERS) -> Re
     named = [Path(folder) for folder in folders]
     published = Path(PEERS).resolve().parent
     skip_published = not any(published in folder.resolve().parents for folder in named)
+    skipped = 0
     for folder in _run_folders(named):
-        if folder.resolve().parent in own or (skip_published and published in folder.resolve().parents):
+        if skip_published and published in folder.resolve().parents:
+            skipped += 1
+            continue
+        if folder.resolve().parent in own:
             continue
         if not (folder / "summary.json").exists():
             found.left_out.append(f"{folder}: unfinished, {len(read_metrics(folder))} epochs done")
@@ -239,6 +243,11 @@ def reproduction(folders: Iterable[str | Path], peers: str | Path = PEERS) -> Re
                 group.append(run)
         if again:
             found.left_out.append(f"{folder}: another run of seed {run.summary.seed}, which counts once")
+    if skipped:
+        of = Path(PEERS).parent
+        found.left_out.append(
+            f"{of}: this book's own {skipped} runs, which count if a folder inside it is named: {of}/mini"
+        )
     for (data, method, views, deviations), runs in groups.items():
         found.results.append(_result(data, found.data[data], method, views, list(deviations), runs))
     return found

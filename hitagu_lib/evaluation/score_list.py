@@ -20,6 +20,7 @@ from hitagu_lib.evaluation.multi_view import average_views, score_views
 from hitagu_lib.evaluation.protocols import Protocol, Views, read_views
 from hitagu_lib.evaluation.resume import Arrays, PartialScores
 from hitagu_lib.evaluation.scores import ORDERS, Scores, reorder_views
+from hitagu_lib.inference.predict import expect_numbers
 from hitagu_lib.models import ClipModel
 
 
@@ -86,6 +87,8 @@ def score_list(
         for batch in Bar(batches, desc=title, total=len(loader), disable=not progress, leave=False):
             good = {row: views for row, views in batch if not isinstance(views, str)}
             scored = _score_group(model, good, orders, plan, cfg) if good else None
+            for row, logits in zip(good, scored["view_logits"] if scored else (), strict=True):
+                expect_numbers(torch.from_numpy(logits), f"{clips.file}:{clips.row(row)}")
             partial.add(scored, {row: what for row, what in batch if isinstance(what, str)})
     finally:
         partial.save()

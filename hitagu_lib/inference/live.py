@@ -21,6 +21,7 @@ from hitagu_lib.config import DataConfig
 from hitagu_lib.data.transforms import centre_crop
 from hitagu_lib.data.video import Playing, play
 from hitagu_lib.errors import ClipError
+from hitagu_lib.inference.predict import class_probabilities
 from hitagu_lib.inference.streaming import Stream
 from hitagu_lib.models import ClipModel
 
@@ -82,8 +83,8 @@ class Moment:
 def follow(frames: Iterable[tuple[float, Tensor]], model: ClipModel, cfg: DataConfig, fps: float) -> Iterator[Moment]:
     """Yield what the network says at every frame of a video; fps: the frame rate of the videos it was trained on.
 
-    Memory and time a frame stay the same however long the video is. Raises ConfigError if the network is not causal, and ClipError as
-    the frames do.
+    Memory and time a frame stay the same however long the video is. Raises ConfigError if the network is not causal, WeightsError if
+    it gives nan, and ClipError as the frames do.
     """
     stream = Stream(model, cfg.ref_stride / fps)
     shown, probabilities = 0.0, None
@@ -92,6 +93,7 @@ def follow(frames: Iterable[tuple[float, Tensor]], model: ClipModel, cfg: DataCo
         step = probabilities is None or seconds - shown >= (cfg.ref_stride - 0.501) / fps
         if step:
             cropped = centre_crop(frame[None], cfg.image_size, cfg.short_side)[0]
-            probabilities, shown = torch.softmax(stream.step(cropped, seconds).float(), dim=0).cpu(), seconds
+            probabilities = class_probabilities(stream.step(cropped, seconds), f"at {seconds:g} s")
+            shown = seconds
         assert probabilities is not None
         yield Moment(seconds, frame, probabilities, step)

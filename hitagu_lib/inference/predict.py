@@ -115,6 +115,21 @@ def _count_frames(folder: Path) -> int:
     return num_frames
 
 
+def class_probabilities(logits: Tensor, where: str) -> Tensor:
+    """Return the softmax of logits (..., K) over the classes, float32 on the CPU. Raises as `expect_numbers` does."""
+    return torch.softmax(expect_numbers(logits.float().cpu(), where), dim=-1)
+
+
+def expect_numbers(logits: Tensor, where: str) -> Tensor:
+    """Return logits; where: of which video, or when. Raise WeightsError if one is nan or infinite: it would have a rank all the same."""
+    if not logits.isfinite().all():
+        raise WeightsError(
+            f"{where}: the network's logits are nan or infinite; expected numbers. Its weights are too large, "
+            "or their products are for half precision: then train.precision=fp32 helps"
+        )
+    return logits
+
+
 @overload
 def predict(source: str | Path, model: str | Path) -> Prediction: ...
 
@@ -143,5 +158,5 @@ def predict(
     with readable(Path(source)):
         frames, t = read_source(source, cfg)
     logits, maps = model(normalise(frames.to(device))[None], t.to(device)[None], return_maps=True)
-    ranked = torch.softmax(logits[0].float(), dim=0).sort(descending=True)
+    ranked = class_probabilities(logits[0], str(source)).sort(descending=True)
     return Prediction([classes[i] for i in ranked.indices.tolist()], ranked.values.tolist(), frames, t, maps)

@@ -33,6 +33,7 @@ from hitagu_lib.data.frames import normalise, read_frames
 from hitagu_lib.data.sampling import Indices, clip_times, dense_clips, segment_clips
 from hitagu_lib.data.transforms import centre_crop
 from hitagu_lib.errors import ClipError, ConfigError, WeightsError
+from hitagu_lib.inference.predict import class_probabilities
 from hitagu_lib.models import ClipMaps, ClipModel, FrameFeatures
 from hitagu_lib.models.clip_model import State
 
@@ -215,7 +216,7 @@ def predict_along(
             for some in _blocks(block.start, block.stop, max(1, frames_at_once // cfg.num_frames)):
                 asked = torch.from_numpy(clips[some.start : some.stop] - begin).to(device)  # (n, T)
                 logits, maps = _run(model, kept.at(asked.flatten()), t[some.start : some.stop])
-                probabilities.append(torch.softmax(logits.float(), dim=1).cpu())
+                probabilities.append(class_probabilities(logits, str(folder)))
                 if maps.motion_gate is not None:
                     motion.append(maps.motion_gate[:, -1].float().cpu())
                 if maps.temporal_attention is not None:

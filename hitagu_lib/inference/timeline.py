@@ -22,6 +22,7 @@ from hitagu_lib.data.sampling import clip_indices, clip_times
 from hitagu_lib.data.transforms import centre_crop
 from hitagu_lib.errors import ClipError
 from hitagu_lib.inference.live import follow
+from hitagu_lib.inference.predict import class_probabilities
 from hitagu_lib.models import ClipModel
 
 
@@ -90,7 +91,7 @@ def _score(kept: Sequence[tuple[float, Tensor]], model: ClipModel, cfg: DataConf
         t = torch.from_numpy(clip_times(rows, cfg.ref_stride)).to(device)
     logits = model(normalise(clip.to(device))[None], t[None])
     assert isinstance(logits, Tensor)
-    return torch.softmax(logits[0].float(), dim=0).cpu()
+    return class_probabilities(logits[0], f"from {kept[0][0]:g} s on")
 
 
 def steps(frames: Iterable[tuple[float, Tensor]], model: ClipModel, cfg: DataConfig, fps: float) -> Iterator[Piece]:

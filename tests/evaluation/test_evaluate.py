@@ -25,7 +25,7 @@ from hitagu_lib.data.dataset import ClipDataset, swap_table
 from hitagu_lib.data.loader import make_loader
 from hitagu_lib.data.source import open_lists
 from hitagu_lib.data.transforms import centre_crop
-from hitagu_lib.errors import ClipError, ConfigError
+from hitagu_lib.errors import ClipError, ConfigError, WeightsError
 from hitagu_lib.evaluation import resume as partial
 from hitagu_lib.evaluation import score_list as scoring
 from hitagu_lib.evaluation.evaluate import evaluate, evaluate_video
@@ -35,7 +35,7 @@ from hitagu_lib.evaluation.protocols import protocol, read_views
 from hitagu_lib.evaluation.results import read_results
 from hitagu_lib.evaluation.scores import reorder_views, score_clips
 from hitagu_lib.inference.accelerator import make_accelerator
-from hitagu_lib.inference.predict import load_model
+from hitagu_lib.inference.predict import load_model, predict
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -537,6 +537,21 @@ def test_an_evaluation_that_does_not_fit_into_memory_says_what_to_change(
         evaluate(config(tiny_cfg, frames_at_once=64), untrained)
     with pytest.raises(ConfigError, match=r"found eval\.frames_at_once 1; expected a device with more memory"):
         evaluate(config(tiny_cfg, frames_at_once=1), untrained)
+
+
+def test_logits_that_are_no_numbers_are_refused(untrained: Path, tiny_cfg: Config) -> None:
+    state = torch.load(untrained, weights_only=True)
+    state["model"]["head.linear.weight"] = torch.full_like(
+        state["model"]["head.linear.weight"], 3e38
+    )  # finite, but their products are not
+    torch.save(state, untrained)
+    with pytest.raises(WeightsError, match=r"val\.csv:1: the network's logits are nan or infinite; expected numbers"):
+        evaluate(tiny_cfg, untrained)
+    video = open_lists(tiny_cfg.data)[1].frames_dir(0)
+    with pytest.raises(WeightsError, match=f"^{video}: the network's logits are nan or infinite"):
+        evaluate_video(tiny_cfg, untrained, video)
+    with pytest.raises(WeightsError, match=f"^{video}: the network's logits are nan or infinite"):
+        predict(video, untrained)
 
 
 def test_one_process_at_a_time_writes_to_a_folder(untrained: Path, tiny_cfg: Config) -> None:

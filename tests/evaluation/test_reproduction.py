@@ -229,6 +229,11 @@ def test_the_books_own_runs_count_only_where_a_folder_of_theirs_is_named(
     outputs = tmp_path / "outputs"
     assert runs(outputs) == runs(*outputs.iterdir()) == [str(mine)]
     assert runs(outputs, theirs.parent) == [str(mine), str(theirs)]
+    assert runs(outputs / "published") == []
+    (left_out,) = reproduction([outputs / "published"], ROOT / "outputs/published/peers.yaml").left_out
+    assert left_out.startswith(
+        f"{outputs}/published: this book's own 1 runs, which count if a folder inside it is named"
+    )
 
 
 def test_what_is_left_out_is_named(tmp_path: Path) -> None:

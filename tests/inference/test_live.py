@@ -1,5 +1,6 @@
 """Videos that play: raw frames, files and pipes; which frames the network sees; timelines."""
 
+import copy
 import dataclasses
 import io
 import itertools
@@ -17,7 +18,7 @@ from hitagu_lib.config import DataConfig, resolve
 from hitagu_lib.data.frames import normalise
 from hitagu_lib.data.transforms import centre_crop
 from hitagu_lib.data.video import need_av, play
-from hitagu_lib.errors import ClipError
+from hitagu_lib.errors import ClipError, WeightsError
 from hitagu_lib.inference.live import RawVideo, follow, open_live
 from hitagu_lib.inference.timeline import Piece, joined, steps, windows
 from hitagu_lib.models import ClipModel
@@ -93,6 +94,15 @@ def test_a_video_shorter_than_a_window_is_one_piece(model: ClipModel) -> None:
         list(windows(iter([]), model, DATA, 10, 5, 1))
     with pytest.raises(ClipError, match="found no frame"):
         list(steps(iter([]), model, DATA, 10))
+
+
+def test_logits_that_are_no_numbers_are_refused(model: ClipModel) -> None:
+    broken = copy.deepcopy(model)
+    torch.nn.init.constant_(next(m for m in broken.head.modules() if isinstance(m, torch.nn.Linear)).weight, 3e38)
+    with pytest.raises(WeightsError, match=r"^at 0 s: the network's logits are nan or infinite; expected numbers"):
+        list(follow(frames(3), broken, DATA, fps=10))
+    with pytest.raises(WeightsError, match=r"^from 0 s on: the network's logits are nan or infinite"):
+        list(windows(iter(frames(12)), broken, DATA, 10, length=0.8, hop=0.4))
 
 
 def test_windows_that_leave_gaps_score_their_own_frames_alone(model: ClipModel) -> None:
