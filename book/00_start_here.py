@@ -98,8 +98,8 @@ print(environment_text(checks))
 # ## What is built
 #
 # A single frame often cannot tell what happens. A door that opens and a door that closes show the same pictures, in opposite order. HiTAGU-Net
-# (*Hierarchical Temporal-Aware Gated Units*) reads a clip of a few frames in two halves. The first looks at each frame alone. The second is
-# the only place where frames meet:
+# (*Hierarchical Temporal-Aware Gated Units*) reads a clip of a few frames and has two halves. The first, the *backbone*, looks at each frame
+# alone. The second, the *temporal half*, is the only place where frames meet:
 
 # %% mystnb={"image": {"alt": "Five boxes from left to right, joined by arrows: ResNet, each frame alone; MDE, what moved; 3STU, a memory; TSA and SCA, which frames and where; classifier, the label. A bracket below the first says one frame, a bracket below the others says frames meet."}} tags=["hide-input"]
 boxes = [
@@ -144,7 +144,7 @@ _ = ax.axis("off")
 # ## How to read
 #
 # You are probably one of four readers. The times are for reading at 200 words a minute, code not counted. Running a chapter's cells takes a
-# few minutes more, and each chapter says how many.
+# few minutes more, and each chapter says how many. A word that you do not know may be in the [glossary](appendix/glossary.md).
 
 # %% tags=["hide-input", "nbval-ignore-output", "text"]
 titles, words = {}, {}
@@ -203,7 +203,7 @@ def drawn_clip(label: str, seed: int, rng=None) -> torch.Tensor:
     return centre_crop(clip, mini.data.image_size, mini.data.short_side)
 
 
-# %% mystnb={"image": {"alt": "Four clips of eight frames, one a row: a thing moves down; the same frames backwards, it moves up; a hand pushes a thing to the right; the same frames backwards, to the left."}}
+# %% mystnb={"image": {"alt": "Four clips of eight frames, one per row: a thing moves down; the same frames backwards, it moves up; a hand pushes a thing to the right; the same frames backwards, to the left."}}
 down, right = drawn_clip(LABELS[0], 1), drawn_clip(LABELS[2], 2)
 figure = clip_rows([down, down.flip(0), right, right.flip(0)], LABELS)
 
@@ -234,8 +234,9 @@ def train_small():
     for epoch in range(EPOCHS):
         total = 0.0
         for rows in torch.randperm(len(clips)).split(BATCH):
-            # all clips of the batch, and once more backwards; in LABELS
-            # the name of a clip backwards stands behind its own
+            # also_backwards: which clips to score backwards too, here all;
+            # their logits come after the others. LABELS names each class
+            # just before what it is backwards.
             both = torch.arange(len(rows))
             logits = model(normalise(clips[rows]), also_backwards=both)
             truth = torch.cat([labels[rows], labels[rows] + 1])

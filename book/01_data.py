@@ -126,7 +126,7 @@ print(f" JPEG {jpeg:,}")
 #
 # ## A data set: folders and lists
 #
-# `hitagu prepare mini` does this for 2,100 clips of 14 classes. Here is the same set with four training and two validation clips for each class. To
+# `hitagu prepare mini` makes a whole data set of this kind: 2,100 clips of 14 classes. Here is the same set with four training and two validation clips for each class. To
 # save time its frames are written directly, without a video in between (`--no-ffmpeg`).
 
 # %% tags=["nbval-ignore-output", "progress"]
@@ -195,8 +195,8 @@ _ = axes[0].invert_yaxis()
 # $$n_i = \lfloor u\,(N - L + 1) \rfloor + \Big\lfloor \frac{i L}{T} \Big\rfloor \tag{1.2}$$
 #
 # Without randomness $u_i = 1/2$, and the window starts at $\lfloor (N - L)/2 \rfloor$, so it stands in the middle. A video shorter than the
-# window repeats its last frame; one of fewer than $T$ frames repeats some in segment sampling too. We check both against the library, whose
-# generator draws the start of the window:
+# window repeats its last frame; one of fewer than $T$ frames repeats some in segment sampling too. We check both against the library. It
+# draws the start of the window in (1.2) directly, as a whole number from 0 to $N - L$, and so does the check:
 
 # %%
 T, L = 8, 32
@@ -219,7 +219,7 @@ print("a video of 5 frames, T = 8:", clip_indices(5, 8, "segment", 32))
 # ### Explore
 #
 # Choose a strategy, the number of frames, and a draw: draw 0 is validation's, the others are what an epoch of training may see. (In
-# JupyterLab you can change all three; the built page has a slider for the draw alone.) With a dense window of 12 frames, look for draws that miss the push.
+# JupyterLab you can change all three; the built page has a slider for the draw alone.) The dense window here has 12 frames: look for draws that miss the push.
 
 
 # %% tags=["hide-input"]
@@ -258,8 +258,8 @@ explore(
 # %% [markdown]
 # ## When is a frame?
 #
-# Segment sampling makes the distance between frames depend on the video's length and on chance. HiTAGU-Net's memory and attention are told
-# about it: each frame comes with its time $\tau$ (`t` in the code), its position in the video in *reference strides*,
+# Segment sampling makes the distance between frames depend on the video's length and on chance. HiTAGU-Net's memory and attention have to
+# know that distance. So each frame comes with its time $\tau$ (`t` in the code), its position in the video in *reference strides*,
 #
 # $$\tau_i = n_i / r, \tag{1.3}$$
 #
@@ -274,8 +274,8 @@ for length in (24, 36):
     print(f"{'t':>9}: {t.round(2).tolist()}")
 
 # %% [markdown]
-# In training, `data.time_stretch` can multiply a clip's times by a random factor, as if its frames lay further apart. Only the memory set's recipe
-# does; [chapter 2c](02c_3stu.ipynb) says why.
+# In training, `data.time_stretch` can multiply a clip's times by a random factor, as if its frames lay further apart. Only the recipe
+# `params/memory.yaml` does so; [chapter 2c](02c_3stu.ipynb) says why.
 #
 # ## Crops, mirrors, and names that change
 #
@@ -343,13 +343,14 @@ x = normalise(batch["frames"])
 print(f"{'input':>7} {x.dtype!s:>12} {tuple(x.shape)}, mean 0 or so")
 
 # %% [markdown]
-# `row` is the clip's place in the list, for scores that are kept by clip. A clip that cannot be read stops the run and names its line; with
+# `row` is the clip's place in the list, so that its scores can be stored with it. A clip that cannot be read stops the run and names its line; with
 # `data.on_bad_clip: skip` it is left out, counted and named.
 #
 # All of a clip's randomness comes from (seed, epoch, row). So the same epoch has the same clips, however many worker processes read them, and
 # an interrupted run continues as if nothing had happened:
 
 # %%
+# train[epoch, row]
 first, again, later = train[0, 3], train[0, 3], train[1, 3]
 print("epoch 0 twice: equal", torch.equal(first[0], again[0]))
 print("epoch 0 and 1: equal", torch.equal(first[0], later[0]))
@@ -501,7 +502,7 @@ else:
 #
 # </details>
 #
-# **3.** A camera films 25 frames a second, another 12. What does (1.3) say about the same movement in both, and how would you make their times
+# **3.** One camera films 25 frames per second, another 12. What does (1.3) say about the same movement in both, and how would you make their times
 # comparable?
 #
 # <details><summary>Solution</summary>

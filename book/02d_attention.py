@@ -278,7 +278,7 @@ torch.testing.assert_close(sinusoids(twice, 32)[0, ::2], code)
 torch.testing.assert_close(sinusoids(equal + 50, 32)[0], code)
 print("the same time has the same code, whatever T and the start")
 
-# %% mystnb={"image": {"alt": "Left and middle: the position code as a picture, one row a frame and one column a sine or cosine, for equal times, whose rows change evenly, and unequal ones, whose rows change little where times are close. Right: similarity of two codes falls from 1 with the time between them, along one curve for both sets of times."}} tags=["hide-input"]
+# %% mystnb={"image": {"alt": "Left and middle: the position code as a picture, one row per frame and one column a sine or cosine, for equal times, whose rows change evenly, and unequal ones, whose rows change little where times are close. Right: similarity of two codes falls from 1 with the time between them, along one curve for both sets of times."}} tags=["hide-input"]
 figure, axes = new_figure(2.8, 1, 3, width_ratios=[1, 1, 1.1])
 for ax, t, title in (
     (axes[0], equal, "equal times"),

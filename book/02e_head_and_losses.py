@@ -706,7 +706,7 @@ explore(
 #         toy = train_toy(0.1, seed=seed, move=move)[:3]
 #         print(seed, move and "paper", f"{spread(*toy)['wrong pairs (%)']:.1f}")
 # ```
-# We found 1.1, 1.4 and 1.0 %, against 1.2, 1.5 and 1.0 % with our rule: no difference worth the name. Five classes and 64 clips a batch leave
+# We found 1.1, 1.4 and 1.0 %, against 1.2, 1.5 and 1.0 % with our rule: no difference worth the name. Five classes and 64 clips per batch leave
 # both kinds of centre time to catch up. With many classes, each has few clips in a batch, and ours are much slower.
 #
 # </details>

@@ -41,8 +41,12 @@
 #
 # ## Parameters
 #
-# papermill inserts your values in a cell after the next one. `-p params FILE` names another file, `-f FILE` sets the keys that FILE holds, and
-# `-p overrides` changes single values on top.
+# papermill inserts your values in a cell after the next one. There are three ways, and most readers need the first two:
+#
+# - `-p overrides "train.epochs=2"` changes single values, on top of everything else.
+# - `-f params/k700.yaml` takes a params file: its keys are laid over the file that it names as `base` (`base: null`: over nothing), or over
+#   `params` if it has no such key.
+# - `-p params FILE` names another file to start from.
 
 # %% tags=["parameters"]
 params = "params/mini.yaml"  # the params file
@@ -123,7 +127,7 @@ for name, clips in (("training", train_clips), ("validation", val_clips)):
 # Four training clips as the network sees them: cropped, perhaps mirrored, one frame from each of T equal segments. Below each frame is its time
 # t in reference strides.
 
-# %% mystnb={"image": {"alt": "Four training clips, one a row, eight frames each from left to right, with the time of each frame in reference strides below it."}} tags=["hide-input"]
+# %% mystnb={"image": {"alt": "Four training clips, one per row, eight frames each from left to right, with the time of each frame in reference strides below it."}} tags=["hide-input"]
 dataset = ClipDataset(
     train_clips, cfg.data, train=True, seed=cfg.train.seed
 )
@@ -293,8 +297,8 @@ display(
 # its next step, a killed one from its last checkpoint, and a finished one is only read. JupyterLab shows a growing curve; elsewhere each epoch
 # prints a line.
 #
-# The mini recipe uses each clip twice: forwards, and backwards under its partner's label (`train.both_directions`). The second use costs little,
-# because the frames are encoded already: only the temporal half runs again.
+# The mini recipe uses each clip twice: forwards, and backwards under its partner's label (`train.both_directions`). The second use costs little:
+# the backbone's features of the frames are there, and only the temporal half, MDE to classifier, runs again.
 #
 # With four GPUs, `-p overrides train.processes=4` starts torchrun and shows its epochs here. A step then has four times the clips
 # ([chapter 8](08_scaling_up.ipynb)).
@@ -425,9 +429,10 @@ figure.savefig(f"{cfg.run}/result.png", dpi=110)
 # papermill book/03_train.ipynb outputs/losses/03_train.ipynb \
 #     -p overrides "run=outputs/losses train.center_loss=true train.temporal_loss=true"
 # ```
-# `train/center` and `train/temporal` show each term before its weight. In our ablation (two epochs, five seeds) the first falls from 3.2 to 3.6
-# in the first epoch to 0.8 to 0.9 in the second, and the second rises from 0.04 to 0.06 to 0.05 to 0.08. Top-1 changes by -1.3 points (-3.0 to
-# +0.3), less than the 1.8 by which the seeds of the network as it is scatter. Repeat with `train.seed=1` before you believe a difference.
+# `train/center` and `train/temporal` show each term before its weight. In our ablation (two epochs, five seeds) `train/center` is 3.2 to 3.6 in
+# epoch 1 and 0.8 to 0.9 in epoch 2; `train/temporal` is 0.04 to 0.06, then 0.05 to 0.08. Top-1 changes by -1.3 points (-3.0 to +0.3). That is
+# less than the standard deviation between seeds of the network without these losses, 1.8 points. Repeat with `train.seed=1` before you believe
+# a difference.
 #
 # </details>
 #

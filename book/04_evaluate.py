@@ -97,6 +97,8 @@ print(f"{checkpoint}: {summary['val_top1']:.1%} in chapter 3")
 #
 # $$f_i = \Big\lfloor \big(i + \tfrac12\big) \frac{N}{T} \Big\rfloor \tag{4.1}$$
 #
+# This is (1.1) with $u_i = 1/2$, where chapter 1 writes $n_i$.
+#
 # **`multi` over segments** (Something-Something) slides all $T$ frames together: the first clip takes the first frame of each segment, the last clip the last
 # one, so that it ends with the video:
 #
@@ -108,8 +110,8 @@ print(f"{checkpoint}: {summary['val_top1']:.1%} in chapter 3")
 #
 # Here $R$ is the room in which a window can start: $R = \max\big(0,\ N - 1 - \lfloor (T-1) \frac{L}{T} \rfloor\big)$.
 #
-# The last window ends with the video. A video shorter than a window repeats its last frame. With $C = 1$ both take the middle: (4.1), or the window that
-# starts at $\lfloor \max(0, N - L) / 2 \rfloor$.
+# The last window ends with the video. A video shorter than a window repeats its last frame. (4.2) and (4.3) are for $C \ge 2$. A single clip
+# is the middle one: over segments (4.1), over windows the window that starts at $\lfloor \max(0, N - L) / 2 \rfloor$.
 #
 # **`tsm_twice`** has the clips and crops of TSM's protocol on Something-Something: the centres (4.1) and the first frames. TSM averages logits;
 # for that, add `eval.average=logits`.
@@ -205,7 +207,7 @@ for how in ("probabilities", "logits"):
 # %% [markdown]
 # ## Each frame is computed once
 #
-# Ten clips of a video of 40 frames ask for 80 frames, with $T = 16$ for 160. But there are only 40. HiTAGU-Net computes everything up to MDE's reduced maps
+# Ten clips of a video of 40 frames ask for 80 frames with $T = 8$, for 160 with $T = 16$. But the video has only 40. HiTAGU-Net computes everything up to MDE's reduced maps
 # frame by frame (`encode_frames`); what mixes frames comes after (`temporal_head`). So each distinct picture, a crop of a frame, goes through the
 # backbone once, and every view that needs it gets its features. (TSM shifts channels between frames *inside* the backbone, so its views are computed
 # one after another.)
@@ -301,19 +303,19 @@ head = """| protocol | clips x crops | asked for | computed | top-1 | interval |
 display(Markdown("\n".join([head, *rows])))
 
 # %% [markdown]
-# Three things to see. **More views cost less than they ask for**, because only distinct pictures are computed. **They need not help**: here
+# Three things to see. **More views cost less than their number suggests**, because only distinct pictures are computed. **They need not help**: here
 # one clip of segments spans the whole video, and a second one sees the same event in neighbouring frames. Crops of full height, 54 pixels
 # where training had 48, score lower. But `multi` loses only six videos that `single` gets right and wins one; `tsm_twice`
 # loses seven and wins one. That may be chance. **They help where one view may
-# miss the event**: a window of 16 frames sees half a video.
+# miss the event**: a window of 16 frames sees half a video. *What more clips buy* measures that.
 #
 # The *interval* is a bootstrap: draw 420 videos from the 420, with replacement, compute the accuracy, and repeat this 2,000 times. The middle
 # 95 % of these accuracies are the interval.
 #
 # ### What more clips buy
 #
-# One pass stores the logits of all five clips, so we can also score 1, 2, ... of them. For each number there are five evenly spread choices (of
-# all five there is one). The line is the mean of their accuracies, and the band reaches from the lowest to the highest.
+# One pass stores the logits of all five clips, so we can also score 1, 2, ... of them. For each number we
+# score five evenly spread choices of the clips (all five can be chosen in one way only). The line is the mean of their accuracies, and the band reaches from the lowest to the highest.
 
 # %% mystnb={"image": {"alt": "Top-1 over the number of clips, with bands. Clips of segments: a flat line near the top. Windows of 16 frames: lower."}} tags=["hide-input"]
 figure, ax = new_figure(2.8)
@@ -335,7 +337,7 @@ for (name, label), colour in zip(curves.items(), PALETTE):
         [100 * line[end] for line in by] for end in ("lowest", "highest")
     ]
     ax.fill_between(count, *band, color=colour, alpha=0.2, linewidth=0)
-ax.set(xlabel="clips a video", ylabel="top-1 (%)", xticks=range(1, 6))
+ax.set(xlabel="clips per video", ylabel="top-1 (%)", xticks=range(1, 6))
 _ = ax.legend(fontsize=8, loc="center right")
 _ = credit(figure, source_of(cfg.run))
 
@@ -365,9 +367,9 @@ print(
 # ## Is it the order?
 #
 # We score the same views with their frames changed: **shuffled** (in random order, drawn from the seed and the row), **reversed** (played
-# backwards) and **frozen** (every frame the middle one, at the times of the others). The frames' features exist already, so only the temporal
-# half runs again. A network that reads order falls to one half when frames are shuffled, names the partner when they are reversed, and must
-# go by the looks of a single frame when they are frozen.
+# backwards) and **frozen** (the middle frame in the place of every frame, while the times stay). The frames' features exist already, so only the temporal
+# half runs again. A network that reads order falls to one half when frames are shuffled, names the partner when they are reversed, and has
+# only the looks of a single frame when they are frozen.
 
 # %% tags=["nbval-ignore-output", "trained"]
 orders = {"in order": reports["single"]} | reports["single"]["orders"]
@@ -384,13 +386,17 @@ display(Markdown("\n".join([head, *rows])))
 #
 # ## Can you trust its probabilities?
 #
-# A network is *calibrated* if, of the videos of which it is 80 % sure, 80 % are right. Sort the videos by confidence, the probability of the predicted class,
+# A network is *calibrated* if its confidence is its accuracy: of the videos that it is 80 % sure of, 80 % are right. Sort the videos by confidence, the probability of the predicted class,
 # into $B$ bins. The expected calibration error is the distance between accuracy and confidence in each bin, weighted by its share of the videos (Guo et
 # al. 2017):
 #
 # $$\mathrm{ECE} = \sum_b \frac{n_b}{n} \,\Big| \frac{1}{n_b} \sum_{j \in b} [\hat y_j = y_j] - \frac{1}{n_b} \sum_{j \in b} \max_k s_{j,k} \Big| \tag{4.7}$$
+#
+# Here $n_b$ of the $n$ videos are in bin $b$. Video $j$ has the label $y_j$, the predicted class $\hat y_j$ and the scores $s_{j,k}$ of (4.6);
+# $[\cdot]$ is 1 if the statement holds, else 0. The figure has $B = 15$ bins.
 
 # %% mystnb={"image": {"alt": "Accuracy over confidence in bins: dots, larger for more videos, beside the dashed diagonal of a calibrated network."}} tags=["hide-input"]
+# the field named logits holds the averages of (4.6), here probabilities
 confidence, called = single.scores.logits.max(1)
 right = (called == single.scores.labels).float()
 bins = torch.bucketize(confidence, torch.linspace(0, 1, 16)[1:-1])
@@ -425,10 +431,10 @@ print(f"right {reports['single']['top1']:.1%}")
 #
 # Two evaluations of the same videos are *paired*, and comparing their intervals throws that away. Call them A and B: two networks, or, as in
 # the cell below, one network under two protocols. Most videos are easy for both or hard for both; only those on which A and B differ can show
-# which is better. McNemar's test looks at these alone. Of $n$ videos that exactly one gets right, A gets $b$. If the two were equally good, each
+# which is better. McNemar's test looks at these alone. Of $d$ videos that exactly one gets right, A gets $b$. If the two were equally good, each
 # of these videos would be a coin toss, and a split at least as uneven would have the probability
 #
-# $$p = \min\Big(1,\ 2 \sum_{j=0}^{\min(b,\,n-b)} \binom{n}{j} 2^{-n}\Big) \tag{4.8}$$
+# $$p = \min\Big(1,\ 2 \sum_{j=0}^{\min(b,\,d-b)} \binom{d}{j} 2^{-d}\Big) \tag{4.8}$$
 
 # %% tags=["nbval-ignore-output", "trained"]
 found = compare_results(folders["single"], folders["windows"])
@@ -436,9 +442,9 @@ print(comparison_text(found))
 
 # %%
 only = (30, 10)  # by hand: 30 videos are A's alone, 10 are B's
-n, b = sum(only), only[0]
-tail = sum(math.comb(n, j) for j in range(min(b, n - b) + 1))
-p = min(1, 2 * tail / 2**n)
+d, b = sum(only), only[0]
+tail = sum(math.comb(d, j) for j in range(min(b, d - b) + 1))
+p = min(1, 2 * tail / 2**d)
 assert math.isclose(p, mcnemar(*only))
 print(f"p = {p:.4f}")
 
@@ -466,10 +472,10 @@ for T in lengths:
     top1.append(100 * report["top1"])
     print(f"T = {T:>2}: {top1[-1]:.1f} %")
 
-# %% mystnb={"image": {"alt": "Top-1 over the number of frames a clip, 4, 8 and 16: highest at 8, which the network was trained on, and lower to both sides."}} tags=["hide-input"]
+# %% mystnb={"image": {"alt": "Top-1 over the number of frames per clip, 4, 8 and 16: highest at 8, which the network was trained on, and lower to both sides."}} tags=["hide-input"]
 figure, ax = new_figure(2.4)
 ax.plot(lengths, top1, "o-")
-_ = ax.set(xlabel="frames a clip, T", ylabel="top-1 (%)", xticks=lengths)
+_ = ax.set(xlabel="frames per clip, T", ylabel="top-1 (%)", xticks=lengths)
 _ = credit(figure, source_of(cfg.run))
 
 # %% [markdown]
@@ -483,6 +489,7 @@ _ = credit(figure, source_of(cfg.run))
 # video's score. (The built page slides over the protocols of one video.)
 
 # %% tags=["nbval-ignore-output", "player"]
+# crops of 48 pixels: on square videos those of full height are all alike
 plans = {
     "single": {},
     "tsm_twice": {"protocol": "tsm_twice", "crop_size": 48},
@@ -522,7 +529,7 @@ explore(
 # %% [markdown]
 # ## How others do it
 #
-# This is from the published code of each, as it stood when this was written. `int` rounds down; N frames a video, T a clip, C clips.
+# This is from the published code of each, as it stood when this was written. `int` rounds down; A video has N frames, a clip T; there are C clips.
 #
 # | | clips | where they start, or which frames | crops | average of |
 # |---|---|---|---|---|

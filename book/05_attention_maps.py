@@ -17,11 +17,14 @@
 # %% [markdown]
 # # 5 Attention maps: what the trained network looks at
 #
-# **Result.** On mini, not every map of the trained network can be trusted. We delete the cells that a map ranks highest and, as a control,
-# as many cells elsewhere. If the map is right, the probability of the predicted class falls faster than under the control. It does for the
-# motion gate and for Grad-CAM. **For the spatial gate it falls more slowly**: that gate is dark where things move. A gain is the area
-# under the control's curve of probabilities minus the area under the map's (84 validation clips, one run, commit d00a4e11c). A control is
-# the same map *moved* elsewhere, *another clip's* map, or frames *at random*; the intervals are under *Can the maps be trusted?*.
+# **Result.** On mini, not every map of the trained network can be trusted. We test a map by deletion: we paint over the *cells* (places in a
+# frame) that it ranks highest, and watch the probability of the predicted class fall. A *control* paints over as many cells elsewhere: those
+# of the same map *moved*, those of *another clip's* map, or, for whole frames, some *at random*. If the map is right, the probability falls
+# faster than under the control. It does for the motion gate and for Grad-CAM. **For the spatial gate it falls more slowly**: that gate is
+# dark where things move.
+#
+# The table has the *gain* over each control: the area under the control's falling curve minus the area under the map's (84 validation clips,
+# one run, commit d00a4e11c). The intervals are under *Can the maps be trusted?*.
 #
 # | deleted by | moved | another clip's | at random |
 # |---|---|---|---|
@@ -30,8 +33,9 @@
 # | Grad-CAM | better, +0.21 | better, +0.14 |  |
 # | temporal attention |  | better, +0.05 | better, +0.03 |
 #
-# Five other networks say the same of the motion gate and of Grad-CAM, under three of four ways to paint. For all five the spatial gate is worse
-# than the same gate moved, and never better than another clip's. Of temporal attention they are less sure.
+# We repeated the test on five other networks, with four ways to paint. Under three of the four, all five networks agree: the motion gate and
+# Grad-CAM are better than both controls; the spatial gate is worse than the same gate moved, and never better than another clip's. Under the
+# fourth, which deletes little, most comparisons are open. For temporal attention the networks differ.
 #
 # **You will be able to** draw each gate, state and attention weight of a trained network over the frames of a clip; hold them against Grad-CAM,
 # which weighs a map by the gradient of a class and draws no gate; and measure whether a map can be trusted.
@@ -178,10 +182,9 @@ print(f"{'states':>20}: {tuple(seen.states.shape)}")
 # %% [markdown]
 # ## Where: motion gate, spatial gate, Grad-CAM
 #
-# A frame is bright where its map is high, so these pictures read the same in grey. The **motion gate** is MDE's (chapter 2b): $|a|$, its mean
-# over channels. So a position is bright if its features are changed much because something moved there, whichever way. The **spatial gate** is
-# SCA's (2d.2). **Grad-CAM** is a second opinion: the gradient of the predicted class, at the map that SCA receives. The gates enter it through
-# that gradient and that map; no gate is read off.
+# A frame is bright where its map is high, so these pictures read the same in grey. The **motion gate** is $|a|$ of MDE (chapter 2b), averaged
+# over channels: a position is bright if MDE changes its features much, up or down. The **spatial gate** is SCA's (2d.2). **Grad-CAM** is a
+# second opinion: it weighs the map that SCA receives by the gradient of the predicted class. The gates influence it, but it draws none of them.
 
 # %% mystnb={"image": {"alt": "Eight frames of a clip from left to right. Below them the same frames lit by the motion gate, by the spatial gate and by Grad-CAM: bright where the map is high, dark elsewhere."}} tags=["hide-input"]
 pushed, spun = (
@@ -208,7 +211,7 @@ figure.savefig(f"{run}/maps.png", dpi=110)
 figure = draw_where(mini, seen, spun)
 
 # %% [markdown]
-# The motion gate follows the thing. The spatial gate is darkest where it moves. So a gate can mark what matters by taking it away.
+# The motion gate follows the thing. The spatial gate is darkest where the thing moves. So a gate may mark what matters with its *low* values.
 #
 # How much of each map lies on what moves? The mini videos come without a mask of what moves, so we take the tenth of the cells whose pixels change most
 # from frame to frame. A map that knows nothing puts a tenth of its highest cells there.
@@ -242,8 +245,8 @@ for name, maps in places.items():
 # %% [markdown]
 # ## Which channels
 #
-# SCA's channel gate (2d.1) has one value for each channel of each frame. A column of one colour is a gate that never changes; one
-# that changes depends on the frame.
+# SCA's channel gate (2d.1) has one value for each channel of each frame. A column of one colour is a channel whose gate stays the same in all
+# frames. Where the colour changes down a column, the gate depends on the frame.
 
 # %% mystnb={"image": {"alt": "Channel gates of one clip: a column for each channel, sorted from open to closed, a row for each frame."}} tags=["hide-input"]
 figure = channels_figure(
@@ -259,6 +262,9 @@ print(f"spread over channels:       {gate.mean((0, 1)).std():.3f}")
 print(f"within a clip, over frames: {gate.std(1).mean():.3f}")
 
 # %% [markdown]
+# Both numbers are standard deviations. From frame to frame of a clip, a channel's gate varies about as much as the channels differ from one
+# another: the gate answers the frame, it is not a fixed weight for each channel.
+#
 # ## Who remembers what, where, when
 #
 # The 3STU has three states (chapter 2c). `model.states(x, t)` returns each of them after every frame, at every position. Below: their size,
@@ -288,8 +294,9 @@ for k, name in enumerate(STATES):
 # %% [markdown]
 # ### On the memory set
 #
-# Mini's events fill the clip, so little has to be remembered. In the memory set four lamps flash in two colours, then all are dark. Which one
-# had which colour last? In the last frame one lamp is marked.
+# Mini's events fill the clip, so little has to be remembered. The memory set asks for more (chapter 2c). In *Lighting*, one of its tasks, four
+# lamps flash in two colours, then all are dark. The last frame marks one lamp, and the class is the colour that this lamp showed last. No
+# frame after the flashes shows it: the network must have kept it.
 
 # %% mystnb={"image": {"alt": "Where a run on the memory set exists: the eight frames of a clip with four lamps, and the three states' size below them."}} tags=["hide-input", "nbval-ignore-output", "machine"]
 if Path(memory_run, "checkpoints/last.pt").exists():
@@ -339,9 +346,10 @@ if memory:
     figure = credit(figure, memory.source)
 
 # %% [markdown]
-# In the last frame, Grad-CAM lights the marked lamp and nothing else: what is asked is there, the answer no longer is. Do the states hold
-# it? We ask a linear probe to read the colour off them at the lamp's position, in the last frame before the mark. The control is the 3STU's
-# input in the same frame, where all lamps look alike. (For a run of yours: `python -m experiments.lamp_probe --run outputs/memory --out
+# In the last frame, Grad-CAM lights the marked lamp and nothing else: the frame shows the question, not the answer. Do the states hold the
+# answer? A *linear probe* is a linear classifier that is trained on a network's features: if it finds the colour, the features contain it. We
+# train one on the states at a lamp's position, in the last frame before the mark. As a control we train one on the 3STU's input in the same
+# frame, where all lamps look alike. A third one gets the mean of the states over all positions. (For a run of yours: `python -m experiments.lamp_probe --run outputs/memory --out
 # outputs/lamp_probe`.)
 
 # %% mystnb={"image": {"alt": "Where the probe was measured: the share of lamps whose colour a linear probe reads, over the frames waited, for the input and each state, beside the dashed line of chance at 50 percent."}} tags=["hide-input"]
@@ -368,11 +376,11 @@ else:
 # %% [markdown]
 # The probe was measured on one run of the recipe (`outputs/published/lamp_probe`). On all three states it reads the colours of 100 % of the
 # lamps after waits of 12 and 24 frames, of 95 % after 48 and of 85 % after 96. On the input of the same frame it is right in 44 to 54 %,
-# which is chance: the colour is in the states alone. The mean over positions cannot hold it: the four lamps of a clip then
-# share one vector, and two of them have each colour, so any probe is right in 50 %.
+# which is chance: the colour is in the states alone. On the mean over positions the probe must fail: the four lamps of a
+# clip then share one vector, and two of them have each colour, so any probe is right in 50 %.
 #
 # The probes are fitted to training clips, which wait 12 frames. After 96 frames the long state alone still gives 96 %, the mid one 85 % and
-# the short one 76 %; the probe on all three also uses the two that it reads worse.
+# the short one 76 %; the probe on all three does worse than that on the long one alone, because it also uses the other two.
 
 # %% [markdown]
 # ## Which frames
@@ -427,9 +435,9 @@ figure = credit(figure, mini.source)
 #
 # A map is a claim: *this is what decides*. Test it. Take the cells that it ranks highest, paint them over with the clip's mean colour, and
 # see how the probability of the predicted class falls. The controls delete as many cells: the same map **moved** to a random place and time,
-# so with the same shapes; and **another clip's** map, which knows where things usually are, but not where they are here. A map is *better*
-# than a control if the area under its curve is smaller, by more than clips differ: the interval of the difference, from a bootstrap over
-# clips, lies above zero. It is *worse* if the interval lies below, and *open* if it holds zero.
+# so with the same shapes; and **another clip's** map, which knows where things usually are, but not where they are here. The gain is the
+# area under the control's curve minus the area under the map's, with an interval from a bootstrap over clips. The map is *better* than the
+# control if the interval lies above zero, *worse* if it lies below, and *open* if it holds zero.
 
 # %% tags=["hide-input"]
 SHARES = [0, 0.05, 0.1, 0.2, 0.4]
@@ -525,14 +533,14 @@ lines = [
 display(Markdown("\n".join([HEAD, *lines])))
 
 # %% [markdown]
-# The control matters: another clip's motion gate has half of the gain, just by knowing where things usually are. The motion gate and Grad-CAM
-# cannot be told apart (areas 0.41 and 0.44). The spatial gate points by darkness: delete each map's *lowest* cells, and the
+# The control matters: over the moved gate the motion gate gains 0.31, over another clip's only 0.15. So half of the gain comes from knowing
+# where things usually are. The motion gate and Grad-CAM cannot be told apart (areas 0.41 and 0.44). The spatial gate marks by low values: delete each map's *lowest* cells, and the
 # probability falls most for the spatial gate (exercise 1, and exercise 3 of [chapter 2d](02d_attention.ipynb)).
 #
-# Are these verdicts this run's alone, or the paint's? Five other networks, trained for two epochs each under their own seed, and four ways to
-# paint a cell: in the clip's mean colour; *blurred*; *still*, with each pixel's median over the clip, which shows the scene without what
-# moves; and as in the *frame before*. Each cell has the mean gain, and how many networks
-# say better, open and worse.
+# Do the verdicts hold for other networks, and for other ways to paint? We tested five other networks, each trained for two epochs with a seed
+# of its own, and four ways to paint a cell: in the clip's mean colour; *blurred*; *still*, with each pixel's median over the clip, which shows
+# the scene without what moves; and as in the *frame before*. Each entry of the table has the mean gain, then for how many networks the verdict
+# is better, open and worse.
 
 # %% tags=["hide-input"]
 display(

@@ -33,9 +33,9 @@
 #
 # A video becomes a folder of JPEG frames, so the number of files is the number of frames:
 #
-# $$\text{files} = \text{videos} \times \text{seconds} \times \text{frames a second} \tag{8.1}$$
+# $$\text{files} = \text{videos} \times \text{seconds} \times \text{frames per second} \tag{8.1}$$
 #
-# Kinetics' numbers of videos are those of the release of 2019; copies in use have fewer, as videos vanish from the web. Kinetics' clips last 10 s, mostly at 25 to 30 frames a second; we take 25. Something-Something's last 4 s on average, at 12 frames a second: 48 frames.
+# Kinetics' numbers of videos are those of the release of 2019; copies in use have fewer, as videos vanish from the web. Kinetics' clips last 10 s, mostly at 25 to 30 frames per second; we take 25. Something-Something's last 4 s on average, at 12 frames per second: 48 frames.
 
 # %% tags=["hide-input"]
 import json
@@ -106,16 +106,16 @@ table(
 #
 # ## Disk and extraction
 #
-# Bytes and time follow from two rates, which `benchmarks/extraction.py` measures on real clips: what a frame takes on disk, in whole blocks, and how many frames a second one core decodes, scales and writes.
+# Bytes and time follow from two rates, which `benchmarks/extraction.py` measures on real clips: what a frame takes on disk, in whole blocks, and how many frames per second one core decodes, scales and writes.
 #
-# $$\text{disk} = \text{files} \times \text{bytes a frame on disk}, \quad \text{core-hours} = \frac{\text{files}}{3600 \times \text{frames a second of a core}} \tag{8.2}$$
+# $$\text{disk} = \text{files} \times \text{bytes per frame on disk}, \quad \text{core-hours} = \frac{\text{files}}{3600 \times \text{frames per second of a core}} \tag{8.2}$$
 
 # %%
 measured = json.loads(
     Path("outputs/published/extraction/cpu.json").read_text()
 )
 print("machine:", measured["where"]["device"])
-print("short side:", measured["short_side"], "pixels, never enlarged")
+print("short side of the frames:", measured["short_side"], "pixels at most")
 
 
 def rates(clip: str, quality: int) -> dict:
@@ -126,7 +126,7 @@ def rates(clip: str, quality: int) -> dict:
         if (r["clip"], r["quality"]) == (clip, quality)
     )
     return {
-        "video": r["video_bytes"] / r["seconds"],  # bytes a second
+        "video": r["video_bytes"] / r["seconds"],  # bytes per second
         "frame": r["disk_bytes"] / r["frames"],  # bytes, on disk
         "fps": r["frames"] / statistics.median(r["cpu_seconds"]),
     }
@@ -155,8 +155,8 @@ table(
 )
 
 # %% [markdown]
-# Each row rests on **one** clip: one of Kinetics-400 in the common 340 x 256 copy, the same enlarged to 720 lines as the web has it, and one
-# of Something-Something. In these rows frames weigh 1.6 to 9 times what the videos do, and large originals make extraction slow. Before you
+# Each row rests on **one** clip: one of Kinetics-400 in the common 340 x 256 copy; the same clip scaled up to 720 lines, in place of the
+# original, which we do not have; and one of Something-Something. In these rows frames weigh 1.6 to 9 times what the videos do, and large originals make extraction slow. Before you
 # order disks, measure a hundred of your own videos:
 #
 # ```bash
@@ -175,7 +175,7 @@ for data, clip, _ in STAND_INS[::2]:
         disk = data.files * max(frame, INODE)
         first = "inodes" if frame < INODE else "bytes"
         print(
-            f"{data.name}, -q:v {quality}: {frame / 1e3:.1f} kB a file,",
+            f"{data.name}, -q:v {quality}: {frame / 1e3:.1f} kB per file,",
             f"{first} run out first: {disk / 1e12:.1f} TB",
         )
 
@@ -203,7 +203,7 @@ for data, clip, size in STAND_INS:
 #
 # Each epoch sees each training video once:
 #
-# $$\text{GPU-hours} = \frac{\text{epochs} \times \text{training videos}}{3600 \times \text{clips a second of a GPU}} \tag{8.3}$$
+# $$\text{GPU-hours} = \frac{\text{epochs} \times \text{training videos}}{3600 \times \text{clips per second of a GPU}} \tag{8.3}$$
 #
 # This holds for any number of GPUs that do not wait, for data or for each other. Without a card we can know the *work*: a clip's forward pass costs $G$ multiply-adds, two operations each, and the backward pass about twice the forward.
 #
@@ -227,13 +227,13 @@ for data in (K700, SSV2):
     )
 
 # %% [markdown]
-# The clips a second have to be measured. One command does it, with everything else in this book that waits for a GPU. Give it again for what did not fit into its minutes:
+# The clips per second have to be measured. One command does it, with everything else in this book that waits for a GPU. If it runs out of minutes, give it again: it does the rest.
 #
 # ```bash
 # python -m benchmarks.on_gpu --minutes 8
 # ```
 #
-# Once it has run, its results, which it writes beside the other published ones, give the hours of (8.3):
+# When it has run, its results give the hours of (8.3); it writes them beside the other published ones, to a folder `gpu`:
 
 # %%
 file = Path("outputs/published/gpu/steps.json")
@@ -248,17 +248,17 @@ measured_rates = {
 
 
 def hours(data: DataSet, rate: float) -> float:
-    """GPU-hours at `rate` clips a second (8.3)."""
+    """GPU-hours at `rate` clips per second (8.3)."""
     return work(data)[1] / rate / 3600
 
 
 for name, rate in measured_rates.items():
-    print(f"{name}: {rate:.0f} clips a second;", end=" ")
+    print(f"{name}: {rate:.0f} clips per second;", end=" ")
     print(
         *(f"{d.name}: {hours(d, rate):.0f} GPU-hours" for d in (K700, SSV2))
     )
 if not measured_rates:
-    print("clips a second of a GPU: not measured")
+    print("clips per second of a GPU: not measured")
     print("GPU-hours of either data set: not measured")
 
 # %% [markdown]
@@ -267,7 +267,7 @@ if not measured_rates:
 # %%
 per_clip = work(K700)[0]
 table(
-    "| clips a second | 10^12 operations a second | Kinetics-700 (hours) | SSv2 (hours) |",
+    "| clips per second | 10^12 operations per second | Kinetics-700 (hours) | SSv2 (hours) |",
     *(
         f"| {rate} | {rate * per_clip / 1e12:.0f} "
         f"| {hours(K700, rate):.0f} | {hours(SSV2, rate):.0f} |"
@@ -276,7 +276,7 @@ table(
 )
 
 # %% [markdown]
-# A CPU core's rate has been measured for the network with the older 3STU, which is faster (`outputs/published/model/`). It is why nobody trains this on a laptop:
+# We measured the rate of a CPU core, for the network with an older and faster form of the 3STU (`outputs/published/model/`). It shows why nobody trains this on a laptop:
 
 # %%
 cpu = json.loads(
@@ -288,7 +288,7 @@ step = statistics.median(
     cpu["milliseconds"]["training step"]["HiTAGU-Net"]["CPU"]
 )
 rate = 1e3 / step
-print(f"{cpu['where']['device']}: {rate:.2f} clips a second of a core;")
+print(f"{cpu['where']['device']}: {rate:.2f} clips per second of a core;")
 for data in (K700, SSV2):
     years = hours(data, rate) / 24 / 365
     print(f"  {data.name}: {years:.1f} core-years")
@@ -296,9 +296,9 @@ for data in (K700, SSV2):
 # %% [markdown]
 # ## Can the loader keep up?
 #
-# A GPU that waits for clips costs as much as one that works. If a core prepares a clip in $c$ core-seconds (read $T$ frames, decode, crop), a GPU of $r$ clips a second needs
+# A GPU that waits for clips costs as much as one that works. If a core prepares a clip in $c$ core-seconds (read $T$ frames, decode, crop), a GPU of $r$ clips per second needs
 #
-# $$\text{loader cores a GPU} = r\,c \tag{8.5}$$
+# $$\text{loader cores per GPU} = r\,c \tag{8.5}$$
 #
 # Set `data.workers` to about that, and see that the machine has them. `benchmarks/loader.py` measures $c$ on one core:
 
@@ -322,7 +322,7 @@ table(
 )
 
 # %% [markdown]
-# So little more than one core feeds 200 clips a second from frames; straight from Kinetics' videos it takes over fourteen. The whole report, `outputs/published/loader/cpu.md`, has dense clips, sizes and the usual way of loading beside ours.
+# So little more than one core feeds 200 clips per second from frames; straight from Kinetics' videos it takes over fourteen. The whole report, `outputs/published/loader/cpu.md`, has dense clips, sizes and the usual way of loading beside ours.
 #
 # ## Several processes
 #
@@ -335,7 +335,7 @@ table(
 #
 # On one machine `train.processes: 8` in the params does the same, also in the notebook of chapter 3. If you start torchrun yourself, its `--nproc_per_node` counts.
 #
-# Without a GPU the processes share the CPU, which gains nothing but shows that it works. Here are two, on a small set drawn for the purpose:
+# Without a GPU the processes share the CPU, which gains nothing but shows that it works. Here are two, on a small set drawn for the purpose. The parameters are those of `params/smoke.yaml`: `params/mini.yaml` with one epoch and without the TSN baseline.
 
 # %%
 from hitagu_lib.data.loader import EpochSampler
@@ -408,9 +408,9 @@ for processes in (1, 2, 4):
 #
 # ### The learning rate belongs to the global batch
 #
-# $$\text{clips a step} = \text{batch size} \times \text{accumulate} \times \text{processes} \tag{8.6}$$
+# $$\text{clips per step} = \text{batch size} \times \text{accumulate} \times \text{processes} \tag{8.6}$$
 #
-# Each process adds up `train.accumulate` batches before it steps, in place of GPUs that you do not have. With twice the clips a step, an epoch has half the steps, and the learning rate may be about twice as high (Goyal et al. 2017). So the recipes say for how many clips their rate is meant, `train.lr: 0.01` with `train.lr_batch: 64`, and the library scales it. Each run logs the result at its start:
+# Each process adds up the gradients of `train.accumulate` batches before it takes a step. So one GPU with `train.accumulate: 8` takes the steps of eight GPUs, more slowly. With twice the clips per step, an epoch has half the steps, and the learning rate may be about twice as high (Goyal et al. 2017). So the recipes say for how many clips their rate is meant, `train.lr: 0.01` with `train.lr_batch: 64`, and the library scales it. Each run logs the result at its start:
 
 # %%
 from dataclasses import replace
@@ -424,7 +424,7 @@ for gpus, accumulate in ((1, 1), (1, 8), (4, 2), (8, 1), (32, 1)):
     print(step_in_words(recipe, gpus).replace("; ", ";\n    "))
 
 # %% [markdown]
-# The second, third and fourth are one recipe on one, four and eight GPUs. A run must keep its clips a step: if you resume it on fewer GPUs, it stops and names the `train.accumulate` that makes up for them.
+# The second, third and fourth are one recipe on one, four and eight GPUs. A run must keep its clips per step: if you resume it on fewer GPUs, it stops and names the `train.accumulate` that makes up for them.
 
 # %%
 try:
@@ -468,9 +468,9 @@ except ConfigError as error:
 #
 # A run of days will be interrupted. The same command resumes it from `checkpoints/last.pt`; a finished run is read, not repeated.
 #
-# - **Killed**, it loses what came after the last checkpoint: an epoch at most, or `train.checkpoint_every` steps. On a CPU the final weights are the bits of an undisturbed run. `previous.pt` keeps the checkpoint before.
-# - **Asked to stop** by SIGTERM, SIGINT (Ctrl-C), SIGHUP (a closed terminal) or SIGUSR1, all processes finish their step, write a checkpoint and stop. A torchrun of your own passes SIGTERM on and waits 30 seconds, but dies of SIGUSR1; with `train.processes` any of the four will do. We tried this with two processes on one machine, not under SLURM.
-# - **A second run in the same folder** is refused while the first one runs. With other parameters, the run stops and shows the difference. With another number of clips a step, it stops and says what to change.
+# - **Killed**, it loses what came after the last checkpoint: an epoch at most, or `train.checkpoint_every` steps. On a CPU the final weights equal those of an undisturbed run bit for bit. `previous.pt` keeps the checkpoint before.
+# - **Asked to stop** by SIGTERM, SIGINT (Ctrl-C), SIGHUP (a closed terminal) or SIGUSR1, all processes finish their step, write a checkpoint and stop. If you start torchrun yourself, use SIGTERM: torchrun passes it on and waits 30 seconds, but SIGUSR1 kills it. With `train.processes` all four work. We tried this with two processes on one machine, not under SLURM.
+# - **A second run in the same folder** is refused while the first one runs. With other parameters, the run stops and shows the difference. With another number of clips per step, it stops and says what to change.
 # - **A full disk** stops it with the last good checkpoint intact, and the error says how much room it needs.
 #
 # ## Starting from weights that are there
@@ -481,7 +481,7 @@ except ConfigError as error:
 #     "train.init=outputs/pretrained/k700_best.pt train.init_head=replace"
 # ```
 #
-# `fetch` downloads what `params/checkpoints.yaml` names and checks it. No weights are published yet, so it says where to put your own. `train.init` starts from a checkpoint of the same network; with other classes, have its classifier replaced.
+# `fetch` downloads what `params/checkpoints.yaml` names and checks it. No weights are published yet, so it says where to put your own. `train.init` starts from a checkpoint of the same network. If your classes are others, `train.init_head=replace` makes a new classifier.
 
 # %% [markdown]
 # ## What to watch
@@ -500,7 +500,7 @@ print(*sorted(events.Tags()["scalars"]), sep="\n")
 # | curve | healthy | else |
 # |---|---|---|
 # | `train/cross_entropy` | begins near $\ln K$ of $K$ classes (6.6 for 700, 5.2 for 174), falls within the warm-up | flat: the rate, or labels that do not belong to the clips; look at the clips (chapter 3) |
-# | `train/center`, `train/temporal` | each before its weight; at most 2 (the recipes take the center loss of embeddings of length 1, `train.center_normalised`) | center near 1 for long: embeddings and their centres disagree |
+# | `train/center`, `train/temporal` | each before its weight. Center is at most 2 in `k700.yaml` and `ssv2.yaml`, which set `train.center_normalised`; without that, as on mini (chapter 3), it begins higher | center near 1 for long: embeddings and their centres disagree |
 # | `train/grad_norm` | steady, below `train.clip_norm` | at the limit in every step: the limit is now your learning rate |
 # | `speed/clips_per_second` | steady, after the first minutes | sinks: something else reads the disks, or a card grows hot |
 # | `speed/data_wait_share` | near zero | a third: a third of the bill is for waiting; (8.5) |
@@ -532,7 +532,7 @@ print(f"or one video of {as_video / 1e3:.0f} kB")
 for rate in (50, 200):
     clips = 8 * rate
     print(
-        f"8 GPUs of {rate} clips a second: {clips * T:,} files a second,",
+        f"8 GPUs of {rate} clips per second: {clips * T:,} files per second,",
         f"{clips * as_frames / 1e6:.0f} MB/s; as videos",
         f"{clips * as_video / 1e6:.0f} MB/s",
     )
@@ -542,21 +542,21 @@ for rate in (50, 200):
 # |---|---|---|
 # | inodes, or a quota of files, during extraction | "No space left on device" with room in `df -h`, none in `df -i` | another file system, or `data.source: video`; coarser JPEGs do **not** help; then give the same command: it resumes |
 # | listing folders, after extraction | `ls`, `rsync` and backups of millions of files take hours | move one archive for each folder of videos; exclude the frames from backups |
-# | opening files over a network, first epoch | thousands of files a second in shuffled order, so no read-ahead helps; GPUs at a few percent | frames on local disks |
-# | cores for decoding, first epoch | workers at 100 %, GPUs waiting | more workers while there are cores (8.5); fewer frames or smaller pictures; more cores a GPU |
+# | opening files over a network, first epoch | thousands of files per second in shuffled order, so no read-ahead helps; GPUs at a few percent | frames on local disks |
+# | cores for decoding, first epoch | workers at 100 %, GPUs waiting | more workers while there are cores (8.5); fewer frames or smaller pictures; more cores per GPU |
 # | memory of the GPU, first step | out of memory | smaller `train.batch_size`, more `train.accumulate` |
 # | one slow process, always | all wait for the slowest at every step | the same hardware for all, and nothing else on it |
 # | a clip that cannot be read, hours in | `ClipError` with the list's line | `hitagu index --check` before the run; `data.on_bad_clip=skip` counts and names instead of stopping |
 #
 # ## Summary
 #
-# - The bill is four products: files (8.1), disk and core-hours of extraction (8.2), GPU-hours (8.3), loader cores (8.5). Each needs one rate, and a command measures each in minutes. Measure before you order.
-# - The recipe belongs to the global batch (8.6). When the number of GPUs changes, keep the clips a step with `train.accumulate`, or let the rate follow them, and write down which.
+# - The bill has five parts: files (8.1), disk and core-hours of extraction (8.2), GPU-hours (8.3), loader cores (8.5). All but the first need a rate, and a command measures each rate in minutes. Measure before you order.
+# - The recipe belongs to the global batch (8.6). When the number of GPUs changes, keep the clips per step with `train.accumulate`, or let the rate follow them, and write down which.
 # - Count the files before you extract: inodes can run out first.
 #
 # ## Exercises
 #
-# **1.** Your cluster gives you 4 TB and ten million files. Which of the two data sets can you extract, and what of the other?
+# **1.** Your cluster gives you 4 TB and ten million files. Which of the two data sets can you extract, and how do you train on the other one?
 #
 # <details><summary>Solution</summary>
 #
@@ -571,7 +571,7 @@ for rate in (50, 200):
 # Something-Something V2 9.29712 True
 # 6.9% of Kinetics-700: 48 whole classes of 700
 # ```
-# Something-Something V2 fits in number and size, but leaves only 0.7 million files, about 3 classes of Kinetics-700. Without it there is room for 48. So train Kinetics from its videos. Fewer frames a second are no way out: at a quarter of the rate there are still 36 million files.
+# Something-Something V2 fits: 9.3 million files, 0.25 TB at `-q:v 2`. The frames of Kinetics-700 do not, but its 0.6 million videos do (0.37 TB in the 340 x 256 copy, 1.05 TB at 720 lines). Both together stay below ten million files. So extract Something-Something V2, and train on Kinetics straight from its videos. Extracting a part of Kinetics helps little: alone on the disk, 48 of its 700 classes would fit. A lower frame rate does not help either: at a quarter of it there are still 36 million files.
 #
 # </details>
 #
@@ -590,13 +590,13 @@ for rate in (50, 200):
 # started = time.process_time()
 # for row in range(200):
 #     dataset[0, row]
-# print((time.process_time() - started) / 200, "core-seconds a clip")
+# print((time.process_time() - started) / 200, "core-seconds per clip")
 # ```
-# Processor time leaves out waiting for the disk. To see that too, time a first and a second pass with `time.perf_counter()`: the second time the files come from memory. With 50 clips a second of a GPU, 0.04 core-seconds a clip are two cores a GPU.
+# Processor time leaves out waiting for the disk. To see that too, time a first and a second pass with `time.perf_counter()`: the second time the files come from memory. With 50 clips per second of a GPU, 0.04 core-seconds per clip are two cores per GPU.
 #
 # </details>
 #
-# **3.** Train the mini set with two processes and with one, at the same global batch, and compare `train_cross_entropy` of the two runs epoch by epoch. Why do they differ at all?
+# **3.** Train on the mini set with `params/smoke.yaml`, in two processes and with one, at the same global batch, and compare `train_cross_entropy` of the two runs epoch by epoch. Why do they differ at all?
 #
 # <details><summary>Solution</summary>
 #
@@ -620,7 +620,7 @@ for rate in (50, 200):
 #
 # </details>
 #
-# <details><summary>b) The recipe: half the clips a step, at half the rate, and twice the steps</summary>
+# <details><summary>b) The recipe: half the clips per step, at half the rate, and twice the steps</summary>
 #
 # Yes. By the rule of proportion the two trainings come out about alike. About alike is not the same run, so write it down.
 #
@@ -656,7 +656,7 @@ for rate in (50, 200):
 #
 # <details><summary>a) The training step without a loader, and the loader without a training step</summary>
 #
-# Yes: two numbers in clips a second, and the smaller one is the bottleneck. Then (8.5) says how many cores are missing.
+# Yes: two numbers in clips per second, and the smaller one is the bottleneck. Then (8.5) says how many cores are missing.
 #
 # </details>
 #

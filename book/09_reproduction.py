@@ -17,9 +17,9 @@
 # %% [markdown]
 # # 9 Reproduction
 #
-# **Result.** On mini, a rerun of seed 0 lies within two standard deviations of the three published seeds. It does not repeat the
-# published seed 0: that run used one thread, which rounds sums differently, and training amplifies the difference. So compare with the range
-# over seeds, never seed with seed. On Kinetics-700 and
+# **Result.** On mini, a rerun of seed 0 lies where other seeds are expected, given the three published ones. It does not repeat the
+# published seed 0: that run used one thread, another commit and no loader processes. Threads alone round sums differently, and training
+# amplifies such differences. So compare with the range over seeds, never seed with seed. On Kinetics-700 and
 # Something-Something V2 nothing is reproduced, because nothing was run: that needs the data and GPUs. This chapter shows the peers' published
 # numbers, what a run would cost, and the commands. Whoever runs them fills HiTAGU-Net's rows; nobody types a number into those.
 #
@@ -111,7 +111,9 @@ show("hard")
 #   trains has 4, so its line says "not reproduced", and its deviations name the epochs.
 # - **Beside a peer**, a verdict needs at least three seeds. "Above" and "below" mean by more than two standard deviations over the seeds. Three
 #   seeds know that deviation only roughly, and the peer's number is one run: take a lead below one point as open. The reference has the same number of views, since views change the accuracy ([chapter 4](04_evaluate.ipynb)).
-# - **Beside our own runs**, "reproduced" means that the mean lies within two standard deviations of theirs.
+# - **Beside our own runs**, "reproduced" means that the mean lies where 95 % of reruns with other seeds are expected. With $n$ runs of ours of
+#   standard deviation $s$ and $k$ of yours that is within $t\, s \sqrt{1/n + 1/k}$ of our mean, where $t$ is Student's for $n - 1$ degrees of
+#   freedom. Three seeds of ours make that range wide: on mini one run may lie 1.8 points away.
 # - **Training** is its hours, times the number of processes.
 #
 # The deviations of the results above:

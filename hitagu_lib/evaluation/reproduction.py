@@ -6,8 +6,8 @@ outputs/published/peers.yaml holds the data sets: the recipe, and published resu
 data set that its `data.prepare` or its number of classes names. All accuracies are top-1 in percent.
 
 Verdicts. Beside peers, with three seeds or more: above or below the reference that has the same views if the difference is more than two
-standard deviations over the seeds, else level with it. Beside this book's own runs: reproduced if the mean is within two of their
-standard deviations.
+standard deviations over the seeds, else level with it. Beside this book's own runs: reproduced if the mean is
+where Student's t expects that of 95 % of reruns.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from hitagu_lib.config import Config, ModelConfig, flat, load_config, read_params
 from hitagu_lib.errors import ConfigError
 from hitagu_lib.evaluation.protocols import protocol
-from hitagu_lib.evaluation.seeds import METHODS, by_method, read_runs, spread
+from hitagu_lib.evaluation.seeds import METHODS, by_method, read_runs, rerun_within, spread
 from hitagu_lib.models.cost import model_cost, shape_model
 from hitagu_lib.runs.run_dir import FREE, SPLIT, read_metrics
 
@@ -389,8 +389,11 @@ def _verdict(entry: DataSet, method: str, views: str, top1: Sequence[float], dev
         if len(ours) < SEEDS or views != "1 x 1":
             return "no runs of ours to compare with"
         difference = mean - statistics.mean(ours)
-        reproduced = abs(difference) <= 2 * statistics.stdev(ours)
-        said = f"{'reproduced' if reproduced else 'not reproduced'}: {difference:+.1f} points from {spread(ours)}"
+        within = rerun_within(ours, len(top1))
+        said = (
+            f"{'reproduced' if abs(difference) <= within else 'not reproduced'}: {difference:+.1f} points from {spread(ours)}, "
+            f"where 95 % of reruns are within {within:.1f}"
+        )
     else:
         peer = next((peer for peer in entry.peers if peer.reference and peer.views == views), None)
         if peer is None:

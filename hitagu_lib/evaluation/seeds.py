@@ -195,6 +195,15 @@ def ends(differences: Sequence[float]) -> tuple[float, float]:
     return mean - half, mean + half
 
 
+def rerun_within(ours: Sequence[float], runs: int) -> float:
+    """Return how far the mean of `runs` other seeds lies from that of `ours`, three or more, in 95 % of cases.
+
+    That is half of Student's prediction interval, in the unit of `ours`.
+    """
+    n = len(ours)
+    return T_95[min(n, 10) - 3] * statistics.stdev(ours) * math.sqrt(1 / n + 1 / runs)
+
+
 def methods_table(runs: Sequence[PublishedRun]) -> list[str]:
     """Return the lines of a Markdown table, one row per method: mean and standard deviation over seeds, each seed, epochs, time."""
     rows = []

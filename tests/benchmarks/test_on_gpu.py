@@ -253,4 +253,4 @@ def test_chapter_8_takes_its_rates_from_the_published_steps(
     file.parent.mkdir(parents=True)
     file.write_text(json.dumps({"eager": {"where": {"device": "a card"}, "kinds": step}}))
     exec(cell.partition("\n")[2], dict(given))
-    assert capsys.readouterr().out == "a card, eager: 250 clips a second; K700: 4 GPU-hours SSV2: 4 GPU-hours\n"
+    assert capsys.readouterr().out == "a card, eager: 250 clips per second; K700: 4 GPU-hours SSV2: 4 GPU-hours\n"
