@@ -185,7 +185,8 @@ for name, runs in results.items():
 # of 79.1 ± 3.5 (`outputs/published/gru-decay`). No peer was tuned as much as our network, which was developed beside the hard set, on another
 # data seed.
 #
-# **Several seeds.** HiTAGU-Net minus each method, paired by seed, with the 95 % interval of the mean by Student's t:
+# **Several seeds.** HiTAGU-Net minus each method, paired by seed (the same clips in the same order; weights that are drawn after the first
+# module that differs are others), with the 95 % interval of the mean by Student's t:
 
 # %%
 for name, runs in results.items():

@@ -45,6 +45,7 @@ from hitagu_lib.evaluation.seeds import (
 from hitagu_lib.files import replacing, write_atomic, write_json
 from hitagu_lib.inference.accelerator import make_accelerator
 from hitagu_lib.prepare.synthetic.make import prepare_data
+from hitagu_lib.runs.provenance import code_sha256
 from hitagu_lib.training.learner import Learner
 
 
@@ -114,11 +115,13 @@ def train_and_publish(
 ) -> bool:
     """Train a run in a process of one thread and copy its small files to `published`; return False if they are there already.
 
-    after: is called with the finished run's config and `published`, before the files are copied.
+    after: is called with the finished run's config and `published`, before the files are copied. Raises ConfigError if the run's folder
+    holds a run that other code of the library began: it would be published as this code's.
     """
     cfg = load_config(params, overrides)
     if is_published(published, cfg):
         return False
+    refuse_other_code(Path(cfg.run))
     command = [sys.executable, "-m", "hitagu_lib", "train", "--params", str(params), "--overrides", overrides]
     subprocess.run(command, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL)
     published.mkdir(parents=True, exist_ok=True)
@@ -127,6 +130,20 @@ def train_and_publish(
     for file in PUBLISHED:
         copy(Path(cfg.run) / file, published / file)
     return True
+
+
+def refuse_other_code(run: Path) -> None:
+    """Raise ConfigError if `run` holds a run, or a part of one, that was made by other code of the library."""
+    if not (file := run / "provenance.json").exists():
+        return
+    first = json.loads(file.read_text(encoding="utf-8"))
+    for start in (first, *first.get("resumed", [])):
+        # A run of before this was recorded may be of any code.
+        if start.get("code_sha256") != code_sha256():
+            raise ConfigError(
+                f"{run}: found a run by other code than this, commit {str(first.get('git_commit'))[:9]}; expected a run by "
+                "hitagu_lib as it is now: remove that folder to train anew"
+            )
 
 
 def copy(file: Path, to: Path) -> None:
@@ -138,22 +155,23 @@ def copy(file: Path, to: Path) -> None:
 def matched_epochs(
     params: Path, common: str, file: Path, methods: Mapping[str, str], steps: int = 4, rounds: int = 5
 ) -> dict[str, int]:
-    """Return the epochs in which each method trains as long as the first one. Read them from `file`, or time the steps and write it."""
-    if file.exists():
-        found = json.loads(file.read_text(encoding="utf-8"))
-        if missing := [method for method in methods if method not in found]:
-            raise ConfigError(
-                f"{file}: found no {', '.join(missing)}; expected every method: remove the file to time all again"
-            )
+    """Return the epochs in which each method trains as long as the first one.
+
+    They are read from `file`. The steps of methods that it lacks are timed beside those of the first, and added to it.
+    """
+    found = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    if all(method in found for method in methods):
         return {method: cost["epochs"] for method, cost in found.items()}
     torch.set_num_threads(1)
-    learners = {}
-    for method, overrides in methods.items():
-        cfg = load_config(params, f"{common} {overrides}")
+    first, learners = next(iter(methods)), {}
+    for method in methods:
+        if method in found and method != first:
+            continue
+        cfg = load_config(params, f"{common} {methods[method]}")
         train_clips, _ = open_lists(cfg.data)
         loader = make_loader(ClipDataset(train_clips, cfg.data, train=True), cfg.train.batch_size, shuffle=True)
         learners[method] = (Learner(cfg, train_clips.classes, len(loader), make_accelerator(cfg.train)), loader)
-    seconds: dict[str, list[float]] = {method: [] for method in methods}
+    seconds: dict[str, list[float]] = {method: [] for method in learners}
     for turn in range(rounds + 1):
         for method, (learner, loader) in learners.items():
             batches = iter(loader)
@@ -164,19 +182,18 @@ def matched_epochs(
                 seconds[method].append((time.process_time() - started) / steps)
     # What else the machine does only ever adds to a step.
     cost = {method: min(times) for method, times in seconds.items()}
-    first = next(iter(methods))
     all_epochs = load_config(params, common).train.epochs
-    epochs = {method: round(all_epochs * cost[first] / cost[method]) for method in methods}
-    table = {
+    timed = {
         method: {
-            "epochs": epochs[method],
+            "epochs": max(1, round(all_epochs * cost[first] / cost[method])),
             "seconds_per_step": round(cost[method], 4),
             "spread": [round(min(seconds[method]), 4), round(max(seconds[method]), 4)],
         }
-        for method in methods
+        for method in learners
     }
+    table = timed | found
     write_json(file, table)
-    return epochs
+    return {method: each["epochs"] for method, each in table.items()}
 
 
 def write_table(out: Path) -> None:

@@ -99,7 +99,7 @@ def test_the_steps_of_adding_a_module_work(tmp_path: Path) -> None:
     done = subprocess.run(
         command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True
     )
-    assert done.returncode == 0 and "3 passed" in done.stdout, done.stdout + done.stderr
+    assert done.returncode == 0 and "4 passed" in done.stdout, done.stdout + done.stderr
 
 
 def patch(root: Path, diff: str) -> None:

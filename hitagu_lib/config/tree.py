@@ -166,7 +166,7 @@ class MDEConfig:
 @section
 class STUConfig:
     enabled: StrictBool = True
-    states: StrictInt = Field(default=3, ge=1, le=3)
+    states: StrictInt = Field(default=3, ge=1, le=3)  # the first of short, mid and long
     width: StrictInt = Field(default=256, ge=1)  # channels of each state
     # The states above the first are one for the whole frame, fed by the mean over positions, not one at each position.
     whole_frame: StrictBool = False
@@ -200,7 +200,9 @@ class AttentionConfig:
     sca: StrictBool = True  # Spatial Channel Attention
     tsa: StrictBool = True  # Temporal Self-Attention
     sca_gates: tuple[Literal["channel", "spatial"], ...] = ("channel", "spatial")
-    sca_reduction: StrictInt = Field(default=32, ge=1)  # the channel gate's bottleneck has C / sca_reduction channels
+    sca_reduction: StrictInt = Field(
+        default=32, ge=1
+    )  # the channel gate's bottleneck has C / sca_reduction channels, 4 or more
     sca_kernel: Annotated[Literal[3, 5, 7], IntChoice] = 7  # the spatial gate's convolution
     sca_identity: StrictBool = False  # gates of 2 sigmoid, from 0 to 2, not of sigmoid, from 0 to 1
     sca_zero_start: StrictBool = False  # the last layer of a gate starts at 0: a fresh gate is half open everywhere

@@ -137,6 +137,7 @@ class Stream:
                     raise WeightsError(
                         f"stream's state: {name}: found {found}; expected {wanted}, as this network has it"
                     )
+            state = {name: state[name] for name in expected}  # the network reads a module's parts in their order
         self.state = {name: part.to(parameter.device) for name, part in state.items()} or None
         self.size, self.seconds = size, stored["seconds"].clone()
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from hitagu_lib.errors import ConfigError
+from hitagu_lib.errors import ClipError, ConfigError
 from hitagu_lib.models.backbone import TruncatedResNet
 from hitagu_lib.models.head import ClassifierHead
 
@@ -48,7 +48,7 @@ class ClipMaps:
     """What a model attended to; maps of modules that a model lacks stay None."""
 
     frame_embeddings: Tensor  # (B, T, D)
-    clip_embedding: Tensor  # (B, D)
+    clip_embedding: Tensor  # (B, `clip_width`)
     motion_gate: Tensor | None = None  # (B, T, h, w): the size of MDE's gate a, mean over channels, in [0, 1)
     state_mix: Tensor | None = None  # (B, T, states, h, w): 3STU's s, mean over channels, sums to 1 over states
     channel_gate: Tensor | None = None  # (B, T, D)
@@ -56,6 +56,18 @@ class ClipMaps:
     temporal_attention: Tensor | None = None  # (B, heads, T, T)
     # (B, T, num_classes), of a causal network: from the frames so far; always filled
     prefix_logits: Tensor | None = None
+
+
+def _check_times(t: Tensor, B: int, T: int) -> None:
+    """Raise ClipError unless t is (B, T) and does not fall. Values on a GPU are not read, which would wait for it at every step."""
+    if t.shape != (B, T):
+        raise ClipError(f"t: found {tuple(t.shape)}; expected (B, T) = ({B}, {T}), a time for each frame")
+    if t.device.type == "cpu" and not torch.compiler.is_compiling():
+        for clip, frame in (t[:, 1:] < t[:, :-1]).nonzero().tolist()[:1]:
+            raise ClipError(
+                f"t: clip {clip}, frame {frame + 1}: found {t[clip, frame + 1]:g} after {t[clip, frame]:g}; expected times that do not "
+                "fall: reversed_times(t) has those of a clip played backwards"
+            )
 
 
 @contextmanager
@@ -147,9 +159,12 @@ class ClipModel(nn.Module, ABC):
     ) -> Tensor | tuple[Tensor, ClipMaps]:
         """x (B, T, 3, H, W) -> logits (B, num_classes); with either of the first two switches (logits, ClipMaps).
 
+        t (B, T): when each frame is shown, in reference strides; it must not fall (`reversed_times` gives those of a reversed clip).
         Without `t` the frames are taken to be sampled at the reference stride: t = 0, 1, 2, ...
         also_backwards (n,): indices of clips to append played backwards, so B becomes B + n; their frames are not encoded again.
         every_prefix: return logits (B, T, num_classes) after every frame, from the frames so far. Raises ConfigError unless causal.
+
+        Raises ClipError for times of another shape, and, on a CPU, for times that fall: a memory would have to remember backwards.
         """
         if every_prefix and not self.causal:
             raise ConfigError(
@@ -158,6 +173,7 @@ class ClipModel(nn.Module, ABC):
         B, T = x.shape[:2]
         if t is None:
             t = torch.arange(T, device=x.device, dtype=torch.float32).expand(B, T)
+        _check_times(t, B, T)
         features, t = self._encode_clips(x, t, also_backwards)
         logits, maps = self.temporal_head(features, t, return_maps)
         if every_prefix:

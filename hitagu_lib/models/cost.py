@@ -70,9 +70,9 @@ def _products_by_child(model: nn.Module, counter: FlopCounterMode) -> Iterator[C
             products[child] += (counter.get_total_flops() - before[child]) // 2  # a multiply-add counts as two
 
     def counted(child: str, resume: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*args: Any) -> Any:
+        def call(*args: Any, **kwargs: Any) -> Any:
             enter(child)
-            result = resume(*args)
+            result = resume(*args, **kwargs)
             leave(child)
             return result
 

@@ -2,7 +2,7 @@
 
     x (B, T, 3, H, W)
       | encode_frames, each frame alone:  truncated ResNet -> top map F, reduced maps r
-      | temporal_head:  MDE -> 3STU -> SCA -> mean over positions -> TSA -> mean over frames -> linear
+      | temporal_head:  MDE -> 3STU -> SCA -> mean over positions -> TSA -> what `model.readout` says -> linear
     logits (B, num_classes)
 
 The pipeline and the modules' names were given; the equations are our reconstruction (chapters 02a to 02e).
@@ -18,7 +18,7 @@ from hitagu_lib.errors import ConfigError
 from hitagu_lib.models.attention import Cache, SpatialChannelAttention, TemporalSelfAttention
 from hitagu_lib.models.backbone import TruncatedResNet
 from hitagu_lib.models.baselines import PositionGRU
-from hitagu_lib.models.clip_model import ClipMaps, ClipModel, FrameFeatures, State
+from hitagu_lib.models.clip_model import ClipMaps, ClipModel, FrameFeatures, State, evaluating
 from hitagu_lib.models.head import ClassifierHead
 from hitagu_lib.models.mde import MDE
 from hitagu_lib.models.stu import Memory, ThreeStateTemporalUnit
@@ -100,10 +100,11 @@ class HiTAGUNet(ClipModel):
             raise ConfigError(
                 "model.stu: found enabled: false, or gru: true; expected a network with a 3STU, which alone has states"
             )
-        features = self.encode_frames(x.flatten(0, 1))
-        top = self.mde(features.top, features.reduced, t.shape[1])[0] if self.mde else features.top
-        u = top.unflatten(0, tuple(t.shape))
-        return u, self.stu.trace(u, t)
+        with evaluating(self):  # BatchNorm must not learn from a look
+            features = self.encode_frames(x.flatten(0, 1))
+            top = self.mde(features.top, features.reduced, t.shape[1])[0] if self.mde else features.top
+            u = top.unflatten(0, tuple(t.shape))
+            return u, self.stu.trace(u, t)
 
 
 def _parts(state: State, module: str) -> list[Tensor]:

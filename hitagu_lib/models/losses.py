@@ -11,7 +11,7 @@ from hitagu_lib.models import ClipMaps
 
 
 class CenterLoss(nn.Module):
-    """1/2 mean ||z_i - c_{y_i}||^2 (Wen et al. 2016): clip embeddings (B, D), labels (B,) -> scalar.
+    """1/2 mean ||z_i - c_{y_i}||^2 (Wen et al. 2016): clip embeddings (B, width), labels (B,) -> scalar.
 
     normalised: of embeddings of length 1, z_i / ||z_i||. The loss then does not depend on their scale and is at most 2, as the centres
     are means of such embeddings and of their start, 0. The centres have their own optimiser.

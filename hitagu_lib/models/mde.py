@@ -3,7 +3,7 @@
     tapped map F^s --W_r, BN--> r (N, R, h_s, w_s)                 per frame: part of encode_frames
                                 |
           d+_t = K r_{t+1} - r_t,  d-_t = r_t - K r_{t-1}          how much changes, forwards and backwards
-          w^delta_t = softmax_delta(kappa cos(q_t(p), q_{t+1}(p + delta)))      which shift makes the difference least, q = r - mean_p r
+          w^delta_t = (2 radius + 1) softmax_delta(kappa cos(q_t(p), q_{t+1}(p + delta)))    which shift is the best, q = r - mean_p r
                                 |
           m = sum over taps of trunk([r ; d+ ; d- ; w])  (N, M, h, w) on the top map's grid
                                 |

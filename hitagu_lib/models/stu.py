@@ -281,5 +281,5 @@ def recur_scan(f: Tensor, x: Tensor) -> Tensor:
 
 
 def half_life(f: Tensor) -> Tensor:
-    """(2c.2) ln(1/2) / ln f: the number of steps in which a forget gate f in (0, 1) halves what a state holds."""
-    return -math.log(2) / torch.log(f)
+    """(2c.2) ln(1/2) / ln f: the number of steps in which a forget gate f in [0, 1] halves what a state holds; infinite for f = 1."""
+    return math.log(2) / torch.log(f).abs()

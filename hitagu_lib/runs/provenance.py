@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.metadata
 import json
@@ -34,6 +35,7 @@ def surroundings(device: str) -> dict[str, Any]:
         "hitagu_lib": __version__,
         "git_commit": _git("rev-parse", "HEAD"),
         "git_changed": None if changes is None else bool(changes),
+        "code_sha256": code_sha256(),
         "packages": {name: _version(name) for name in PACKAGES},
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -42,6 +44,14 @@ def surroundings(device: str) -> dict[str, Any]:
         "command": command(),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+@functools.cache
+def code_sha256() -> str:
+    """Return the SHA-256 of this library's Python files, as they were when a process first asked."""
+    folder = Path(__file__).parents[1]
+    files = sorted(folder.rglob("*.py"), key=lambda file: file.relative_to(folder).as_posix())
+    return hashlib.sha256(b"\0".join(file.read_bytes().replace(b"\r\n", b"\n") for file in files)).hexdigest()
 
 
 def _version(package: str) -> str | None:

@@ -13,6 +13,7 @@ from hitagu_lib.config import Config, load_config
 from hitagu_lib.data.loader import Batch
 from hitagu_lib.errors import ConfigError
 from hitagu_lib.evaluation.seeds import METHODS
+from hitagu_lib.runs.provenance import code_sha256
 from hitagu_lib.training.learner import Learner
 
 
@@ -76,8 +77,31 @@ def test_a_method_of_half_the_cost_has_twice_the_epochs(
     file = tmp_path / "epochs.json"
     assert compare.matched_epochs(params, "train.epochs=7", file, methods) == {"ours": 7, "theirs": 14}
     assert compare.matched_epochs(params, "train.epochs=7", file, methods) == {"ours": 7, "theirs": 14}, "read again"
-    with pytest.raises(ConfigError, match=r"epochs\.json: found no third; expected every method"):
-        compare.matched_epochs(params, "train.epochs=7", file, methods | {"third": ""})
+    before = json.loads(file.read_text())
+    more = methods | {"cheap": "model.temporal=tsn", "dear": ""}
+    assert compare.matched_epochs(params, "train.epochs=7", file, more) == {
+        "ours": 7,
+        "theirs": 14,
+        "cheap": 14,
+        "dear": 7,
+    }
+    assert {name: json.loads(file.read_text())[name] for name in before} == before, "only the new ones are timed"
+
+
+def test_a_run_of_other_code_is_not_published(
+    tiny_cfg: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither a finished one nor one that could be resumed: the numbers would be the old code's."""
+    params, run = tmp_path / "params.yaml", Path(tiny_cfg.run)
+    params.write_text(tiny_cfg.to_yaml())
+    run.mkdir(parents=True)
+    monkeypatch.setattr(compare.subprocess, "run", lambda *_, **__: pytest.fail("trained"))
+    for record in ({"code_sha256": "0"}, {"code_sha256": code_sha256(), "resumed": [{"code_sha256": "0"}]}):
+        (run / "provenance.json").write_text(json.dumps(record | {"git_commit": "0123456789abcdef"}))
+        with pytest.raises(
+            ConfigError, match=f"{run}: found a run by other code than this, .* expected .* remove that folder"
+        ):
+            compare.train_and_publish(params, "", tmp_path / "out")
 
 
 def test_a_published_file_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,7 @@ from hitagu_lib.models.cost import (
     recipe_cost,
     shape_model,
 )
+from hitagu_lib.models.stu import ThreeStateTemporalUnit
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -96,6 +97,12 @@ def test_the_modules_add_up_to_the_total(causal: bool) -> None:
         assert sum(c.gflops for c in costs.values()) == pytest.approx(total.gflops)
         assert sum(c.params_millions for c in costs.values()) == pytest.approx(total.params_millions)
         assert min(c.params_millions for c in costs.values()) > 0
+
+
+def test_a_part_may_be_resumed_by_keywords(monkeypatch: pytest.MonkeyPatch) -> None:
+    costs = recipe_cost(small(), 5)
+    monkeypatch.setattr(ThreeStateTemporalUnit, "forward", lambda self, u, t: self.resume(u, t, before=None)[:2])
+    assert recipe_cost(small(), 5) == costs
 
 
 def test_a_real_model_costs_what_its_shapes_do_and_is_left_as_it_was() -> None:

@@ -9,7 +9,7 @@ from reference_ops import bf16_errors
 
 from hitagu_lib import build_model
 from hitagu_lib.config import ModelConfig, load_config, resolve
-from hitagu_lib.errors import ConfigError
+from hitagu_lib.errors import ClipError, ConfigError
 from hitagu_lib.files import project_root
 from hitagu_lib.models import FrameFeatures
 
@@ -191,6 +191,28 @@ def test_states_are_those_of_the_forward_pass(mde: bool) -> None:
         torch.testing.assert_close(mix.mean(3), maps.state_mix)
         read = model.stu.W_o((mix * states).sum(2).flatten(0, 1)).unflatten(0, (2, 5))
         torch.testing.assert_close(u + read, seen[1])
+
+
+def test_times_that_fall_or_do_not_fit_are_refused() -> None:
+    model = woken(small())
+    x = torch.randn(2, 3, 3, 32, 32)
+    with pytest.raises(
+        ClipError, match=r"t: clip 1, frame 2: found 1 after 4; expected times that do not fall: reversed_times"
+    ):
+        model(x, torch.tensor([[0.0, 1, 2], [0, 4, 1]]))
+    for t in (torch.arange(3.0), torch.zeros(2, 4)):
+        with pytest.raises(ClipError, match=r"t: found \(.*\); expected \(B, T\) = \(2, 3\)"):
+            model(x, t)
+    assert model(x, torch.zeros(2, 3)).isfinite().all(), "a frame may be shown twice"
+
+
+def test_looking_at_the_states_leaves_a_network_in_training_as_it_was() -> None:
+    model = woken(small()).train()
+    x, t = torch.randn(2, 3, 3, 32, 32), torch.arange(3.0).expand(2, 3)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    states = model.states(x, t)[1]
+    assert model.training and all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert torch.equal(model.eval().states(x, t)[1], states)
 
 
 @pytest.mark.parametrize("stu", [{"enabled": False}, {"gru": True, "width": 8}])

@@ -270,6 +270,9 @@ def test_half_of_a_state_is_left_after_its_half_life() -> None:
     f = torch.tensor([0.1, 0.5, 0.84, 0.99, 0.9999], dtype=torch.float64)
     torch.testing.assert_close(f ** half_life(f), torch.full_like(f, 0.5))
     assert half_life(torch.tensor(0.5)) == 1
+    assert half_life(torch.tensor([1.0, 0.0])).tolist() == [torch.inf, 0], (
+        "a gate that keeps all, and one that keeps nothing"
+    )
 
 
 @pytest.mark.equation("2c.13")
