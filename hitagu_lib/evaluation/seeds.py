@@ -205,11 +205,11 @@ def rerun_within(ours: Sequence[float], runs: int) -> float:
 
 
 def methods_table(runs: Sequence[PublishedRun]) -> list[str]:
-    """Return the lines of a Markdown table, one row per method: mean and standard deviation over seeds, each seed, epochs, time."""
+    """Return the lines of a Markdown table, one row per method: mean and standard deviation over seeds, each seed, epochs, median time."""
     rows = []
     for method, top1 in by_method(runs).items():
         summaries = [run.summary for run in runs if run.method == method]
-        seconds = statistics.mean(summary["train_cpu_seconds"] for summary in summaries)
+        seconds = statistics.median(summary["train_cpu_seconds"] for summary in summaries)
         each = ", ".join(f"{value:.1f}" for value in top1)
         epochs = "/".join(str(n) for n in sorted({summary["epochs"] for summary in summaries}))
         rows.append((method, f"{len(top1)}", spread(top1), each, epochs, f"{seconds:.0f}"))
@@ -220,7 +220,7 @@ def methods_table(runs: Sequence[PublishedRun]) -> list[str]:
         "validation top-1, mean ± sd (%)",
         "each seed (%)",
         "epochs",
-        "training, processor seconds",
+        "training, median processor seconds",
     ]
     return table_lines(pd.DataFrame(rows, columns=columns), left)
 

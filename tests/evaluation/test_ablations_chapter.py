@@ -54,8 +54,8 @@ def said(*words: str) -> None:
 
 def test_all_methods_have_the_seeds_that_the_head_names() -> None:
     mini, hard = ({method: len(top1) for method, top1 in by_method(runs).items()} for runs in (MINI, HARD))
-    assert set(mini.values()) == {3} and hard == {OURS: 5, WITHOUT: 5, **dict.fromkeys(PEERS, 3)}
-    said("standard deviation over three seeds; on hard five seeds of HiTAGU-Net and of the network without 3STU:")
+    assert set(mini.values()) == {3} and hard == {OURS: 7, WITHOUT: 7, **dict.fromkeys(PEERS, 3)}
+    said("standard deviation over three seeds; on hard seven seeds of HiTAGU-Net and of the network without 3STU:")
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -89,7 +89,10 @@ def test_the_network_is_above_its_peers_with_every_seed_and_the_bar_is_reached()
 def test_the_memory_is_not_needed_on_mini_and_hard() -> None:
     more = [means(runs)[WITHOUT] - means(runs)[OURS] for runs in (MINI, HARD)]
     said("Without it, the mean is {:.1f} points higher on mini and {:.1f} on hard".format(*more))
-    said(f"is {minus(MINI, WITHOUT)} points on mini and {minus(HARD, WITHOUT)} on hard: both solve the sets,")
+    said(
+        f"is {minus(MINI, WITHOUT)} points on mini and {minus(HARD, WITHOUT)} on hard, where it costs a little: both solve the sets,"
+    )
+    assert minus(HARD, WITHOUT).count("-") == 3, "the interval excludes zero"
     assert min(more) > 0 and min(min(by_method(runs)[m]) for runs in (MINI, HARD) for m in (OURS, WITHOUT)) > 97
 
 
