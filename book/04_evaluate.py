@@ -337,7 +337,7 @@ for (name, label), colour in zip(curves.items(), PALETTE):
         [100 * line[end] for line in by] for end in ("lowest", "highest")
     ]
     ax.fill_between(count, *band, color=colour, alpha=0.2, linewidth=0)
-ax.set(xlabel="clips per video", ylabel="top-1 (%)", xticks=range(1, 6))
+ax.set(xlabel="clips a video", ylabel="top-1 (%)", xticks=range(1, 6))
 _ = ax.legend(fontsize=8, loc="center right")
 _ = credit(figure, source_of(cfg.run))
 
@@ -393,10 +393,10 @@ display(Markdown("\n".join([head, *rows])))
 # $$\mathrm{ECE} = \sum_b \frac{n_b}{n} \,\Big| \frac{1}{n_b} \sum_{j \in b} [\hat y_j = y_j] - \frac{1}{n_b} \sum_{j \in b} \max_k s_{j,k} \Big| \tag{4.7}$$
 #
 # Here $n_b$ of the $n$ videos are in bin $b$. Video $j$ has the label $y_j$, the predicted class $\hat y_j$ and the scores $s_{j,k}$ of (4.6);
-# $[\cdot]$ is 1 if the statement holds, else 0. The figure has $B = 15$ bins.
+# $[\cdot]$ is 1 if the statement holds, else 0. The figure has $B = 15$ bins. (In its code, the field
+# `logits` holds the scores of (4.6), which are probabilities here.)
 
 # %% mystnb={"image": {"alt": "Accuracy over confidence in bins: dots, larger for more videos, beside the dashed diagonal of a calibrated network."}} tags=["hide-input"]
-# the field named logits holds the averages of (4.6), here probabilities
 confidence, called = single.scores.logits.max(1)
 right = (called == single.scores.labels).float()
 bins = torch.bucketize(confidence, torch.linspace(0, 1, 16)[1:-1])
@@ -431,10 +431,10 @@ print(f"right {reports['single']['top1']:.1%}")
 #
 # Two evaluations of the same videos are *paired*, and comparing their intervals throws that away. Call them A and B: two networks, or, as in
 # the cell below, one network under two protocols. Most videos are easy for both or hard for both; only those on which A and B differ can show
-# which is better. McNemar's test looks at these alone. Of $d$ videos that exactly one gets right, A gets $b$. If the two were equally good, each
+# which is better. McNemar's test looks at these alone. Of the $n$ videos that exactly one gets right (another $n$ than in (4.7)), A gets $b$. If the two were equally good, each
 # of these videos would be a coin toss, and a split at least as uneven would have the probability
 #
-# $$p = \min\Big(1,\ 2 \sum_{j=0}^{\min(b,\,d-b)} \binom{d}{j} 2^{-d}\Big) \tag{4.8}$$
+# $$p = \min\Big(1,\ 2 \sum_{j=0}^{\min(b,\,n-b)} \binom{n}{j} 2^{-n}\Big) \tag{4.8}$$
 
 # %% tags=["nbval-ignore-output", "trained"]
 found = compare_results(folders["single"], folders["windows"])
@@ -442,9 +442,9 @@ print(comparison_text(found))
 
 # %%
 only = (30, 10)  # by hand: 30 videos are A's alone, 10 are B's
-d, b = sum(only), only[0]
-tail = sum(math.comb(d, j) for j in range(min(b, d - b) + 1))
-p = min(1, 2 * tail / 2**d)
+n, b = sum(only), only[0]
+tail = sum(math.comb(n, j) for j in range(min(b, n - b) + 1))
+p = min(1, 2 * tail / 2**n)
 assert math.isclose(p, mcnemar(*only))
 print(f"p = {p:.4f}")
 
@@ -475,7 +475,7 @@ for T in lengths:
 # %% mystnb={"image": {"alt": "Top-1 over the number of frames per clip, 4, 8 and 16: highest at 8, which the network was trained on, and lower to both sides."}} tags=["hide-input"]
 figure, ax = new_figure(2.4)
 ax.plot(lengths, top1, "o-")
-_ = ax.set(xlabel="frames per clip, T", ylabel="top-1 (%)", xticks=lengths)
+_ = ax.set(xlabel="frames a clip, T", ylabel="top-1 (%)", xticks=lengths)
 _ = credit(figure, source_of(cfg.run))
 
 # %% [markdown]
@@ -486,10 +486,10 @@ _ = credit(figure, source_of(cfg.run))
 # ## The explorer
 #
 # Choose a video and a protocol, and see what every view sees and says. A bar is the mean over a clip's crops, each tick a crop; the last row is the average, the
-# video's score. (The built page slides over the protocols of one video.)
+# video's score. Several crops are 48 pixels wide here: those of full height would all be alike on square videos. (The built page slides over
+# the protocols of one video.)
 
 # %% tags=["nbval-ignore-output", "player"]
-# crops of 48 pixels: on square videos those of full height are all alike
 plans = {
     "single": {},
     "tsm_twice": {"protocol": "tsm_twice", "crop_size": 48},

@@ -42,9 +42,7 @@
 # ```
 
 # %% tags=["parameters"]
-videos = (
-    None  # a folder of videos, one subfolder per class; None: made here
-)
+videos = None  # a folder of videos, one subfolder a class; None: made here
 out = None  # for frames and lists; None: data/own, or data/chapter7
 group = None  # a regular expression; its first group is the source
 overrides = ""  # single values, as in chapter 3

@@ -280,8 +280,9 @@ def test_stored_outputs_are_of_the_recorded_execution(notebook: Path) -> None:
     assert not took["git_changed"]
 
 
-def test_stored_outputs_are_of_one_commit() -> None:
-    assert len({took["git_commit"] for took in json.loads(read(RECORD)).values()}) == 1, (
+def test_stored_outputs_are_of_two_commits_at_most() -> None:
+    """A processor of another kind gives other bits, so chapters that train keep the outputs of the one whose numbers the text quotes."""
+    assert len({took["git_commit"] for took in json.loads(read(RECORD)).values()}) <= 2, (
         "make execute, for all chapters"
     )
 

@@ -135,6 +135,15 @@ def test_readme_results_and_chapter_6_say_what_the_runs_reached() -> None:
     assert f"Hiding was missed by {failed} of {seeds} seeds with it, and by {without} without it." in chapter
 
 
+def test_a_set_that_no_choice_has_seen_gives_the_same() -> None:
+    fresh = ROOT / "outputs/published/memory-fresh"
+    right = memory.read_waits(fresh)
+    assert set(right) == {(OURS, 10), (OURS, 11)}
+    assert {top1 for lists in right.values() for of in lists.values() for top1 in of.values()} == {100.0}
+    for name in ("book/06_ablations.py", "book/appendix/results.md"):
+        assert "right on 100.0 % of all clips, after 1, 2, 4 and 8 times the wait" in prose(name)
+
+
 def test_chapters_say_which_parts_of_the_unit_the_set_needs() -> None:
     folder = ROOT / "outputs/published/memory-parts"
     found = {
