@@ -31,7 +31,7 @@
 # **You will be able to** write a training loop and say what `fit()` adds to it; train from a params file and change single values; read a
 # run's folder; resume after an interruption; and measure how much of a model's accuracy depends on the *order* of the frames.
 #
-# **Prerequisites**: basic PyTorch. **Time** with the mini data on two CPU cores: three to nine minutes, a third of them for the baseline; not
+# **Prerequisites**: basic PyTorch. **Time** with the mini data on two CPU cores: three to twelve minutes, a third of them for the baseline; not
 # measured on a GPU yet. **Memory**: 2 GiB.
 
 # %% [markdown]

@@ -29,7 +29,7 @@
 #
 # **Prerequisites**: the summaries of chapters [2b](02b_mde.ipynb) to [2d](02d_attention.ipynb), and [chapter 3](03_train.ipynb), whose mini run
 # this chapter reads. If there is none yet, it is trained first, with its
-# baseline, three to nine minutes on two CPU cores; the rest takes a minute and a half; not measured on a GPU yet. **Memory**: 2 GiB.
+# baseline, three to twelve minutes on two CPU cores; the rest takes a minute and a half; not measured on a GPU yet. **Memory**: 2 GiB.
 
 # %% [markdown]
 # > **Given, and ours.** Given: training uses single clips; evaluation uses one clip and one crop, or many of both. Where

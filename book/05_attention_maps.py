@@ -41,7 +41,7 @@
 # which weighs a map by the gradient of a class and draws no gate; and measure whether a map can be trusted.
 #
 # **Prerequisites**: chapters [2b](02b_mde.ipynb) to [2d](02d_attention.ipynb) for the modules, [chapter 3](03_train.ipynb), whose mini run
-# this chapter reads. If the run is missing, it is trained first, with its baseline, three to nine minutes on two CPU cores. **Time** for the
+# this chapter reads. If the run is missing, it is trained first, with its baseline, three to twelve minutes on two CPU cores. **Time** for the
 # rest: half a minute to two minutes; not measured on a GPU yet. **Memory**: 2 GiB.
 
 # %% [markdown]
