@@ -312,7 +312,7 @@ for name, title in (sets | {"memory": "memory"}).items():
 # %% [markdown]
 # After half of a clip of mini, the causal network is right on 95.2 % of the clips, with the prefix loss 97.7 %; after an eighth, 36.8 and 65.2 %: training on
 # prefixes pays where little has been seen. An eighth is one frame; there TSM's online form is ahead of the causal network without that loss,
-# with 44.1 %, and TSN is near it with 34.5 %. Even that may give the class away if it is known to be the first: a thing at the
+# with 44.1 %, and TSN is near it with 34.5 %. Even one frame may give the class away if it is known to be the first: a thing at the
 # left edge will probably go right. The network that is not causal is right on 71.0 % at half. It is run on fewer frames than
 # it was trained on, which may cost as much as the frames that have not come; eight frames taken from the part seen were not tried. TSM's
 # online form reaches 72.3 %, TSN 37.1 %. A causal TSA without the 3STU is as good, 95.8 %: mini's clips are short, and its window holds all of

@@ -200,9 +200,8 @@ class AttentionConfig:
     sca: StrictBool = True  # Spatial Channel Attention
     tsa: StrictBool = True  # Temporal Self-Attention
     sca_gates: tuple[Literal["channel", "spatial"], ...] = ("channel", "spatial")
-    sca_reduction: StrictInt = Field(
-        default=32, ge=1
-    )  # the channel gate's bottleneck has C / sca_reduction channels, 4 or more
+    # The channel gate's bottleneck has C / sca_reduction channels, 4 or more.
+    sca_reduction: StrictInt = Field(default=32, ge=1)
     sca_kernel: Annotated[Literal[3, 5, 7], IntChoice] = 7  # the spatial gate's convolution
     sca_identity: StrictBool = False  # gates of 2 sigmoid, from 0 to 2, not of sigmoid, from 0 to 1
     sca_zero_start: StrictBool = False  # the last layer of a gate starts at 0: a fresh gate is half open everywhere

@@ -6,8 +6,8 @@ outputs/published/peers.yaml holds the data sets: the recipe, and published resu
 data set that its `data.prepare` or its number of classes names. All accuracies are top-1 in percent.
 
 Verdicts. Beside peers, with three seeds or more: above or below the reference that has the same views if the difference is more than two
-standard deviations over the seeds, else level with it. Beside this book's own runs: reproduced if the mean is
-where Student's t expects that of 95 % of reruns.
+standard deviations over the seeds, else level with it. Beside this book's own runs: reproduced if the mean is where Student's t expects
+that of 95 % of reruns.
 """
 
 from __future__ import annotations

@@ -191,7 +191,7 @@ def interval(differences: Sequence[float]) -> str:
 def ends(differences: Sequence[float]) -> tuple[float, float]:
     """Return the ends of `interval`, for three differences or more."""
     mean, n = statistics.mean(differences), len(differences)
-    half = T_95[min(n, 10) - 3] * statistics.stdev(differences) / math.sqrt(n)
+    half = _sds_95(differences) / math.sqrt(n)
     return mean - half, mean + half
 
 
@@ -200,8 +200,12 @@ def rerun_within(ours: Sequence[float], runs: int) -> float:
 
     That is half of Student's prediction interval, in the unit of `ours`.
     """
-    n = len(ours)
-    return T_95[min(n, 10) - 3] * statistics.stdev(ours) * math.sqrt(1 / n + 1 / runs)
+    return _sds_95(ours) * math.sqrt(1 / len(ours) + 1 / runs)
+
+
+def _sds_95(values: Sequence[float]) -> float:
+    """Return Student's t times the standard deviation of three values or more."""
+    return T_95[min(len(values), 10) - 3] * statistics.stdev(values)
 
 
 def methods_table(runs: Sequence[PublishedRun]) -> list[str]:

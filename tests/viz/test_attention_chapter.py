@@ -42,7 +42,9 @@ def test_the_head_says_what_was_measured() -> None:
 def test_the_text_says_how_far_the_curves_fall() -> None:
     areas = {row[0]: f"{float(row[1]):.2f}" for row in measured()}
     motion, spatial, cam = (areas[name] for name in ("motion gate", "spatial gate", "Grad-CAM"))
-    said = prose("book/05_attention_maps.py")
+    said, told = prose("book/05_attention_maps.py"), told_rows()
+    moved, another = (told["motion gate", control][0] for control in ("moved", "another clip's"))
+    assert f"the motion gate gains {moved:.2f}, over another clip's only {another:.2f}. So half of the gain" in said
     assert f"cannot be told apart (areas {motion} and {cam})" in said
     for name, area in (("motion gate", motion), ("spatial gate", spatial), ("Grad-CAM", cam)):
         assert f"| {name} | {area} |" in said, "the solution's table of paints"
