@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import json
 import math
+import statistics
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -136,17 +137,27 @@ def read_shares(out: Path) -> dict[str, dict[float, list[float]]]:
 
 
 def causal_minus(out: Path, share: float) -> dict[str, list[float]]:
-    """Return other method -> points by which the causal network is ahead at a share of the clip, in each fold and seed that both have."""
+    """Return other method -> points by which the causal network is ahead at a share of the clip, in each pair of runs.
+
+    A pair is a seed that both have; of a set with folds it is a fold, the mean over its seeds, as seeds of one fold share their clips.
+    """
     found = shares_by_run(out)
     ours = found.pop("causal", {})
-    return {peer: [ours[run][share] - runs[run][share] for run in ours if run in runs] for peer, runs in found.items()}
+    pairs: dict[str, list[float]] = {}
+    for peer, runs in found.items():
+        points: dict[str, list[float]] = {}
+        for run in ours.keys() & runs.keys():
+            fold, _, _ = run.rpartition(" ")
+            points.setdefault(run if fold == "." else fold, []).append(ours[run][share] - runs[run][share])
+        pairs[peer] = [statistics.mean(points[pair]) for pair in sorted(points)]
+    return pairs
 
 
 def write_table(out: Path) -> None:
     """Write <out>/shares.md: one row per method, mean and standard deviation over runs, a column for each eighth of the clip.
 
     A clip of eight frames or fewer has a column for each of its frames.
-    A second table has the differences between the causal network and each other, paired by fold and seed. Where runs were tested after
+    A second table has the differences between the causal network and each other, paired by seed, or by fold. Where runs were tested after
     longer waits, a third follows with a column per wait, and per task for two waits.
     """
     found = read_shares(out)

@@ -277,7 +277,8 @@ class TrainConfig:
     weight_decay: Float = Field(default=5e-4, ge=0.0)
     warmup_epochs: Float = Field(default=5.0, ge=0.0)
     label_smoothing: Float = Field(default=0.1, ge=0.0, le=0.99)
-    # balanced: weigh each training clip by clips / (classes x clips of its class), so that rare classes count as much as common ones.
+    # balanced: weigh each sample by samples / (classes x samples of its class), so that rare classes count as much as common ones. A clip
+    # under the label of its mirror image, or repeated backwards under its partner's, is a sample of that class.
     class_weights: Literal["balanced"] | None = None
     # Also play clips of data.reverse_swaps backwards, under the partner's label.
     both_directions: StrictBool = False
@@ -292,7 +293,9 @@ class TrainConfig:
     prefix_loss: Float = Field(default=0.0, ge=0.0)
     # Decay per step of an average of the weights, which is then what is validated and kept; 0: no average.
     ema: Float = Field(default=0.0, ge=0.0, le=0.99999)
-    sync_bn: StrictBool = False  # take BatchNorm's statistics over the clips of all processes; GPUs only
+    # Take BatchNorm's statistics over the clips of all processes; GPUs only. Where a process has no readable clip left, a grey one that
+    # weighs nothing in the loss counts in these statistics.
+    sync_bn: StrictBool = False
     # auto: bf16 on a CUDA GPU that supports it, else fp32.
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     seed: StrictInt = Field(default=0, ge=0, le=2**32 - 1)  # NumPy takes no larger one

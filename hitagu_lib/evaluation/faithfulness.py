@@ -114,7 +114,7 @@ def areas(curves: Tensor, shares: Sequence[float]) -> Tensor:
     """Return the area under each curve (B, S) over its shares, divided by their range: the mean score, (B,); of one share, its score."""
     if len(shares) == 1:
         return curves[:, 0]
-    x = torch.as_tensor(shares, dtype=curves.dtype)
+    x = torch.as_tensor(shares, dtype=curves.dtype, device=curves.device)
     return torch.trapezoid(curves, x, dim=1) / (x[-1] - x[0])
 
 
@@ -124,7 +124,7 @@ def against_random(by_map: Tensor, by_chance: Tensor, seed: int = 0) -> dict[str
     "difference": random minus map, mean over clips; above 0, the map finds what the network uses sooner than chance does. Its interval is
     from a bootstrap over clips. "verdict": "better" or "worse" if all of the interval is above or below 0, else "open".
     """
-    differences = (by_chance - by_map).double().numpy()
+    differences = (by_chance - by_map).double().cpu().numpy()
     drawn = np.random.default_rng(seed).integers(len(differences), size=(RESAMPLES, len(differences)))
     low, high = interval(differences[drawn].mean(1))
     return {

@@ -9,12 +9,13 @@ Nothing is random. Frames are counted from 0; a video has N frames, a clip T; th
 
 Clips of segments. TSN and TSM (ops/dataset.py) take frame int(N/2T + i N/T) for i < T, the centres: `single`, and the first clip of
 `tsm_twice`; with --twice_sample also int(i N/T). TDN, which reads 5 frames at each place, uses N - 4 for N, and frame 0 T times if
-N <= T + 4. We repeat a short video's frames in order. Several clips of segments under `multi` are our own rule: `segment_clips`.
+N <= T + 4; on Kinetics it draws one frame of each segment at random, ten times. We repeat a short video's frames in order. Several
+clips of segments under `multi` are our own rule: `segment_clips`.
 
 Clips of windows start at c room / (C - 1), c < C. MMAction2 (SampleFrames, test_mode) counts room = N - 1 - (T - 1) stride, so that the
 last clip ends with the video; our rule is the same, but rounds down where it rounds to nearest. TSM has room = N - 64, so with T = 8 the
-last frame is N - 8. SlowFast (get_start_end_idx) starts at c room / C, so the last window ends room / C early. TDN starts at random. In a
-video shorter than a window MMAction2, TSM and TDN continue from its first frame; SlowFast and we repeat its last.
+last frame is N - 8. SlowFast (get_start_end_idx) starts at c room / C, so the last window ends room / C early. In a video
+shorter than a window MMAction2 and TSM continue from its first frame; SlowFast and we repeat its last.
 
 Crops. SlowFast (uniform_crop) and MMAction2 (ThreeCrop) take squares as large as the scaled short side, 256 of 256, at the start, middle
 and end of the long side. SlowFast rounds the middle up, we round it down; MMAction2 ends one pixel early if the room is odd. With one crop

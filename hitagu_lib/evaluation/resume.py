@@ -67,6 +67,10 @@ class PartialScores:
         files = self._files()
         for file in files:
             try:
+                with zipfile.ZipFile(file) as archive:
+                    # All of it: damage outside of `rows` would be met only when everything is scored.
+                    if damaged := archive.testzip():
+                        raise zipfile.BadZipFile(f"{damaged}: wrong checksum")
                 with np.load(file) as saved:
                     self.scored |= set(saved["rows"].tolist())
             except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:

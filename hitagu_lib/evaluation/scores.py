@@ -20,6 +20,7 @@ from hitagu_lib.data.loader import Bar, Batch
 from hitagu_lib.data.sampling import Indices
 from hitagu_lib.errors import ClipError
 from hitagu_lib.evaluation.protocols import Views
+from hitagu_lib.inference.predict import expect_numbers
 from hitagu_lib.models.clip_model import evaluating, reversed_times
 
 ORDERS = ("forward", "shuffled", "reversed", "frozen")
@@ -78,7 +79,7 @@ def score_clips(
 
     Every process returns all scores, sorted by row, each clip once, computed with the first process's weights and statistics; a process
     may have no clips. "shuffled" draws each clip's permutation from (seed, row). The model keeps its mode. Raises ClipError if no clip
-    could be read.
+    could be read, WeightsError if a logit is nan or infinite.
     """
     device = accelerator.device
     # Bypass DistributedDataParallel: its forward waits for all processes, and one may have fewer batches, or none.
@@ -106,6 +107,7 @@ def score_clips(
         parts = [part[by_row][parts[0][by_row] >= 0] for part in parts]
     if not len(parts[0]):
         raise ClipError(f"{clips.file}: none of its {len(clips)} clips could be read")
+    expect_numbers(parts[2], str(clips.file))
     return Scores(*(part.cpu() for part in parts))
 
 

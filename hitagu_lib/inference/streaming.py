@@ -146,7 +146,7 @@ class Stream:
 def empty_state(model: ClipModel, size: tuple[int, ...]) -> State:
     """Return the state of streams without a frame, for frames of `size` (B, 3, H, W)."""
     parameter = next(model.parameters())
-    frames = torch.zeros(size, device=parameter.device)
+    frames = torch.zeros(size, device=parameter.device, dtype=parameter.dtype)
     _, state = model.step(frames, torch.ones(size[0], device=parameter.device), None)
     return {name: torch.zeros_like(part) for name, part in state.items()}
 

@@ -168,7 +168,8 @@ def sinusoids(t: Tensor, width: int) -> Tensor:
     Times count from the clip's first frame. Wavelengths run from 4 to 400 reference strides: half of the sinusoids of Vaswani et al.
     would be almost constant within a clip of 8 frames.
     """
-    t = t - t[:, :1]
+    # Wavelengths in whole numbers or in bfloat16 would be others.
+    t = (t - t[:, :1]).to(torch.promote_types(t.dtype, torch.float32))
     wavelengths = torch.logspace(math.log10(4), math.log10(400), width // 2, device=t.device, dtype=t.dtype)
     angles = 2 * math.pi * t[:, :, None] / wavelengths  # (B, T, width / 2)
     return torch.cat([angles.sin(), angles.cos()], dim=-1)

@@ -67,13 +67,15 @@ class TSM(TSN):
 
     def __init__(self, cfg: ModelConfig, num_classes: int) -> None:
         super().__init__(cfg, num_classes)
-        self.shifts = []
         every = 2 if cfg.backbone.name == "resnet101" else 1
         for stage in self.backbone.stages.values():
             blocks = [block for block in stage.children() if isinstance(block, BasicBlock | Bottleneck)]
             for block in blocks[::every]:
-                self.shifts.append(TemporalShift(cfg.causal))
-                block.conv1 = nn.Sequential(self.shifts[-1], block.conv1)
+                block.conv1 = nn.Sequential(TemporalShift(cfg.causal), block.conv1)
+
+    def shifts(self) -> list[TemporalShift]:
+        """Return the shifts in the order of the pipeline, looked up anew: a replica of the network has its own."""
+        return [module for module in self.modules() if isinstance(module, TemporalShift)]
 
     def encode_frames(self, frames: Tensor) -> FrameFeatures:
         raise RuntimeError("TSM mixes frames inside its backbone: it has no per-frame half; call forward(x)")
@@ -82,22 +84,23 @@ class TSM(TSN):
         if also_backwards is not None:  # a reversed clip has other features: nothing is shared
             x = torch.cat([x, x[also_backwards].flip(1)])
             t = torch.cat([t, reversed_times(t[also_backwards])])
-        for shift in self.shifts:
+        for shift in self.shifts():
             shift.num_frames = t.shape[1]
         return FrameFeatures(self.backbone(x.flatten(0, 1))[self.backbone.cut]), t
 
     def _resume(self, x: Tensor, t: Tensor, before: State | None) -> tuple[Tensor, ClipMaps, State]:
+        shifts = self.shifts()
         try:
-            for i, shift in enumerate(self.shifts):
+            for i, shift in enumerate(shifts):
                 shift.streams, shift.before = True, None if before is None else before[f"shift.{i}"]
             features, t = self._encode_clips(x, t, None)
             logits, maps, state = self.resume_head(features, t, before)
-            for i, shift in enumerate(self.shifts):
+            for i, shift in enumerate(shifts):
                 assert shift.last is not None
                 state[f"shift.{i}"] = shift.last
             return logits, maps, state
         finally:  # a step that was interrupted leaves nothing for the next clip
-            for shift in self.shifts:
+            for shift in shifts:
                 shift.streams, shift.before, shift.last = False, None, None
 
 

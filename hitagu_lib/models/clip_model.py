@@ -72,13 +72,14 @@ def _check_times(t: Tensor, B: int, T: int) -> None:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Put the model into evaluation mode, and back into the mode that it had."""
-    was_training = model.training
+    """Put the model into evaluation mode, and each of its modules back into the mode that it had."""
+    training = [module for module in model.modules() if module.training]
     model.eval()
     try:
         yield
     finally:
-        model.train(was_training)
+        for module in training:
+            module.training = True
 
 
 class ClipModel(nn.Module, ABC):
@@ -143,7 +144,8 @@ class ClipModel(nn.Module, ABC):
             return logits, ClipMaps(embeddings, clip), {}
         B, T = embeddings.shape[:2]
         age = torch.zeros(B, dtype=torch.int64, device=embeddings.device) if before is None else before["age"]
-        mean = torch.zeros_like(embeddings[:, 0]) if before is None else before["head.mean"]
+        wide = torch.promote_types(embeddings.dtype, torch.float32)
+        mean = torch.zeros_like(embeddings[:, 0], dtype=wide) if before is None else before["head.mean"]
         every, clips, means = self.head.prefixes(embeddings, mean, age, held)
         maps = ClipMaps(embeddings, clips[:, -1], prefix_logits=every)
         return every[:, -1], maps, {"age": age + T, "head.mean": means[:, -1]}

@@ -29,12 +29,13 @@ class ClassifierHead(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Read every prefix of clips that follow `age` (B,) other frames, whose mean embedding is `mean` (B, D); 0 where there are none.
 
-        Return logits (B, T, num_classes), clip embeddings (B, T, D) or (B, T, 2 D), and the mean after each frame (B, T, D).
+        Return logits (B, T, num_classes), clip embeddings (B, T, D) or (B, T, 2 D), and the mean after each frame (B, T, D). `mean` and
+        what it becomes are float32 or wider: half a network's precision would lose the small steps of a long stream.
         """
         count = age[:, None] + torch.arange(1, frames.shape[1] + 1, device=frames.device)  # (B, T)
         # As steps from the mean before, which stay exact however many frames came.
         means = mean[:, None] + torch.cumsum(frames - mean[:, None], dim=1) / count[:, :, None]
-        clip = torch.cat(self._reads(means, self._last(frames, held)), 2)
+        clip = torch.cat(self._reads(means.to(frames.dtype), self._last(frames, held)), 2)
         return self.linear(self.dropout(clip)), clip, means
 
     def _last(self, frames: Tensor, held: Tensor | None) -> Tensor:

@@ -13,8 +13,8 @@ from hitagu_lib.models import ClipMaps
 class CenterLoss(nn.Module):
     """1/2 mean ||z_i - c_{y_i}||^2 (Wen et al. 2016): clip embeddings (B, width), labels (B,) -> scalar.
 
-    normalised: of embeddings of length 1, z_i / ||z_i||. The loss then does not depend on their scale and is at most 2, as the centres
-    are means of such embeddings and of their start, 0. The centres have their own optimiser.
+    normalised: of embeddings of length 1, z_i / ||z_i||. The loss then does not depend on their scale. It is at most 2 as long as a step
+    of the centres' optimiser leaves them between where they were and the embeddings. The centres have their own optimiser.
     """
 
     def __init__(self, num_classes: int, width: int, normalised: bool = False) -> None:
@@ -41,7 +41,7 @@ class TotalLoss(nn.Module):
     prefixes: the mean of the same cross-entropy over all prefixes of a clip, from a causal network.
 
     forward(logits, maps, labels) -> the sum, and its terms by name, each without its lambda.
-    class_weights (num_classes,): how much the cross-entropy of a clip of each class counts; None: 1. Their mean over the training clips
+    class_weights (num_classes,): how much the cross-entropy of a clip of each class counts; None: 1. Their mean over the training samples
     should be 1. (torch's own `weight` divides by the batch's sum, which undoes the weights where a batch holds one class.)
     """
 
@@ -78,8 +78,11 @@ class TotalLoss(nn.Module):
         return (each * self.weights.to(labels.device)[labels]).mean()
 
 
-def balanced_weights(labels: Tensor, num_classes: int) -> Tensor:
-    """Return N / (classes present x clips of the class) for labels (N,): (num_classes,), mean 1 over the clips; 0 for an absent class."""
-    counts = labels.bincount(minlength=num_classes)
-    weights = len(labels) / ((counts > 0).sum() * counts.clamp_min(1))
-    return weights * (counts > 0)
+def balanced_weights(counts: Tensor) -> Tensor:
+    """Return N / (classes present x samples of the class) for the samples of each class: (num_classes,) -> the same, float32.
+
+    N is their sum, so the weights' mean over samples is 1. An absent class has weight 0.
+    """
+    present = counts > 0
+    each = counts.sum() / (present.sum() * counts.where(present, torch.ones_like(counts)))
+    return (each * present).float()

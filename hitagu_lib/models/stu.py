@@ -84,7 +84,8 @@ class ThreeStateTemporalUnit(nn.Module):
 
     def band_edges(self) -> Tensor:
         """(2c.12) a_0 .. a_K (K + 1, D): level k forgets at a rate between a_{k-1} and a_k."""
-        gamma = torch.maximum(self.gamma, self.gamma.amax(0) - _GAMMA_SPAN)
+        gamma = self.gamma.to(_at_least_float32(self.gamma))  # half precision would round edges onto one another
+        gamma = torch.maximum(gamma, gamma.amax(0) - _GAMMA_SPAN)
         edges = torch.cumsum(torch.softmax(gamma, dim=0), dim=0)[: self.states]
         return torch.cat([torch.zeros_like(edges[:1]), edges])
 

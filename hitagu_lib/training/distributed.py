@@ -104,6 +104,8 @@ def statistics_kept(model: nn.Module) -> Iterator[None]:
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d) and module.training]
     for module in norms:
         module.eval()
-    yield
-    for module in norms:
-        module.train()
+    try:
+        yield
+    finally:
+        for module in norms:
+            module.train()

@@ -96,8 +96,9 @@ class Learner:
         `batches`, at most train.accumulate of them, are this process's share of the clips. Every clip of the global batch has the same
         weight, whatever its batch and process, and however many other clips could not be read.
 
-        Return "clips", the number of clips; the means over them of the loss, its terms and top-1; "grad_norm", the gradient's norm before
-        clipping (missing if fp16 overflowed, which skips the step); "lr", the learning rate.
+        Return "clips", the number of clips; "samples", where a clip that is also repeated backwards counts twice; the means over samples of
+        the loss, its terms and top-1; "grad_norm", the gradient's norm before clipping (missing if fp16 overflowed, which skips the step);
+        "lr", the learning rate.
 
         Raises, in all processes alike: NotANumber if the loss or its gradient is not a number (the weights are then those of the previous
         step); ClipError if no clip of the global batch could be read.
@@ -137,7 +138,8 @@ class Learner:
         rate = float(self.schedule.get_last_lr()[0])
         taken = self._update()
         self.steps += 1
-        return {"clips": all_clips, **means} | ({"grad_norm": norm} if taken else {}) | {"lr": rate}
+        counted = {"clips": all_clips, "samples": all_samples}
+        return counted | means | ({"grad_norm": norm} if taken else {}) | {"lr": rate}
 
     def _passes(self, batches: Sequence[Batch]) -> list[Batch]:
         """Return the batches that have clips; in several processes, equally many in each: DistributedDataParallel waits for all of them.

@@ -21,17 +21,17 @@ class EpochTally:
     steps: int = 0
     clips: float = 0.0
     sums: dict[str, float] = field(default_factory=dict)
-    weights: dict[str, float] = field(default_factory=dict)  # clips in each sum: not every step has every value
+    weights: dict[str, float] = field(default_factory=dict)  # samples in each sum: not every step has every value
     seconds: float = 0.0  # spent in the epoch's steps
     waited: float = 0.0  # seconds of these spent waiting for the loader
 
-    def add(self, values: dict[str, float], clips: float) -> None:
-        """Add a step, whose `values` are means over `clips` clips."""
+    def add(self, values: dict[str, float], clips: float, samples: float) -> None:
+        """Add a step of `clips` clips, whose `values` are means over `samples`: a clip that is also repeated backwards is two."""
         self.steps += 1
         self.clips += clips
         for name, value in values.items():
-            self.sums[name] = self.sums.get(name, 0.0) + value * clips
-            self.weights[name] = self.weights.get(name, 0.0) + clips
+            self.sums[name] = self.sums.get(name, 0.0) + value * samples
+            self.weights[name] = self.weights.get(name, 0.0) + samples
 
     def means(self) -> dict[str, float]:
         return {name: total / self.weights[name] for name, total in self.sums.items()}

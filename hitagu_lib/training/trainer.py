@@ -11,6 +11,7 @@ from itertools import islice
 from typing import Any, cast
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object, set_seed
@@ -121,6 +122,21 @@ def _smaller(cfg: Config) -> str:
     return f"{found}; expected fewer clips at a time: {half} takes steps of as many clips"
 
 
+def samples_per_class(labels: npt.NDArray[np.integer], classes: Sequence[str], cfg: Config) -> npt.NDArray[np.float64]:
+    """Return how many samples of each class an epoch has on average, (num_classes,), for the labels (N,) of the training list.
+
+    Half of the clips are mirrored and change their label by `data.hflip_swaps`; with `train.both_directions` a clip of a pair in
+    `data.reverse_swaps` is a sample of its partner's class as well.
+    """
+    counts = np.bincount(labels, minlength=len(classes)).astype(np.float64)
+    if cfg.data.hflip:
+        counts = (counts + counts[swap_table(classes, cfg.data.hflip_swaps, "data.hflip_swaps")]) / 2
+    if cfg.train.both_directions:
+        partner = swap_table(classes, cfg.data.reverse_swaps, "data.reverse_swaps")
+        counts = counts + np.where(partner == np.arange(len(classes)), 0, counts[partner])
+    return counts
+
+
 class Trainer:
     """Train one model from where its run stands to its summary; `fit` is the only user.
 
@@ -144,7 +160,7 @@ class Trainer:
         classes = self.train_clips.classes
         weights = None
         if cfg.train.class_weights == "balanced":
-            weights = balanced_weights(torch.from_numpy(self.train_clips.labels.astype(np.int64)), len(classes))
+            weights = balanced_weights(torch.from_numpy(samples_per_class(self.train_clips.labels, classes, cfg)))
         self.learner = Learner(cfg, classes, self.sampler.steps, accelerator, weights)
         self.watch, self.stop = Stopwatch(), StopSignals()
         self.board: SummaryWriter | None = None
@@ -214,7 +230,7 @@ class Trainer:
         self._save(learner.state_dict())
 
     def _steps(self) -> dict[str, float]:
-        """Train the epoch's remaining steps; return means over the clips of the whole epoch and of all processes."""
+        """Train the epoch's remaining steps; return means over the samples of the whole epoch and of all processes."""
         cfg, learner, tally = self.cfg.train, self.learner, self.learner.tally
         learner.model.train()
         self.sampler.set_epoch(learner.epoch, start=tally.steps)
@@ -234,8 +250,8 @@ class Trainer:
                     raise TrainingError(
                         f"{error}. Clips of the step: {_lines(self.train_clips, error.rows)}; {self.run.kept()}"
                     ) from error
-                clips = values.pop("clips")
-                tally.add(values, clips)
+                clips, samples = values.pop("clips"), values.pop("samples")
+                tally.add(values, clips, samples)
                 speed.step(clips, learner.steps, last=tally.steps == steps)
                 if self.board is not None:
                     for name, value in values.items():

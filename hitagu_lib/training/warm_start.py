@@ -10,11 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from torch import nn
-
 from hitagu_lib.errors import WeightsError, first_of
 from hitagu_lib.files import file_sha256
 from hitagu_lib.models import ClipModel
+from hitagu_lib.models.losses import TotalLoss
 from hitagu_lib.models.weights import key_difference
 from hitagu_lib.runs.checkpoint import load_checkpoint
 
@@ -47,12 +46,13 @@ class StartedFrom:
 
 
 def start_from(
-    file: str | Path, head: str, model: ClipModel, criterion: nn.Module, classes: Sequence[str]
+    file: str | Path, head: str, model: ClipModel, criterion: TotalLoss, classes: Sequence[str]
 ) -> StartedFrom:
     """Copy a checkpoint's weights into a model, and its centres into the losses if both have them.
 
     head: "keep" needs the same classes in the same order; "replace" keeps the model's own classifier and centres. Raises WeightsError, and
-    changes nothing, if the file is not a checkpoint, if its classes differ and should be kept, or if its network differs.
+    changes nothing, if the file is not a checkpoint, if its classes differ and should be kept, if its network differs, or if a weight is
+    nan or infinite. Centres of the other `train.center_normalised` are not used.
     """
     try:
         state = load_checkpoint(file)
@@ -72,8 +72,11 @@ def start_from(
             f"train.init: {file}: its network differs: {difference}; compare its params with yours under `model`, "
             "or load its backbone only, with model.backbone.weights"
         )
-    centers = dict(criterion.state_dict()).get(CENTERS)
+    if broken := [key for key in kept if not given[key].isfinite().all()]:
+        raise WeightsError(f"train.init: {file}: {first_of(broken, SHOWN)}: found nan or infinity; expected numbers")
+    centers = criterion.state_dict().get(CENTERS)
     their_centers = state.get("criterion", {}).get(CENTERS)
+    normalised = state["params"]["train"].get("center_normalised", False)
     for key, value in kept.items():
         value.copy_(given[key])
     parts = dict.fromkeys(key.partition(".")[0] for key in kept)
@@ -81,7 +84,8 @@ def start_from(
     if head == "replace":
         unused.append(HEAD.rstrip("."))
         random.append(HEAD.rstrip("."))
-    if centers is not None and their_centers is not None and head == "keep" and centers.shape == their_centers.shape:
+    alike = head == "keep" and normalised == criterion.cfg.center_normalised
+    if alike and centers is not None and their_centers is not None and centers.shape == their_centers.shape:
         centers.copy_(their_centers)
         loaded.append("centres")
     else:

@@ -34,6 +34,8 @@ class LiveCurves:
                 print(epoch_line(line, self.total_epochs), flush=True)
             self.printed = len(metrics)
             return
+        if not metrics:  # a finished run whose metrics.jsonl is gone
+            return
         figure = training_curves(metrics, self.total_epochs)
         if self.handle is None:
             self.handle = display(figure, display_id=True)

@@ -9,6 +9,7 @@ chapter that takes a module. A picture brings its own ground, and colours for li
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import math
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -55,7 +56,8 @@ FONT, SMALL = 16, 13
 
 def output_shapes(cfg: Config, num_classes: int) -> dict[str, tuple[int, ...]]:
     """Return "clip" and each child module of the recipe's network -> the shape of its output for one clip, without the batch."""
-    model = shape_model(cfg.model, num_classes).eval()
+    # The shapes of a causal network are those of the usual one, which calls its modules where hooks see it.
+    model = shape_model(dataclasses.replace(cfg.model, causal=False), num_classes).eval()
     T, S = cfg.data.num_frames, cfg.data.image_size
     shapes: dict[str, tuple[int, ...]] = {"clip": (T, 3, S, S)}
 

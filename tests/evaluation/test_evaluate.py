@@ -488,6 +488,20 @@ def test_videos_whose_scores_a_power_cut_damaged_are_scored_again(
         assert_same_files(out, evaluate_to(cfg, untrained, tmp_path / "whole"))
 
 
+def test_scores_that_are_damaged_anywhere_in_their_file_are_not_read(tmp_path: Path) -> None:
+    saved = partial.PartialScores(tmp_path)
+    saved.add({"rows": np.arange(3), "view_logits": np.ones((3, 100), np.float32)}, {})
+    saved.save()
+    (file,) = tmp_path.glob("*-0.npz")
+    content = file.read_bytes()
+    file.write_bytes(content.replace(np.float32(1).tobytes() * 9, bytes(36), 1))
+    again = partial.PartialScores(tmp_path)
+    assert not again.scored
+    again.add({"rows": np.arange(3), "view_logits": np.zeros((3, 100), np.float32)}, {})
+    again.save()
+    assert not again.read()[0]["view_logits"].any()
+
+
 def test_a_single_array_is_no_scores_file(tmp_path: Path) -> None:
     np.save(tmp_path / "scores.npy", np.zeros(3))
     with pytest.raises(ConfigError, match=r"scores\.npy: cannot be read as scores\.npz: found one array"):

@@ -147,3 +147,4 @@ def test_areas_are_mean_scores() -> None:
     curves = torch.tensor([[1.0, 1.0, 1.0], [1.0, 0.0, 0.0]])
     assert areas(curves, [0, 0.2, 1]).tolist() == pytest.approx([1.0, 0.1])
     assert areas(curves[:, :1], [0]).tolist() == [1.0, 1.0], "a clip of one frame has nothing to delete"
+    assert areas(curves.to("meta"), [0, 0.2, 1]).device.type == "meta", "curves may lie on a GPU"

@@ -15,6 +15,7 @@ from hitagu_lib.config import Config
 from hitagu_lib.data.dataset import ClipDataset
 from hitagu_lib.data.loader import make_loader
 from hitagu_lib.data.source import open_lists
+from hitagu_lib.errors import WeightsError
 from hitagu_lib.evaluation.protocols import Views
 from hitagu_lib.evaluation.scores import ORDERS, Scores, reorder, reorder_views, score_clips
 
@@ -79,14 +80,24 @@ def test_forward_leaves_clips_alone() -> None:
 def test_scoring_goes_through_every_clip_once_whatever_the_batch_size(tiny_cfg: Config) -> None:
     torch.manual_seed(0)
     model = build_model(tiny_cfg.model, 14).train()
+    model.backbone.eval()
     dataset = ClipDataset(open_lists(tiny_cfg.data)[1], tiny_cfg.data, train=False)
     ones, fives = (
         score_clips(model, make_loader(dataset, size, shuffle=False), Accelerator(cpu=True)) for size in (1, 5)
     )
-    assert model.training, "the model is left in the mode it was in"
+    assert model.training and not any(part.training for part in model.backbone.modules()), "each part keeps its mode"
     assert ones.rows.tolist() == list(range(len(dataset)))
     assert ones.logits.dtype == torch.float32
     torch.testing.assert_close(ones.logits, fives.logits, atol=1e-4, rtol=1e-4)
+
+
+def test_logits_that_are_no_numbers_have_no_accuracy(tiny_cfg: Config) -> None:
+    """They would have a rank all the same."""
+    model = build_model(tiny_cfg.model, 14)
+    model.head.linear.bias.data[3] = torch.nan
+    loader = make_loader(ClipDataset(open_lists(tiny_cfg.data)[1], tiny_cfg.data, train=False), 5, shuffle=False)
+    with pytest.raises(WeightsError, match=r"val\.csv: the network's logits are nan or infinite"):
+        score_clips(model, loader, Accelerator(cpu=True))
 
 
 def test_scoring_begins_the_loader_once(tiny_cfg: Config, monkeypatch: pytest.MonkeyPatch) -> None:

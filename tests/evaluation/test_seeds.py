@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import matplotlib as mpl
@@ -19,6 +20,7 @@ from hitagu_lib.evaluation.seeds import (
     above_by_more_than_spread,
     by_method,
     differences_table,
+    ends,
     folder_name,
     interval,
     is_published,
@@ -275,6 +277,15 @@ def test_classes_of_a_published_run_add_up_to_its_top1(folder: Path) -> None:
     for run in read_runs(folder):
         correct, clips = (sum(column) for column in zip(*run.classes.values(), strict=True))
         assert clips == run.summary["val_clips"] and 100 * correct / clips == pytest.approx(run.top1())
+
+
+@pytest.mark.equation("6.1")
+@pytest.mark.parametrize(("n", "student"), [(3, 4.303), (5, 2.776), (10, 2.262)])
+def test_an_interval_is_the_chapters(n: int, student: float) -> None:
+    differences = [(3.7 * i) % 5 for i in range(n)]
+    mean = sum(differences) / n
+    half = student * math.sqrt(sum((d - mean) ** 2 for d in differences) / (n - 1)) / math.sqrt(n)
+    assert ends(differences) == pytest.approx((mean - half, mean + half), abs=2e-3)
 
 
 def test_an_interval_needs_three_differences() -> None:

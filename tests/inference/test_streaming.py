@@ -207,6 +207,15 @@ def test_pixels_take_the_networks_precision() -> None:
     assert Stream(causal().bfloat16()).step(pixels, 0.0).dtype == torch.bfloat16
 
 
+def test_a_stream_in_half_precision_is_put_away_and_taken_up() -> None:
+    model, (x, t) = causal().bfloat16(), videos()
+    stream, again = Stream(model), Stream(model)
+    stream.step(x[:, 0], t[:, 0])
+    again.load_state_dict(stream.state_dict())
+    assert stream.state["head.mean"].dtype == torch.float32, "its steps get smaller and smaller"
+    assert torch.equal(again.step(x[:, 1], t[:, 1]), stream.step(x[:, 1], t[:, 1]))
+
+
 @pytest.mark.parametrize("temporal", ["tsm", "hitagu", "gru"])
 def test_a_step_that_is_interrupted_leaves_nothing_for_the_next_clip(temporal: str) -> None:
     model, (x, t) = causal(temporal=temporal), videos()

@@ -206,6 +206,10 @@ def test_without_its_position_code_tsa_is_blind_to_times_and_order() -> None:
 def test_times_count_from_the_first_frame_and_neighbours_are_told_apart() -> None:
     t = torch.arange(8.0)[None]
     torch.testing.assert_close(sinusoids(t + 50, 16), sinusoids(t, 16))
+    whole = torch.arange(8)[None]
+    assert torch.equal(sinusoids(whole, 16), sinusoids(whole.float(), 16)), (
+        "in whole numbers the wavelengths would be others"
+    )
     code = sinusoids(t, 16)[0]
     distance = torch.cdist(code, code) + 10 * torch.eye(8)
     assert distance.min() > 0.5

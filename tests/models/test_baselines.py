@@ -1,5 +1,7 @@
 """The baselines against their published definitions, in float64; what they share with the network they are compared with."""
 
+import copy
+
 import pytest
 import torch
 from reference_ops import assert_same, resnet, wake
@@ -114,8 +116,19 @@ def test_tsm_shifts_before_every_blocks_first_convolution(name: str, blocks: int
     firsts = [block.conv1 for stage in net.backbone.stages.values() for block in stage]
     holders = [first for first in firsts if isinstance(first, nn.Sequential)]
     assert (len(firsts), len(parts)) == (blocks, shifts)
-    assert [first[0] for first in holders] == parts == net.shifts
+    assert [first[0] for first in holders] == parts == net.shifts()
     assert all(isinstance(stage[0].conv1, nn.Sequential) for stage in net.backbone.stages.values())
+
+
+def test_a_replica_of_tsm_shifts_by_its_own_clips() -> None:
+    """nn.DataParallel's replicas are shallow copies whose submodules are copied too, and whose plain attributes are shared."""
+    net = wake(build_model(config("tsm", cut="layer2"), 3)).eval()
+    copies = {module: copy.copy(module) for module in net.modules()}
+    for replica in copies.values():
+        replica.__dict__["_modules"] = {name: copies[part] for name, part in replica._modules.items()}
+    for T in (4, 2):
+        x = clips(2, T)
+        torch.testing.assert_close(copies[net](x), net(x))
 
 
 # GRU

@@ -57,6 +57,15 @@ def test_dropout_acts_in_training_on_what_is_classified_alone() -> None:
     assert (clip == 1).all()
 
 
+def test_the_running_mean_of_a_long_stream_in_bf16_does_not_freeze() -> None:
+    head = ClassifierHead(1, 1, dropout=0.0).bfloat16()
+    mean, age = torch.zeros(1, 1), torch.zeros(1, dtype=torch.int64)
+    for n in range(1000):
+        _, clip, means = head.prefixes(torch.full((1, 1, 1), float(n >= 500), dtype=torch.bfloat16), mean, age + n)
+        mean = means[:, -1]
+    assert clip.dtype == torch.bfloat16 and float(mean.detach()) == pytest.approx(0.5, abs=1e-3)
+
+
 def test_bf16_stays_close() -> None:
     head = wake(ClassifierHead(5, 3, dropout=0.5))
     errors = bf16_errors(head, lambda module, frames: module(frames), [random_frames(2, 8)])

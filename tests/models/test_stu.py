@@ -276,7 +276,7 @@ def test_half_of_a_state_is_left_after_its_half_life() -> None:
 
 
 @pytest.mark.equation("2c.13")
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("scale", [1, 30, 1000])
 @pytest.mark.parametrize("aware", [False, True], ids=["plain", "elapsed time"])
 def test_gates_in_bands_are_strictly_ordered(dtype: torch.dtype, scale: float, aware: bool) -> None:

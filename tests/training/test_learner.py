@@ -102,6 +102,17 @@ def test_the_average_follows_the_weights_and_is_the_checkpoints_model(tiny_cfg: 
     assert again.averaged is not None and again.averaged.n_averaged == 4
 
 
+def test_the_average_has_averaged_batch_statistics_too(tiny_cfg: Config) -> None:
+    cfg = with_train(tiny_cfg, ema=0.75)
+    learner, plain = make_learner(cfg), make_learner(with_train(cfg, ema=0.0))
+    for each in (learner, plain):
+        for start in (0, 8):
+            each.step([batch_of(cfg, range(start, start + 8))])
+    ours, raw = (dict(each.evaluated.named_buffers()) for each in (learner, plain))
+    means = [name for name in raw if name.endswith("running_mean")]
+    assert means and not all(torch.equal(ours[name], raw[name]) for name in means)
+
+
 @pytest.mark.slow
 def test_bf16_trains_on_the_cpu_and_comes_close_to_fp32(tiny_cfg: Config) -> None:
     values = {}
@@ -215,12 +226,15 @@ def test_the_rate_follows_the_clips_of_a_step_and_the_optimizer_is_the_one_asked
 
 
 def test_each_place_in_the_global_batch_has_a_random_state_of_its_own(tiny_cfg: Config) -> None:
-    """However the batch is divided among processes and passes."""
+    """However the batch is divided among processes and passes, and another one in the next step."""
     learner = make_learner(with_train(tiny_cfg, accumulate=4))
     seeds = []
     for number in range(4):
         with learner._pass(number, last=True, counts=True):
             seeds.append(torch.initial_seed())
+    learner.steps += 1
+    with learner._pass(0, last=True, counts=True):
+        assert torch.initial_seed() not in seeds
     divided = []
     for process in range(2):
         half = make_learner(with_train(tiny_cfg, accumulate=2))

@@ -25,6 +25,12 @@ def test_the_learning_rate_is_proportional_to_the_global_batch_size() -> None:
     )
 
 
+def test_a_warm_up_that_never_ends_is_said() -> None:
+    assert "not reached" not in step_in_words(TrainConfig(epochs=3, warmup_epochs=2.9), 1)
+    said = step_in_words(TrainConfig(epochs=3, warmup_epochs=3), 1)
+    assert said.endswith(", which is not reached: train.warmup_epochs 3 is no shorter than train.epochs 3")
+
+
 def test_a_run_resumes_only_with_the_same_global_batch_size() -> None:
     cfg = Config(run="outputs/mine", train=TrainConfig(batch_size=4))
     check_global_batch(cfg, None, 3)

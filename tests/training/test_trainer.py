@@ -16,7 +16,7 @@ import pytest
 import torch
 import yaml
 
-from hitagu_lib.config import Config, TrainConfig
+from hitagu_lib.config import Config, DataConfig, TrainConfig
 from hitagu_lib.data.dataset import swap_table
 from hitagu_lib.data.source import open_lists
 from hitagu_lib.errors import ClipError, ConfigError, TrainingError
@@ -358,6 +358,19 @@ def test_the_baseline_runs_by_the_same_recipe_and_joins_the_summary(tiny_cfg: Co
     assert (theirs["train"], theirs["data"], theirs["model"]) == (ours["train"], ours["data"], ours["model"])
 
 
+@pytest.mark.equation("3.1")
+@pytest.mark.parametrize(("warmup", "epochs", "per_epoch"), [(2, 10, 5), (0.5, 4, 7), (0, 3, 4)])
+def test_the_rate_of_each_step_is_the_chapters(warmup: float, epochs: int, per_epoch: int) -> None:
+    w, S, eta = warmup * per_epoch, epochs * per_epoch, 0.3
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=eta)
+    schedule = optimisation.make_schedule(optimizer, TrainConfig(epochs=epochs, warmup_epochs=warmup), per_epoch)
+    for s in range(S + 1):
+        rising, falling = eta * (s + 1) / (w + 1), eta / 2 * (1 + math.cos(math.pi * (s - w) / (S - w)))
+        assert optimizer.param_groups[0]["lr"] == pytest.approx(rising if s < w else falling, abs=1e-12)
+        optimizer.step()
+        schedule.step()
+
+
 @pytest.mark.slow
 def test_the_schedule_warms_up_and_ends_near_zero() -> None:
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
@@ -383,7 +396,7 @@ def test_weight_decay_spares_biases_norms_and_band_edges(tiny_cfg: Config) -> No
     names = {id(p): name for name, p in model.named_parameters()}
     assert free["weight_decay"] == 0 and decayed["weight_decay"] == tiny_cfg.train.weight_decay
     assert "stu.gamma" in {names[id(p)] for p in free["params"]}
-    assert all(names[id(p)].endswith("weight") for p in decayed["params"])
+    assert all(names[id(p)].endswith("weight") and p.ndim > 1 for p in decayed["params"])
     assert len(decayed["params"]) + len(free["params"]) == len(names)
 
 
@@ -438,7 +451,22 @@ def test_two_processes_train_and_evaluate_together(tiny_cfg: Config, tmp_path: P
     assert centers[0].shape == centers[1].shape and centers[0].isfinite().all()
 
 
-def test_class_weights_are_counted_from_the_training_list(tiny_cfg: Config, tmp_path: Path) -> None:
+def test_samples_are_counted_as_training_labels_them() -> None:
+    """Classes 0 and 1 are each other mirrored, 1 and 2 each other backwards, 3 has no partner: 40, 10, 20 and 5 clips."""
+    labels, classes = np.repeat([0, 1, 2, 3], [40, 10, 20, 5]), ["a", "b", "c", "d"]
+
+    def counted(**keys: bool) -> list[float]:
+        data = DataConfig(hflip=keys.get("hflip", False), hflip_swaps=(("a", "b"),), reverse_swaps=(("b", "c"),))
+        train = TrainConfig(both_directions=keys.get("both_directions", False))
+        return training.samples_per_class(labels, classes, Config(data=data, train=train)).tolist()
+
+    assert counted() == [40, 10, 20, 5]
+    assert counted(hflip=True) == [25, 25, 20, 5]
+    assert counted(both_directions=True) == [40, 30, 30, 5]
+    assert counted(hflip=True, both_directions=True) == [25, 45, 45, 5]
+
+
+def test_class_weights_balance_the_samples(tiny_cfg: Config, tmp_path: Path) -> None:
     rows = Path(tiny_cfg.data.train_list).read_text().splitlines()
     (tmp_path / "train.csv").write_text(
         "\n".join([*rows, *rows[:3]]) + "\n"
@@ -449,8 +477,10 @@ def test_class_weights_are_counted_from_the_training_list(tiny_cfg: Config, tmp_
     cfg = with_train(dataclasses.replace(tiny_cfg, data=data), class_weights="balanced")
     balanced = training.Trainer(cfg, training.Run(cfg), training.make_accelerator(cfg.train), False)
     weights = balanced.learner.criterion.weights
-    counts = np.bincount(balanced.train_clips.labels, minlength=len(weights))
-    assert weights.tolist() == pytest.approx((counts.sum() / len(counts) / counts).tolist())
+    counts = training.samples_per_class(balanced.train_clips.labels, balanced.train_clips.classes, cfg)
+    assert weights.dtype == torch.float32 and weights.tolist() == pytest.approx(
+        (counts.sum() / len(counts) / counts).tolist()
+    )
     assert weights.min() < weights.max()
     plain = training.Trainer(tiny_cfg, training.Run(tiny_cfg), training.make_accelerator(tiny_cfg.train), False)
     assert plain.learner.criterion.weights is None

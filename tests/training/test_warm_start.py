@@ -117,6 +117,27 @@ def test_replacing_the_head_loads_everything_else_and_records_what_was_not_used(
 
 
 @pytest.mark.slow
+def test_centres_of_embeddings_of_another_length_are_not_used(cfg: Config, trained: Path) -> None:
+    learner = started(with_train(cfg, center_normalised=True), trained)
+    assert not learner.criterion.center.centers.any()
+    assert "centres" in learner.started_from["unused"] and "centres" in learner.started_from["random"]
+
+
+@pytest.mark.slow
+def test_weights_that_are_no_numbers_are_refused_and_nothing_is_loaded(
+    cfg: Config, trained: Path, tmp_path: Path
+) -> None:
+    state = load_checkpoint(trained)
+    state["model"]["head.linear.weight"][0, 0] = torch.nan
+    torch.save(state, tmp_path / "nan.pt")
+    learner = a_learner(with_train(cfg, init=str(tmp_path / "nan.pt")))
+    before = {key: value.clone() for key, value in learner.model.state_dict().items()}
+    with pytest.raises(WeightsError, match=r"train\.init: .*nan\.pt: head\.linear\.weight: found nan or infinity"):
+        learner.start_from(str(tmp_path / "nan.pt"))
+    assert all(torch.equal(value, before[key]) for key, value in learner.model.state_dict().items())
+
+
+@pytest.mark.slow
 def test_another_network_is_refused_and_nothing_is_loaded(cfg: Config, trained: Path) -> None:
     wider = dataclasses.replace(
         cfg, model=dataclasses.replace(cfg.model, stu=dataclasses.replace(cfg.model.stu, width=16))

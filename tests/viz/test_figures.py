@@ -97,6 +97,11 @@ def test_a_resumed_run_also_shows_its_earlier_epochs(
     assert [line[:9] for line in capsys.readouterr().out.splitlines()] == ["epoch 1/4", "epoch 2/4"]
 
 
+def test_a_finished_run_whose_metrics_are_gone_draws_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JPY_SESSION_NAME", "watched")
+    live.LiveCurves(total_epochs=4)([])
+
+
 def test_watched_training_redraws_one_display(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JPY_SESSION_NAME", "book/03_train.ipynb")
     shown = []

@@ -102,6 +102,13 @@ def test_text_fits_and_is_large_enough_on_a_phone() -> None:
         assert x + width <= (network.MARGIN + network.BOX - 4 if in_box else network.WIDTH - 4), words
 
 
+def test_a_causal_network_has_the_same_picture() -> None:
+    usual, causal = (
+        output_shapes(load_config(ROOT / RECIPE, f"model.causal={causal}"), 174) for causal in ("false", "true")
+    )
+    assert causal == usual and "stu" in causal
+
+
 def test_a_module_that_is_not_there_cannot_be_lit() -> None:
     cfg = load_config(ROOT / RECIPE, "model.mde.enabled=false")
     with pytest.raises(ValueError, match="lit: found mde; the network has clip, backbone, stu"):
