@@ -157,7 +157,7 @@ for file in sorted(Path("book").glob("*.py")):
 readers = {
     "a **student**, who wants to understand each part": "0 1 2a 2b 2c 2d 2e 3 4 5 6",
     "a **reviewer**, who re-runs and checks": "0 3 4 6 8 9",
-    "an **instructor**, who assigns chapters": "0 2a 2b 2c 2d 2e 3 4 6 9",
+    "an **instructor**, who assigns chapters": "0 1 2a 2b 2c 2d 2e 3 4 5 6 9",
     "a **researcher**, who changes a module": "0 2a 2b 2c 2d 2e 3 6",
 }
 rows = ["| you are | read | minutes |", "|---|---|---:|"]
@@ -170,7 +170,7 @@ display(Markdown("\n".join(rows)))
 
 # %% [markdown]
 # - As a **student**, do the exercises that tempt you. Each has a solution, folded away.
-# - As a **reviewer**, start with the tests, which compare each numbered equation of chapters 1, 2 and 4 with a plain reference. `make test` runs everything.
+# - As a **reviewer**, start with the tests, which compare each numbered equation of chapters 1 to 7 with a plain reference. `make test` runs everything.
 # - As an **instructor**, start with [the plan of eight meetings](appendix/teaching.md). Each chapter's code runs alone, and the quizzes explain every answer.
 # - As a **researcher**, read the chapter of the module that you will change, then chapter 6: it compares over several seeds, which is what a
 #   small change needs.
@@ -402,15 +402,15 @@ display(
 #
 # </details>
 #
-# <details><summary>b) Both members show the same frames, so only their order can tell them apart</summary>
+# <details><summary>b) Because real data sets have only such pairs</summary>
 #
-# Yes. A network that averages over frames cannot expect more than one half of such clips.
+# No. Most classes of Kinetics can be told from one frame; some of Something-Something cannot.
 #
 # </details>
 #
-# <details><summary>c) Because real data sets have only such pairs</summary>
+# <details><summary>c) Both members show the same frames, so only their order can tell them apart</summary>
 #
-# No. Most classes of Kinetics can be told from one frame; some of Something-Something cannot.
+# Yes. A network that averages over frames cannot expect more than one half of such clips.
 #
 # </details>
 #

@@ -315,7 +315,8 @@ print(f"within those {changed} classes: half, which is a coin toss")
 
 # %% [markdown]
 # Kinetics has no class that depends on left and right, so `params/k700.yaml` mirrors clips and swaps no labels. Something-Something V2 has three
-# pairs that do; `params/ssv2.yaml` names them.
+# pairs that do; `params/ssv2.yaml` names them. A third switch, `data.vflip`, turns half of the clips upside down and renames nothing: use it
+# only where no class tells up from down.
 #
 # ## A batch
 #
@@ -526,21 +527,21 @@ else:
 #
 # **Why is the crop the same in all frames of a clip?**
 #
-# <details><summary>a) It is faster</summary>
-#
-# Hardly: cutting costs next to nothing.
-#
-# </details>
-#
-# <details><summary>b) A crop that jumps from frame to frame would look like motion</summary>
+# <details><summary>a) A crop that jumps from frame to frame would look like motion</summary>
 #
 # Yes: the whole scene would seem to move, in every class.
 #
 # </details>
 #
+# <details><summary>b) It is faster</summary>
+#
+# Hardly: cutting costs next to nothing.
+#
+# </details>
+#
 # <details><summary>c) The label depends on the crop</summary>
 #
-# No. Only a mirror or playing backwards can change it.
+# No: a crop leaves the direction as it is. A mirror or playing backwards can change it.
 #
 # </details>
 #
@@ -549,19 +550,19 @@ else:
 #
 # <details><summary>a) 100 %, it only takes longer</summary>
 #
-# No. Equal clips carry both names, equally often.
+# No. Clips that look the same carry either name equally often.
 #
 # </details>
 #
-# <details><summary>b) About one half</summary>
-#
-# Yes: which of the two names a clip carries is a coin toss.
-#
-# </details>
-#
-# <details><summary>c) 0 %</summary>
+# <details><summary>b) 0 %</summary>
 #
 # No. That would take labels that are always wrong.
+#
+# </details>
+#
+# <details><summary>c) About one half</summary>
+#
+# Yes: which of the two names a clip carries is a coin toss.
 #
 # </details>
 #

@@ -218,6 +218,22 @@ with torch.inference_mode():
 print("by hand", tuple(F.shape), "as the network has it")
 
 # %% [markdown]
+# ## How others let frames meet
+#
+# Recognising actions has a short history of answers to this. *Optical flow* is where each pixel goes from one frame to the next.
+#
+# | frames meet | for example | at what cost |
+# |---|---|---|
+# | not at all: answers are averaged | TSN (2016) | one picture network per frame |
+# | in optical flow, a second input that is computed beforehand | two-stream networks (2014) | the flow, often dearer than the network |
+# | in 3D convolutions, which see some frames in each layer | C3D (2015), I3D (2017), SlowFast (2019) | more weights and operations than a picture network of the same depth |
+# | in shifts or differences of features, inside a picture network | TSM (2019), TEA (2020), TDN (2021) | little |
+# | in attention among patches of all frames | TimeSformer, ViViT (2021), MViTv2 (2022) | grows with the square of the number of patches; needs much data or weights from it |
+# | in a linear recurrence over patches or frames | VideoMamba, TRecViT (2024) | grows with the number of frames |
+#
+# All but the first can know the order. HiTAGU-Net compares neighbours (MDE), keeps a recurrence at each position (3STU) and attends among whole
+# frames, not patches (TSA), behind a picture network. [Chapter 9](09_reproduction.ipynb) quotes what several of these reach.
+#
 # ## Where to cut
 #
 # Where should the backbone end? A ResNet halves its grid twice in the stem, and once more at each stage after `layer1`. Higher maps say more about
@@ -646,15 +662,15 @@ print(" within our budget of 34.5 GFLOPs and 28 M parameters")
 #
 # **Why does `params/mini.yaml` cut after `layer2`?**
 #
-# <details><summary>a) `layer3` and `layer4` need ImageNet weights</summary>
+# <details><summary>a) At 48 pixels the later maps have 3 x 3 and 2 x 2 positions, too few to say where something moved</summary>
 #
-# No: any stage can start from random weights.
+# Yes; and it is cheaper as well.
 #
 # </details>
 #
-# <details><summary>b) At 48 pixels the later maps have 3 x 3 and 2 x 2 positions, too few to say where something moved</summary>
+# <details><summary>b) `layer3` and `layer4` need ImageNet weights</summary>
 #
-# Yes; and it is cheaper as well.
+# No: any stage can start from random weights.
 #
 # </details>
 #
@@ -691,4 +707,12 @@ print(" within our budget of 34.5 GFLOPs and 28 M parameters")
 # **References.** He et al., [*Deep Residual Learning for Image Recognition*](https://arxiv.org/abs/1512.03385), CVPR 2016. Wang et al.,
 # [*Temporal Segment Networks*](https://arxiv.org/abs/1608.00859), ECCV 2016. Lin et al., [*TSM: Temporal Shift Module for Efficient Video
 # Understanding*](https://arxiv.org/abs/1811.08383), ICCV 2019. Ioffe and Szegedy, [*Batch
-# Normalization*](https://arxiv.org/abs/1502.03167), ICML 2015.
+# Normalization*](https://arxiv.org/abs/1502.03167), ICML 2015. Simonyan and Zisserman, [*Two-Stream Convolutional Networks for Action
+# Recognition in Videos*](https://arxiv.org/abs/1406.2199), NeurIPS 2014. Tran et al., [*Learning Spatiotemporal Features with 3D
+# Convolutional Networks*](https://arxiv.org/abs/1412.0767) (C3D), ICCV 2015. Carreira and Zisserman, [*Quo Vadis, Action
+# Recognition?*](https://arxiv.org/abs/1705.07750) (I3D), CVPR 2017. Feichtenhofer et al., [*SlowFast
+# Networks*](https://arxiv.org/abs/1812.03982), ICCV 2019. Li et al., [*TEA*](https://arxiv.org/abs/2004.01398), CVPR 2020. Wang et al.,
+# [*TDN*](https://arxiv.org/abs/2012.10071), CVPR 2021. Bertasius et al., [*Is Space-Time Attention All You Need for Video
+# Understanding?*](https://arxiv.org/abs/2102.05095) (TimeSformer), ICML 2021. Arnab et al., [*ViViT*](https://arxiv.org/abs/2103.15691), ICCV
+# 2021. Li et al., [*MViTv2*](https://arxiv.org/abs/2112.01526), CVPR 2022. Li et al., [*VideoMamba*](https://arxiv.org/abs/2403.06977), ECCV
+# 2024. Pătrăucean et al., [*TRecViT*](https://arxiv.org/abs/2412.14294), 2024.

@@ -32,8 +32,7 @@
 # %% [markdown]
 # > **Given, and ours.** We were given the name and the place: after the truncated ResNet-50, before the 3STU. Every equation is our
 # > reconstruction. The differences and the centred gate come from TEA (Li et al. 2020; ACTION-Net and TDN are relatives), the shift weights
-# > from MotionSqueeze and the cost volumes of optical flow. The gate's scale and its mask are ours. We claim no result of the original
-# > work.
+# > from MotionSqueeze and the cost volumes of optical flow. The gate's mask is ours. We claim no result of the original work.
 
 # %% tags=["hide-input"]
 import os
@@ -467,7 +466,7 @@ print("trunk on differences solves it:", trunk > 0.95)
 # The shift weights are in between: they have compared 25 positions already (exercise 3). MDE gives its trunk the differences and the
 # shift weights. On clean input, either is enough.
 # In the network on mini (two epochs, five seeds, [chapter 6](06_ablations.ipynb)), taking out the shift weights costs 8.0 points (6.2 to
-# 9.8); taking out the differences costs nothing that these seeds can show (-0.1, -2.3 to +2.1).
+# 9.8, the 95 % interval over seeds by (6.1)); taking out the differences costs nothing that these seeds can show (-0.1, -2.3 to +2.1).
 
 # %% [markdown]
 # ## Gate and embedding
@@ -487,7 +486,7 @@ print("trunk on differences solves it:", trunk > 0.95)
 #
 # $$ F'_t = F_t + a_t \odot F_t + e_t \tag{2b.9} $$
 #
-# TEA's code centres its gate by subtracting 0.5 from the sigmoid; our factor 2 lets the gate shut a channel fully or double it. $W_a$ and
+# The gate $2\sigma - 1$ is TEA's equation (its published code has $\sigma - 0.5$): it can shut a channel fully or double it. $W_a$ and
 # $W_e$ are 1x1 convolutions that start at zero, so MDE starts as the identity. (BatchNorm gives $r$ a variance of 1 at the start, so 0.1 is
 # little.) Below, the dot's nine channels are both the tapped and the top map:
 
@@ -818,15 +817,15 @@ explore(
 #
 # </details>
 #
-# <details><summary>b) Zero</summary>
+# <details><summary>b) It grows with speed</summary>
 #
-# Yes: as much arrives as leaves. Whoever pools the difference over space before looking at it throws the motion away.
+# No: the mean of $|d^+_t|$ does, until the two places of the dot no longer overlap. The signed mean stays zero.
 #
 # </details>
 #
-# <details><summary>c) It grows with speed</summary>
+# <details><summary>c) Zero</summary>
 #
-# No: the mean of $|d^+_t|$ does, until the two places of the dot no longer overlap. The signed mean stays zero.
+# Yes: as much arrives as leaves. Whoever pools the difference over space before looking at it throws the motion away.
 #
 # </details>
 #
@@ -838,15 +837,15 @@ explore(
 #
 # </details>
 #
-# <details><summary>b) The motion is faster than the radius</summary>
+# <details><summary>b) All places in reach look alike to it</summary>
 #
-# No: beyond the radius the weight goes to whatever looks most alike. It may have a clear winner or none.
+# Yes: even ground is the common case. The weights then carry no information about motion.
 #
 # </details>
 #
-# <details><summary>c) All places in reach look alike to it</summary>
+# <details><summary>c) The motion is faster than the radius</summary>
 #
-# Yes: even ground is the common case. The weights then carry no information about motion.
+# No: beyond the radius the weight goes to whatever looks most alike. It may have a clear winner or none.
 #
 # </details>
 #

@@ -149,7 +149,7 @@ print("by hand and shipped agree")
 #
 # With weights at random, as PyTorch starts them, one may expect gates of one half, which is $\sigma(0)$. But the backbone's values are large,
 # and so random weights give random gates. CBAM, whose form this is, has such a channel gate; its published code starts the spatial gate at one
-# half, by a BatchNorm that starts at zero and that our SCA does not have. Our recipes change two things. A gate is $2\sigma$, from 0 to 2
+# half, by a BatchNorm that starts at zero and that our SCA does not have. (The channel gate goes back to Squeeze-and-Excitation, Hu et al. 2018.) Our recipes change two things. A gate is $2\sigma$, from 0 to 2
 # (`model.attention.sca_identity`), and $W_2$, $b_2$ and $K$ start at zero (`model.attention.sca_zero_start`). Then both gates start at 1, and a fresh SCA passes
 # the map unchanged. Here is the network of `params/hard.yaml` before training, on noise:
 
@@ -252,6 +252,8 @@ for ax in [*axes[0], *axes[1, 1:]]:
 #
 # $$\bar y_t = \frac{1}{hw} \sum_{ij} y'_{t,ij} \tag{2d.4}$$
 #
+# (Non-local networks, Wang et al. 2018, attend among all positions of all frames in place of this: a table of $(T h w)^2$ weights, not $T^2$.)
+#
 # ### When: a position code of real-valued time
 #
 # Attention by itself treats the tokens as a set. A **position code** tells it *when* each frame was taken: it codes a position in time, not
@@ -320,7 +322,7 @@ _ = axes[2].legend(fontsize=7)
 #
 # $$A_{ij} = \operatorname{softmax}_j\big(q_i \cdot k_j / \sqrt{d_h}\big) \tag{2d.7}$$
 #
-# The frame adds what it reads to what it was. The results $z_t$ are the **frame embeddings**; the classifier's head takes their mean:
+# The frame adds what it reads to what it was. The results $z_i$, one for each frame, are the **frame embeddings**; the classifier's head takes their mean:
 #
 # $$z_i = \bar y_i + W_o \big[\textstyle\sum_j A_{ij} v_j\big]_{\text{heads}} + b_o \tag{2d.8}$$
 
@@ -685,7 +687,7 @@ for name in (
 # | channel gate $g$ (2d.1) | (B T, C) | (8, 2048), through 64 |
 # | mean and maximum over channels | (B T, 2, h, w) | (8, 2, 7, 7) |
 # | spatial gate $s$ (2d.2) | (B T, h, w) | (8, 7, 7) |
-# | tokens $x$ (2d.4) | (B, T, C) | (1, 8, 2048) |
+# | tokens $\bar y$ (2d.4), `x` in the code | (B, T, C) | (1, 8, 2048) |
 # | position code $p$ (2d.5) | (B, T, d) | (1, 8, 128) |
 # | $q, k, v$ (2d.6) | (B, heads, T, d / heads) | (1, 4, 8, 32) each |
 # | weights $A$ (2d.7) | (B, heads, T, T) | (1, 4, 8, 8) |
@@ -831,15 +833,15 @@ explore(
 #
 # **All eight frames of a clip are shuffled, and their times stay 0 to 7. Without the position code, what changes in TSA's output?**
 #
-# <details><summary>a) Nothing at all</summary>
+# <details><summary>a) The embeddings are permuted as the frames were; the clip embedding stays</summary>
 #
-# Not quite: each embedding moves with its frame. Their mean, and so the logits, stay the same.
+# Yes: self-attention without positions is permutation equivariant, and the mean after it makes the whole invariant.
 #
 # </details>
 #
-# <details><summary>b) The embeddings are permuted as the frames were; the clip embedding stays</summary>
+# <details><summary>b) Nothing at all</summary>
 #
-# Yes: self-attention without positions is permutation equivariant, and the mean after it makes the whole invariant.
+# Not quite: each embedding moves with its frame. Their mean, and so the logits, stay the same.
 #
 # </details>
 #
@@ -857,30 +859,30 @@ explore(
 #
 # </details>
 #
-# <details><summary>b) The convolution answers to the hand; whether the hand matters takes another test</summary>
+# <details><summary>b) Half of the attention is spent on the background</summary>
+#
+# No: gates are not shares of anything. Only the rows of $A$ sum to 1.
+#
+# </details>
+#
+# <details><summary>c) The convolution answers to the hand; whether the hand matters takes another test</summary>
 #
 # Yes. One half is what an empty neighbourhood gets, since there is no bias; the hole shows a strong negative answer. (In our recipes, whose
 # gates go to 2, an empty neighbourhood gets 1.)
 #
 # </details>
 #
-# <details><summary>c) Half of the attention is spent on the background</summary>
-#
-# No: gates are not shares of anything. Only the rows of $A$ sum to 1.
-#
-# </details>
-#
 # **Why can a module trained at T = 8 be run at T = 16?**
 #
-# <details><summary>a) Its position code is computed from the times, and no weight has T in its shape</summary>
+# <details><summary>a) It was trained on random T</summary>
 #
-# Yes. That it *runs* does not promise that it is as good: times closer than any in training blurred the weights above.
+# No: the networks above saw eight frames only.
 #
 # </details>
 #
-# <details><summary>b) It was trained on random T</summary>
+# <details><summary>b) Its position code is computed from the times, and no weight has T in its shape</summary>
 #
-# No: the networks above saw eight frames only.
+# Yes. That it *runs* does not promise that it is as good: times closer than any in training blurred the weights above.
 #
 # </details>
 #

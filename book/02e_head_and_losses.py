@@ -356,8 +356,8 @@ for B, n in ((8, 1), (8, 4), (64, 1), (64, 13)):
     )
 
 # %% [markdown]
-# Our centres are slower, the more so the larger the batch. Over an epoch, a centre's steps count the clips of its class; in the paper's rule
-# they count the batches that have one. On several processes the gradients are averaged, so $B$ counts the clips of all of them. To make the centres of
+# Our centres are slower, the more so the larger the batch. Over an epoch, our centre moves in proportion to how many clips its class has; the
+# paper's, roughly to how many batches contain the class. On several processes the gradients are averaged, so $B$ counts the clips of all of them. To make the centres of
 # rare classes move faster, raise `train.center_lr`; exercise 2 compares the two rules.
 #
 # ### With and without
@@ -729,29 +729,29 @@ explore(
 #
 # </details>
 #
-# <details><summary>b) It is almost at the lowest value that this loss has</summary>
-#
-# Yes: the target's entropy is 0.55.
-#
-# </details>
-#
-# <details><summary>c) It is right in about 56 % of clips</summary>
+# <details><summary>b) It is right in about 56 % of clips</summary>
 #
 # No: a loss is no accuracy. At this loss nearly all training clips are right.
 #
 # </details>
 #
-# **With the center loss, distances within classes fall to a fifth. Has the embedding become five times better at telling classes apart?**
+# <details><summary>c) It is almost at the lowest value that this loss has</summary>
 #
-# <details><summary>a) Yes, the classes are five times as compact</summary>
-#
-# Compact, yes; but distances between classes shrink as well. Compare the ratio.
+# Yes: the target's entropy is 0.55.
 #
 # </details>
 #
-# <details><summary>b) No: compare with the distances between classes, and with the accuracy</summary>
+# **With the center loss, distances within classes fall to a fifth. Has the embedding become five times better at telling classes apart?**
+#
+# <details><summary>a) No: compare with the distances between classes, and with the accuracy</summary>
 #
 # Yes. Here the ratio falls by a sixth and accuracy changes by less than a point.
+#
+# </details>
+#
+# <details><summary>b) Yes, the classes are five times as compact</summary>
+#
+# Compact, yes; but distances between classes shrink as well. Compare the ratio.
 #
 # </details>
 #

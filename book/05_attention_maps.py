@@ -691,7 +691,7 @@ else:
 #
 # ## Quiz
 #
-# **A map lights the hand in every clip. What follows?**
+# **A map lights the hand in every clip, wherever the hand is. What follows?**
 #
 # <details><summary>a) The network decides by the hand</summary>
 #
@@ -705,31 +705,49 @@ else:
 #
 # </details>
 #
-# **Why is a moved map a better control than cells drawn one by one?**
+# <details><summary>c) The same map would fit any other clip as well</summary>
 #
-# <details><summary>a) It deletes patches of the same shapes</summary>
-#
-# Yes: scattered cells leave more edges, and edges hurt the network by themselves.
+# No: it follows the hand. A map that shows where things usually are would fit any clip.
 #
 # </details>
 #
-# <details><summary>b) It deletes fewer cells</summary>
+# **Why is a moved map a better control than cells drawn one by one?**
+#
+# <details><summary>a) It deletes fewer cells</summary>
 #
 # No: it deletes exactly as many.
 #
 # </details>
 #
+# <details><summary>b) It deletes patches of the same shapes</summary>
+#
+# Yes: scattered cells leave more edges, and edges hurt the network by themselves.
+#
+# </details>
+#
+# <details><summary>c) It lies on the same places in every clip</summary>
+#
+# No: it lies elsewhere in each, as far as the map was moved.
+#
+# </details>
+#
 # **A probe reads the colour from the states and from the input alike. What has the memory shown?**
 #
-# <details><summary>a) That it remembers</summary>
+# <details><summary>a) Nothing</summary>
+#
+# Yes: only what the input no longer shows can prove a memory.
+#
+# </details>
+#
+# <details><summary>b) That it remembers</summary>
 #
 # No: the colour is still to be seen in the frame.
 #
 # </details>
 #
-# <details><summary>b) Nothing</summary>
+# <details><summary>c) That it is not needed</summary>
 #
-# Yes: only what the input no longer shows can prove a memory.
+# No: that takes a network without it.
 #
 # </details>
 #

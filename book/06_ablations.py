@@ -185,8 +185,16 @@ for name, runs in results.items():
 # of 79.1 ± 3.5 (`outputs/published/gru-decay`). No peer was tuned as much as our network, which was developed beside the hard set, on another
 # data seed.
 #
-# **Several seeds.** HiTAGU-Net minus each method, paired by seed (the same clips in the same order; weights that are drawn after the first
-# module that differs are others), with the 95 % interval of the mean by Student's t:
+# **Several seeds.** The tables below give HiTAGU-Net minus each method, paired by seed. The two runs of a pair see the same clips in the same
+# order, and their starting weights are equal up to the first module that differs. Let $d_1, \dots, d_n$ be the differences of $n$ pairs,
+# $\bar d$ their mean and $s_d$ their standard deviation (with $n - 1$ below the fraction). The 95 % interval of the mean is
+#
+# $$\bar d \pm t_{n-1} \frac{s_d}{\sqrt n} \tag{6.1}$$
+#
+# where $t_{n-1}$ is Student's factor: 4.30 for three pairs, 2.78 for five and 2.26 for ten. For two it is 12.7, so we give no interval. On mini, HiTAGU-Net minus TSM is
+# 10.0, 8.1 and 8.3 points: $\bar d = 8.8$, $s_d = 1.0$, so $\pm\, 4.30 \cdot 1.0 / \sqrt 3 = 2.6$. The differences must be about normal, and three
+# seeds cannot show whether they are. That seeds alone can look like progress is an old warning: Henderson et al. (2018) split ten runs of one
+# algorithm, alike but for their seeds, into two groups of five, and their mean curves looked like two methods.
 
 # %%
 for name, runs in results.items():
@@ -437,15 +445,16 @@ show_published("ablations/ablations.md", "make ablations")
 # python -m experiments.ablations --params params/hard.yaml --out outputs/mine \
 #     --methods "as it is" no_stu no_tsa --seeds 0 1 --overrides "train.epochs=8"
 # ```
-# Then read the kind from the runs:
+# These six runs take about 15 minutes of one core. Then read the kind from them:
 #
 # ```python
 # from hitagu_lib.evaluation.seeds import KINDS, by_method, read_runs
 # methods = ["as it is", "no_stu", "no_tsa"]
 # print(by_method(read_runs("outputs/mine", methods), KINDS[1]))
 # ```
-# The first table of this chapter answers half: without its 3STU the network is right on 100.0 ± 0.0 % of these clips (seven seeds), so the 3STU is
-# not needed for them. Your runs without TSA say whether the 3STU can stand in for it.
+# The first table of this chapter answers half: without its 3STU the network is right on 100.0 ± 0.0 %
+# of these clips (seven seeds), so the 3STU is not needed for them. Your runs without TSA say whether the 3STU can stand in for it. We have
+# published no such run.
 #
 # </details>
 #
@@ -487,16 +496,16 @@ show_published("ablations/ablations.md", "make ablations")
 #
 # **A scores 84.0 ± 2.0 % and B 82.5 ± 1.8 % over five seeds. What do you report?**
 #
-# <details><summary>a) A is better</summary>
-#
-# Not from these numbers. Pair the runs by seed, and look at the interval of the difference.
-#
-# </details>
-#
-# <details><summary>b) Both values, and the interval of the paired difference</summary>
+# <details><summary>a) Both values, and the interval of the paired difference</summary>
 #
 # Yes. If it holds zero, these seeds cannot tell the two apart. It may exclude zero although both standard deviations are larger than the
 # difference, as for `center_loss_normalised` above.
+#
+# </details>
+#
+# <details><summary>b) A is better</summary>
+#
+# Not from these numbers. Pair the runs by seed, and look at the interval of the difference.
 #
 # </details>
 #
@@ -506,37 +515,37 @@ show_published("ablations/ablations.md", "make ablations")
 #
 # </details>
 #
-# **A peer's step takes half the time of yours. Which comparison is fair?**
+# **A peer's step takes half the time of yours. You have one night on one machine. Which comparison says which of the two to train?**
 #
 # <details><summary>a) Equal epochs</summary>
 #
-# No: that answers who learns more from one pass over the data.
+# No: that answers who learns more from one pass over the data. The peer would stop at midnight.
 #
 # </details>
 #
-# <details><summary>b) Equal training time</summary>
+# <details><summary>b) Each until it stops improving on validation</summary>
 #
-# Yes, if you pay for time. Always say what was held equal.
+# No: that answers who ends highest, however long it takes, and needs a third list for the score, as the validation clips chose the epoch.
 #
 # </details>
 #
-# <details><summary>c) Each until it stops improving on validation</summary>
+# <details><summary>c) Equal training time</summary>
 #
-# No: clips that choose when to stop give no fair score.
+# Yes: your time is what is limited. Always say what was held equal.
 #
 # </details>
 #
 # **A method has 90 % on one class and 10 % on its partner. What does it know of their order?**
 #
-# <details><summary>a) Nothing that shows: the pair's mean is one half</summary>
+# <details><summary>a) One direction well, the other badly</summary>
 #
-# Yes. It has simply settled on one of the two names.
+# No: the clips are each other's reverse, so knowing one is knowing both.
 #
 # </details>
 #
-# <details><summary>b) One direction well, the other badly</summary>
+# <details><summary>b) Nothing can be seen: over the pair it is right half of the time</summary>
 #
-# No: the clips are each other's reverse, so knowing one is knowing both.
+# Yes. It has simply settled on one of the two names.
 #
 # </details>
 #
@@ -552,6 +561,7 @@ show_published("ablations/ablations.md", "make ablations")
 # [add a module](appendix/add_a_module.md).
 #
 # **References.** Lin et al., [*TSM*](https://arxiv.org/abs/1811.08383), ICCV 2019. Wang et al., [*Temporal Segment
-# Networks*](https://arxiv.org/abs/1608.00859), ECCV 2016. Cho et al., [*Learning Phrase Representations using RNN Encoder-Decoder for
+# Networks*](https://arxiv.org/abs/1608.00859), ECCV 2016. Henderson et al., [*Deep Reinforcement Learning that
+# Matters*](https://arxiv.org/abs/1709.06560), AAAI 2018. Cho et al., [*Learning Phrase Representations using RNN Encoder-Decoder for
 # Statistical Machine Translation*](https://arxiv.org/abs/1406.1078) (GRU), EMNLP 2014. Bouthillier et al., [*Accounting for Variance in
 # Machine Learning Benchmarks*](https://arxiv.org/abs/2103.03098), MLSys 2021.

@@ -553,29 +553,29 @@ _ = credit(figure, source_of(cfg.run))
 #
 # </details>
 #
-# <details><summary>b) `hflip: true`, and the pair in `hflip_swaps`</summary>
+# <details><summary>b) `hflip: true`, and the pair in `reverse_swaps`</summary>
+#
+# No: that key is about clips played backwards. Half of the clips would be mirrored and keep the wrong label.
+#
+# </details>
+#
+# <details><summary>c) `hflip: true`, and the pair in `hflip_swaps`</summary>
 #
 # Yes: a mirrored left turn is a right turn. `hflip: false` is safe as well, but gives up the mirrored clips.
 #
 # </details>
 #
-# <details><summary>c) Only `reverse_swaps`</summary>
-#
-# A left turn played backwards does look like a right turn. But this key says nothing about mirrors, so `hflip` must stay off.
-#
-# </details>
-#
 # **In all of twenty new videos, the overlay shows the right label at the second frame. What does that suggest?**
 #
-# <details><summary>a) The network is quick</summary>
+# <details><summary>a) Something in a single picture gives the class away</summary>
 #
-# No: two frames of a slow motion hardly differ. Something else gave the class away.
+# Yes: a place, a thing, a person. Whether you mind depends on your task; the shuffled score says how strong the effect is.
 #
 # </details>
 #
-# <details><summary>b) Something in a single picture gives the class away</summary>
+# <details><summary>b) The network is quick</summary>
 #
-# Yes: a place, a thing, a person. Whether you mind depends on your task; the shuffled score says how strong the effect is.
+# No: two frames of a slow motion hardly differ. Something else gave the class away.
 #
 # </details>
 #
@@ -593,5 +593,4 @@ _ = credit(figure, source_of(cfg.run))
 # **References.** Wilson, [*Probable inference, the law of succession, and statistical
 # inference*](https://doi.org/10.1080/01621459.1927.10502953), JASA 1927. Soomro et al., [*UCF101*](https://arxiv.org/abs/1212.0402), 2012,
 # whose official splits keep groups together. Kaufman et al., [*Leakage in data mining*](https://doi.org/10.1145/2382577.2382579), TKDD
-# 2012. Woo et al., [*CBAM*](https://arxiv.org/abs/1807.06521), ECCV 2018. Vaswani et al., [*Attention is all you
-# need*](https://arxiv.org/abs/1706.03762), NeurIPS 2017.
+# 2012.

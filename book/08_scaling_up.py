@@ -571,7 +571,7 @@ for rate in (50, 200):
 # Something-Something V2 9.29712 True
 # 6.9% of Kinetics-700: 48 whole classes of 700
 # ```
-# Something-Something V2 fits: 9.3 million files, 0.25 TB at `-q:v 2`. The frames of Kinetics-700 do not, but its 0.6 million videos do (0.37 TB in the 340 x 256 copy, 1.05 TB at 720 lines). Both together stay below ten million files. So extract Something-Something V2, and train on Kinetics straight from its videos. Extracting a part of Kinetics helps little: alone on the disk, 48 of its 700 classes would fit. A lower frame rate does not help either: at a quarter of it there are still 36 million files.
+# Something-Something V2 fits: 9.3 million files, 0.25 TB at `-q:v 2`. The frames of Kinetics-700 do not, but its 0.6 million videos do (0.37 TB in the 340 x 256 copy, 1.05 TB at 720 lines). Both together are 9.9 million files, if the 0.2 million videos of Something-Something V2 are deleted after extraction. So extract Something-Something V2, and train on Kinetics straight from its videos. Extracting a part of Kinetics helps little: alone on the disk, 48 of its 700 classes would fit. A lower frame rate does not help either: at a quarter of it there are still 36 million files.
 #
 # </details>
 #
@@ -620,15 +620,15 @@ for rate in (50, 200):
 #
 # </details>
 #
-# <details><summary>b) The recipe: half the clips per step, at half the rate, and twice the steps</summary>
+# <details><summary>b) The clips that are seen in an epoch</summary>
 #
-# Yes. By the rule of proportion the two trainings come out about alike. About alike is not the same run, so write it down.
+# No, except perhaps the few clips of an incomplete last step.
 #
 # </details>
 #
-# <details><summary>c) The clips that are seen in an epoch</summary>
+# <details><summary>c) The recipe: half the clips per step, at half the rate, and twice the steps</summary>
 #
-# No, but for those of a last step that is not full.
+# Yes. By the rule of proportion the two trainings come out about alike. About alike is not the same run, so write it down.
 #
 # </details>
 #

@@ -184,15 +184,15 @@ display(Markdown(claims_table(read_claims())))
 #
 # **Three seeds give 60.1, 61.9 and 63.0 %; the reference has 60.2 %. What is the verdict?**
 #
-# <details><summary>a) Above: the mean is higher by 1.5 points</summary>
+# <details><summary>a) Level</summary>
 #
-# No: two standard deviations over these seeds are 2.9 points.
+# Yes: the difference is smaller than two standard deviations. It does not show that both are equal, only that three seeds cannot tell.
 #
 # </details>
 #
-# <details><summary>b) Level</summary>
+# <details><summary>b) Above: the mean is higher by 1.5 points</summary>
 #
-# Yes: the difference is smaller than two standard deviations. It does not show that both are equal, only that three seeds cannot tell.
+# No: two standard deviations over these seeds are 2.9 points.
 #
 # </details>
 #
@@ -210,29 +210,29 @@ display(Markdown(claims_table(read_claims())))
 #
 # </details>
 #
-# <details><summary>b) It stands, and says that the run deviates</summary>
-#
-# Yes: the numbers of clips are among the deviations.
-#
-# </details>
-#
-# <details><summary>c) Nothing</summary>
+# <details><summary>b) Nothing</summary>
 #
 # No: a reader must be able to see that the training and validation sets are not the peer's.
 #
 # </details>
 #
-# **Why is a run with 2 x 3 views compared with another reference than a run with one view?**
+# <details><summary>c) It stands, and says that the run deviates</summary>
 #
-# <details><summary>a) Views change the accuracy</summary>
-#
-# Yes: six views against one would credit the network with what the protocol gives.
+# Yes: the numbers of clips are among the deviations.
 #
 # </details>
 #
-# <details><summary>b) Six views need another network</summary>
+# **Why is a run with 2 x 3 views compared with another reference than a run with one view?**
+#
+# <details><summary>a) Six views need another network</summary>
 #
 # No: the weights are the same.
+#
+# </details>
+#
+# <details><summary>b) Views change the accuracy</summary>
+#
+# Yes: six views against one would credit the network with what the protocol gives.
 #
 # </details>
 #

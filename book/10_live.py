@@ -347,11 +347,14 @@ for name, title in (sets | {"memory": "memory"}).items():
 #
 # ## Exercises
 #
-# **1.** Set `readout="mean"` in the training cell. How does the curve after the fourth frame change, and why?
+# **1.** Set `readout="mean"` in the training cell. How does the curve after the fourth frame change, and the probability of the right class?
+# Why?
 #
 # <details><summary>Solution</summary>
 #
-# The mean over the frames so far holds four frames that know nothing. The label turns later, and the longer the wait, the later.
+# Top-1 hardly changes. The four frames that know nothing add nearly the same to both logits, so the first frame with motion decides, also in
+# a mean. The network is only less sure there: about 0.95 in place of 1.00. A mean delays an answer where earlier frames spoke for
+# *another* class.
 #
 # </details>
 #
@@ -371,35 +374,35 @@ for name, title in (sets | {"memory": "memory"}).items():
 #
 # **A causal network is right on 60 % of the clips after half of their frames. What is missing to call that good or bad?**
 #
-# <details><summary>a) What anybody could know by then</summary>
-#
-# Yes: before the dot moves, one half is all that can be known. Compare with peers at the same share.
-#
-# </details>
-#
-# <details><summary>b) Its training loss</summary>
+# <details><summary>a) Its training loss</summary>
 #
 # No: that says little about what half of a clip shows.
 #
 # </details>
 #
-# <details><summary>c) Its number of parameters</summary>
+# <details><summary>b) Its number of parameters</summary>
 #
 # No: what can be known does not depend on it.
 #
 # </details>
 #
-# **Why does MDE look back alone, though the next frame would tell more?**
+# <details><summary>c) What anybody could know by then</summary>
 #
-# <details><summary>a) The next frame costs too much to encode</summary>
-#
-# No: each frame is encoded once in either case.
+# Yes: before the dot moves, one half is all that can be known. Compare with peers at the same share.
 #
 # </details>
 #
-# <details><summary>b) Waiting for the next frame would delay every answer by one frame</summary>
+# **Why does MDE look back alone, though the next frame would tell more?**
+#
+# <details><summary>a) Waiting for the next frame would delay every answer by one frame</summary>
 #
 # Yes: it is a choice. One frame of delay would buy one frame of future.
+#
+# </details>
+#
+# <details><summary>b) The next frame costs too much to encode</summary>
+#
+# No: each frame is encoded once in either case.
 #
 # </details>
 #
