@@ -699,15 +699,15 @@ else:
 #
 # </details>
 #
-# <details><summary>b) Something in the network answers to the hand</summary>
+# <details><summary>b) The same map would fit any other clip as well</summary>
 #
-# Yes. Whether the answer matters takes a deletion.
+# No: it follows the hand. A map that shows where things usually are would fit any clip.
 #
 # </details>
 #
-# <details><summary>c) The same map would fit any other clip as well</summary>
+# <details><summary>c) Something in the network answers to the hand</summary>
 #
-# No: it follows the hand. A map that shows where things usually are would fit any clip.
+# Yes. Whether the answer matters takes a deletion.
 #
 # </details>
 #

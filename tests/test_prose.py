@@ -40,3 +40,12 @@ def test_parameters_and_files_that_a_text_names_exist(page: Path, parameters: se
             assert parameter[1] in parameters, name
         if re.match(r"(?:outputs/published|params|hitagu_lib|book|experiments|benchmarks|tests)/[\w./-]+$", name):
             assert (BOOK.parent / name).exists() or "NN_" in name, name
+
+
+@pytest.mark.parametrize("chapter", sorted(BOOK.glob("*.py")), ids=lambda page: page.stem)
+def test_a_quiz_has_three_questions_whose_right_answers_are_a_b_and_c_in_some_order(chapter: Path) -> None:
+    quiz = chapter.read_text(encoding="utf-8").partition("# ## Quiz\n")[2].partition("# ## Next")[0]
+    answers = re.findall(r"<summary>([a-c])\) .+?</summary>\n#\n# (\S+)", quiz)
+    assert [letter for letter, _ in answers] == list("abc") * 3
+    right = [[letter for letter, answer in answers[i : i + 3] if answer[:3] == "Yes"] for i in (0, 3, 6)]
+    assert sorted(right) == [["a"], ["b"], ["c"]]
