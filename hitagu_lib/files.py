@@ -10,7 +10,6 @@ import json
 import logging
 import os
 import platform
-import re
 import shutil
 import sys
 import threading
@@ -25,26 +24,45 @@ from hitagu_lib.errors import ConfigError, TrainingError
 if sys.platform != "win32":
     import fcntl
 
+_ASIDE = ".hitagu-"
+"""How the names of temporary files begin."""
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""The system's numbers for a full disk, a quota and a limit on the size of a file."""
+
 _log = logging.getLogger(__name__)
 
 
 @contextmanager
 def replacing(file: Path) -> Iterator[Path]:
-    """Yield a temporary path next to `file`, with its extension; rename it to `file` on success, delete it on error."""
-    file.parent.mkdir(parents=True, exist_ok=True)
+    """Yield a temporary path next to `file`, with its extension; rename it to `file` on success, delete it on error.
+
+    A link is followed. An OSError names `file`, not the temporary path. Raises ConfigError if `file` is a device or a pipe.
+    """
+    if file.is_symlink():
+        file = Path(os.path.realpath(file))
+    if file.exists() and not (file.is_file() or file.is_dir()):
+        raise ConfigError(f"{file}: found a device or a pipe; expected the name of a file")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), error.filename) from None
     # No other thread, of this process or another, has this number. File systems allow names of 255 bytes, and `file` may need them all.
-    aside = file.with_name(f".{threading.get_native_id()}.{os.fsdecode(os.fsencode(file.name)[-200:])}")
+    aside = file.with_name(f"{_ASIDE}{threading.get_native_id()}.{os.fsdecode(os.fsencode(file.name)[-200:])}")
     try:
         yield aside
         os.replace(aside, file)
+    except OSError as error:
+        if error.filename == str(aside) or (error.filename is None and error.errno in DISK_FULL):
+            error.filename, error.filename2 = str(file), None
+        raise
     finally:
         aside.unlink(missing_ok=True)
 
 
 def remove_asides(folder: Path) -> None:
     """Delete the temporary files that killed processes left in `folder`; no other process may be writing there."""
-    for file in folder.glob(".*"):
-        if re.match(r"\.\d+\.", file.name):
+    for file in folder.glob(f"{_ASIDE}*"):
+        if file.is_file():
             file.unlink()
 
 
@@ -124,10 +142,6 @@ def _names(file: Path, stream: IO[Any]) -> bool:
         return os.path.samefile(file, stream.fileno())
     except FileNotFoundError:
         return False
-
-
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""The system's numbers for a full disk, a quota and a limit on the size of a file."""
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from hitagu_lib.files import csv_line, locked, write_atomic, write_csv, write_json
+from hitagu_lib.files import csv_line, locked, remove_asides, replacing, write_atomic, write_csv, write_json
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
@@ -27,6 +27,36 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path: Path) -> 
         write_atomic(tmp_path / "list.csv", lines())  # type: ignore[arg-type]
     assert [path.name for path in tmp_path.iterdir()] == ["list.csv"]
     assert (tmp_path / "list.csv").read_text() == "old\n"
+
+
+def test_a_link_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link.txt").symlink_to(tmp_path / "disk" / "real.txt")
+    for text in ("new", "newer"):
+        write_atomic(tmp_path / "link.txt", [text])
+        assert (tmp_path / "link.txt").is_symlink() and (tmp_path / "disk" / "real.txt").read_text() == text
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["disk", "link.txt", "real.txt"]
+
+
+def test_an_error_names_the_file_and_not_the_temporary_one(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    for file, named in (("folder", "folder"), ("file/a.txt", "file")):
+        with pytest.raises(OSError) as caught:
+            write_atomic(tmp_path / file, ["new"])
+        assert caught.value.filename == str(tmp_path / named)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+
+
+def test_only_our_own_temporary_files_are_removed(tmp_path: Path) -> None:
+    with replacing(tmp_path / "a.txt") as aside:
+        left = tmp_path / aside.name
+        (tmp_path / ".2024.notes").touch()
+        (tmp_path / ".1.cache").mkdir()
+        left.touch()
+        remove_asides(tmp_path)
+        assert sorted(path.name for path in tmp_path.iterdir()) == [".1.cache", ".2024.notes"]
+        aside.touch()
 
 
 def test_a_rename_that_fails_leaves_the_old_file_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -139,7 +139,7 @@ def _raw(ctx: click.Context, param: click.Parameter, value: str | None) -> RawVi
         return RawVideo.parse(value)
     except ValueError:
         raise click.BadParameter(
-            f"found {value!r}, expected width x height @ frames per second, such as 640x480@25"
+            f"found {value!r}, expected width x height @ frames per second, such as 640x480@25, and at most 16384 pixels a side"
         ) from None
 
 
@@ -205,7 +205,7 @@ def predict(
             ranked = list(zip(prediction.labels, prediction.probabilities, strict=True))[:top]
             if as_json:
                 best = [{"label": label, "probability": probability} for label, probability in ranked]
-                click.echo(json.dumps({"source": str(source), "predictions": best}, ensure_ascii=False))
+                click.echo(_json({"source": str(source), "predictions": best}))
             else:
                 click.echo(
                     "\n".join([str(source), *(f"  {probability:6.1%}  {label}" for label, probability in ranked)])
@@ -230,6 +230,14 @@ def predict(
     return code
 
 
+def _json(value: object) -> str:
+    """Return one line of JSON, with letters that standard output can encode."""
+    import sys
+
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    return json.dumps(value, ensure_ascii=encoding.lower().replace("-", "") != "utf8")
+
+
 def _follow(
     source: str,
     checkpoint: Path,
@@ -241,7 +249,8 @@ def _follow(
 ) -> int:
     """Print a line for each second of a video that plays, as soon as the second is over, and one for the last frame.
 
-    Where the user or an error ends it, as a camera never ends by itself, the last frame has its line and the overlay is kept.
+    Where the user, the reader of the lines or an error ends it, as a camera never ends by itself, the last frame has its line and the
+    overlay is kept.
     """
     import sys
 
@@ -264,7 +273,7 @@ def _follow(
         if as_json:
             predictions = [{"label": label, "probability": probability} for label, probability in ranked]
             line = {"source": source, "seconds": round(moment.seconds, 3), "predictions": predictions}
-            click.echo(json.dumps(line, ensure_ascii=False))
+            click.echo(_json(line))
         else:
             click.echo(f"{moment.seconds:8.1f} s" + "".join(f"  {p:6.1%} {label}" for label, p in ranked))
         sys.stdout.flush()
@@ -287,13 +296,14 @@ def _follow(
                 before, last = last, moment
                 if before is not None and int(last.seconds) > int(before.seconds):
                     say(before)
-        except (KeyboardInterrupt, ClipError) as error:
+        except (KeyboardInterrupt, ClipError, BrokenPipeError) as error:
             if last is None:
                 raise
             ended_by = error
         if last is None:
             raise ClipError(f"{source}: found no frame; expected a video with at least one")
-        say(last)
+        if not isinstance(ended_by, BrokenPipeError):  # else nobody reads any more
+            say(last)
     if ended_by:
         raise ended_by
     return 0
@@ -366,9 +376,9 @@ def timeline(
             spanned = cfg.data.dense_span if cfg.data.sampling == "dense" else cfg.data.num_frames * cfg.data.ref_stride
             length = window or spanned / rate
             step = hop or length / 2
-            if step * rate < 1:
+            if step * playing.rate < 0.999:  # a hop is typed with a few digits
                 raise click.UsageError(
-                    f"windows {step:g} s apart: expected at least a frame, {1 / rate:.3g} s; give a larger --hop"
+                    f"windows {step:g} s apart: expected at least a frame, {1 / playing.rate:.3g} s; give a larger --hop"
                 )
             pieces = windows(frames, model, cfg.data, rate, length, step)
         intervals = joined(pieces, classes)

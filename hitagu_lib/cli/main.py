@@ -35,8 +35,18 @@ from hitagu_lib.files import DISK_FULL
 
 def _close_output() -> None:
     """Write no more to standard output: Python's last flush would fail as well."""
-    if sys.stdout is not None:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _told(error: HitaguError | OSError) -> int:
+    """Say in one line what was not done, and return the exit code. Raises the error if it is not about the user's files or disk."""
+    if isinstance(error, OSError) and error.filename is None:
+        if error.errno not in DISK_FULL:
+            raise error
+        _close_output()  # which may be what the disk has no room for
+    with suppress(OSError):  # for standard error, too
+        click.echo(f"hitagu: {reason(error)}", err=True)
+    return 2
 
 
 class Commands(Group):
@@ -45,20 +55,13 @@ class Commands(Group):
     def invoke(self, ctx: click.Context) -> int:
         try:
             code = int(super().invoke(ctx))
-            if sys.stdout is not None:  # closed, as for some services
-                sys.stdout.flush()
+            sys.stdout.flush()
             return code
         except BrokenPipeError:  # the reader has left, as `head` does
             _close_output()
             return 141
         except (HitaguError, OSError) as error:
-            if isinstance(error, OSError) and error.filename is None:  # not about one of the user's files
-                if error.errno not in DISK_FULL:
-                    raise
-                _close_output()  # which may be what the disk has no room for
-            with suppress(OSError):  # for standard error, too
-                click.echo(f"hitagu: {reason(error)}", err=True)
-            return 2
+            return _told(error)
         except KeyboardInterrupt as stop:
             # training.signals.Stopped brings an exit code and its own message, empty in all processes but one. Importing it here would
             # import torch.
@@ -101,11 +104,18 @@ def cli() -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code. Wrong options raise SystemExit(2)."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed, as for some services: bars and messages go nowhere then
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A name or label that standard output cannot encode is shown as \udcff; it must not end the command.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        return int(cli.main(argv, prog_name="hitagu", standalone_mode=False) or 0)
+        code = int(cli.main(argv, prog_name="hitagu", standalone_mode=False) or 0)
+        sys.stdout.flush()  # what --help and --version wrote
+        return code
     except click.UsageError as error:
         error.show()
         raise SystemExit(error.exit_code) from None
+    except OSError as error:  # --help and --version write before there is a command
+        return _told(error)

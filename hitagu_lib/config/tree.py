@@ -95,7 +95,7 @@ class DataConfig:
     prepare: Literal["mini", "hard", "memory"] | None = None
     num_frames: StrictInt = Field(default=8, ge=1, le=512)  # T, frames in a clip
     sampling: Literal["segment", "dense"] = "segment"
-    dense_span: StrictInt = Field(default=64, ge=1)  # frames that a dense clip spans
+    dense_span: StrictInt = Field(default=64, ge=1, le=2**31 - 1)  # frames that a dense clip spans
     ref_stride: Float = Field(default=8.0, ge=0.01)  # frames in one unit of t
     short_side: StrictInt = Field(default=256, ge=8)  # evaluation: the frame's short side before the centre crop
     image_size: StrictInt = Field(default=224, ge=8)  # side of the crop that the network sees

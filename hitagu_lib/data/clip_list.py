@@ -74,6 +74,8 @@ def read_list(file: Path, root: Path, classes: Path | None = None, *, allow_unla
     first malformed row.
     """
     file, root = Path(file), Path(root)
+    if file.is_dir():
+        raise ListError(f"{file}: found a folder; expected a list, such as train.csv")
     classes = Path(classes) if classes is not None else file.with_name("classes.txt")
     if not file.exists():  # a missing list is said before missing classes
         raise ListError(f"{file}: no such list; `hitagu index --root FRAMES --out {file}` writes one")
@@ -97,7 +99,7 @@ def read_list(file: Path, root: Path, classes: Path | None = None, *, allow_unla
                 f"one of the {len(names)} classes in {classes}{_label_hint(label, line, names)}"
             )
         if count not in known_counts:
-            if not (count.isascii() and count.isdecimal() and 1 <= int(count) <= _INT32_MAX):
+            if not (count.isascii() and count.isdecimal() and len(count) < 11 and 1 <= int(count) <= _INT32_MAX):
                 raise ListError(f"{file}:{line}: found num_frames {count!r}, expected a whole number of at least 1")
             known_counts[count] = int(count)
         paths += path.encode("utf-8")

@@ -5,7 +5,8 @@
 Frame k is the k-th that decoding the whole file gives, as `hitagu extract` numbers them (every frame once, no --fps): a list made
 from extracted frames also fits the videos. The pictures are those of extract, too: upright, stored pixels, the short side scaled down
 to `short_side` with the same filter, colours by BT.601, as JPEG has them whatever the video says; a frame whose size differs from the
-first one's is scaled to that. Only the loss of JPEG is missing: on average less than two grey levels.
+first one's is scaled to that. Only the loss of JPEG is missing: on average less than two grey levels. Of interlaced video each field is
+scaled by itself, where extract scales the frame as a whole: there the pictures differ somewhat more.
 
 Seeking, and skipping frames that no other frame depends on, is only for files that prove it right: MP4, MOV, Matroska or WebM, which
 tell when a frame is shown; as many packets to be shown as the list promises frames, no two at the same time; frames that come at those
@@ -17,6 +18,7 @@ PyAV, not TorchCodec: PyAV's wheels bring their own FFmpeg, so that every machin
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from fractions import Fraction
@@ -182,7 +184,7 @@ def _opened(file: Path, format: str | None = None) -> Iterator[tuple[Any, Any]]:
     try:
         # A playlist named .mp4 fetches nothing; a title in another encoding than UTF-8 is no reason to fail.
         options = {"protocol_whitelist": "file"}
-        with av.open(str(file), format=format, options=options, metadata_errors="replace") as container:
+        with av.open(os.path.abspath(file), format=format, options=options, metadata_errors="replace") as container:
             covers = av.stream.Disposition.attached_pic
             streams = [stream for stream in container.streams.video if not stream.disposition & covers]
             if not streams:

@@ -36,11 +36,11 @@ class RawVideo:
 
     @classmethod
     def parse(cls, text: str) -> RawVideo:
-        """Read "640x480@25". Raises ValueError."""
-        if not (found := re.fullmatch(r"(\d+)x(\d+)@(\d+(?:\.\d+)?)", text)):
+        """Read "640x480@25". Raises ValueError, also for a side of more than 16384 pixels."""
+        if not (found := re.fullmatch(r"(\d{1,5})x(\d{1,5})@(\d+(?:\.\d+)?)", text)):
             raise ValueError
         raw = cls(int(found[1]), int(found[2]), float(found[3]))
-        if not (raw.width and raw.height and raw.fps):
+        if not (0 < raw.width <= 16384 and 0 < raw.height <= 16384 and raw.fps):
             raise ValueError
         return raw
 

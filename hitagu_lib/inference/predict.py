@@ -8,6 +8,7 @@ predict("new.mp4", "outputs/mini/checkpoints/last.pt").labels[0]
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -24,6 +25,7 @@ from hitagu_lib.data.dataset import read_clip
 from hitagu_lib.data.frames import normalise
 from hitagu_lib.errors import ClipError, ConfigError, WeightsError
 from hitagu_lib.media.ffmpeg import VIDEO_SUFFIXES
+from hitagu_lib.media.frame_folder import FRAME_NAME
 from hitagu_lib.models import ClipMaps, ClipModel, build_model
 from hitagu_lib.models.weights import load_weights
 from hitagu_lib.prepare.extract import extract_video
@@ -105,14 +107,17 @@ def readable(source: Path) -> Iterator[None]:
 
 def _count_frames(folder: Path) -> int:
     files = list(folder.iterdir())  # Path.glob takes a folder that it may not list for an empty one
-    num_frames = sum(file.match("[0-9]" * 6 + ".jpg") for file in files)
-    if num_frames == 0:
+    names = {file.name for file in files if re.fullmatch(r"[0-9]{6,}\.jpg", file.name)}
+    if not names:
         videos = sum(file.suffix.lower() in VIDEO_SUFFIXES for file in files)
         hint = f" (it holds {videos} video{'s' * (videos != 1)}: name the files)" if videos else ""
         raise ClipError(
             f"{folder}: found no frames named 000001.jpg, 000002.jpg, ...; expected a frame folder or a video file{hint}"
         )
-    return num_frames
+    expected = [FRAME_NAME.format(number) for number in range(1, len(names) + 1)]
+    if missing := next((name for name in expected if name not in names), None):
+        raise ClipError(f"{folder}: {missing} is missing; expected 000001.jpg, 000002.jpg, ... without gaps")
+    return len(names)
 
 
 def class_probabilities(logits: Tensor, where: str) -> Tensor:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from hitagu_lib.errors import ExtractError
 from hitagu_lib.files import replacing
-from hitagu_lib.media.ffmpeg import ffmpeg_path
+from hitagu_lib.media.ffmpeg import ffmpeg_path, said_last
 
 
 @contextmanager
@@ -42,9 +42,10 @@ def video_writer(file: Path, width: int, height: int, fps: float) -> Iterator[Ca
 
         def failed() -> ExtractError:
             messages.seek(0)
-            said = messages.read().decode(errors="replace").strip().splitlines() or ["(no message)"]
+            said = messages.read().decode(errors="replace")
+            advice = "; expected an ffmpeg with libx264" if "Unknown encoder" in said else ""
             return ExtractError(
-                f"{file}: {ffmpeg} could not write this video: {said[-1]}; expected an ffmpeg with libx264"
+                f"{file}: {ffmpeg} could not write this video: {said_last(said) or '(no message)'}{advice}"
             )
 
         def write(picture: NDArray[np.uint8]) -> None:

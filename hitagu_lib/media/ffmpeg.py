@@ -111,7 +111,7 @@ def run_ffmpeg(video: Path, folder: Path, settings: Settings, run: str) -> int:
             frame.unlink()
         code, said = _wait_for(_command(ffmpeg, video, folder, settings, size), run)
     silent = f"ffmpeg crashed (signal {-code})" if code < 0 else f"ffmpeg ended with code {code} and no message"
-    reason = _reason(said).replace(f"{video}: ", "") or ("" if code == 0 else silent)
+    reason = said_last(said).replace(f"{video}: ", "") or ("" if code == 0 else silent)
     if any(words in said for words in _DISK_FULL):
         raise RunError(f"{folder.parent}: {reason}; free some space and run again: finished videos are kept")
     length, missing = video.stat().st_size, missing_bytes(video)
@@ -226,7 +226,7 @@ def stop_run(run: str) -> None:
                 process.kill()
 
 
-def _reason(said: str) -> str:
+def said_last(said: str) -> str:
     """Return ffmpeg's last message, and its first if that differs: the last one is often only a summary."""
     lines = [re.sub(r" @ 0x[0-9a-f]+", "", line).strip() for line in said.splitlines()]
     lines = [line for line in lines if line and not line.startswith("Last message repeated")]
@@ -251,8 +251,8 @@ BELIEVED_RATE = 120  # frames a second
 def frame_rate(video: Path) -> float | None:
     """Return the frames per second, the average if they vary; None if the file states no rate or cannot be read.
 
-    A stated rate above BELIEVED_RATE is not believed: recorders that know no rate state 1000, the resolution of their
-    timestamps. The rate then comes from the timestamps.
+    A stated rate above BELIEVED_RATE is believed only where the timestamps agree within a fifth: recorders that know no rate state
+    1000, the resolution of their timestamps. The rate then comes from the timestamps.
     """
     said = _ask("-i", os.path.abspath(video)).stderr
     found = re.search(r", ([0-9.]+)(k?) (?:fps|tbr)", _video_stream(said))
@@ -265,7 +265,9 @@ def frame_rate(video: Path) -> float | None:
     ends = re.findall(r"^out_time_us=(\d+)", told, re.MULTILINE)
     if not frames or not ends or int(frames[-1]) < 2 or int(ends[-1]) == 0:
         return None
-    return (int(frames[-1]) - 1) / (int(ends[-1]) / 1e6)
+    measured = (int(frames[-1]) - 1) / (int(ends[-1]) / 1e6)
+    # The last packet need not be the last to be shown, so the measured rate is a little high.
+    return stated if abs(measured - stated) < stated / 5 else measured
 
 
 def why_not_a_video(file: Path) -> str | None:
@@ -344,7 +346,7 @@ def _text_beginning(video: Path) -> str:
 
 
 def missing_bytes(video: Path) -> int:
-    """Return how many bytes the top-level boxes (MP4, MOV) or chunks (AVI) extend past the file's end.
+    """Return how many bytes the top-level boxes (MP4, MOV), chunks (AVI) or the segment (Matroska, WebM) extend past the file's end.
 
     0 also for formats that do not tell, and for what is no file: opening a pipe again would wait for a writer.
     """
@@ -355,9 +357,11 @@ def missing_bytes(video: Path) -> int:
         while at + 8 <= size:
             stream.seek(at)
             head = stream.read(16)
-            if head[:4] == b"RIFF":
+            if head[:4] in (_EBML, _SEGMENT):
+                length, known = _ebml_length(head)
+            elif head[:4] == b"RIFF":
                 length = int.from_bytes(head[4:8], "little") + 8
-                known = length > 8  # otherwise it was never filled in
+                known = head[4:8] not in (bytes(4), b"\xff" * 4)  # otherwise it was never filled in, as in a pipe
             else:
                 length = int.from_bytes(head[:4], "big")
                 length = int.from_bytes(head[8:16], "big") if length == 1 else length
@@ -366,6 +370,20 @@ def missing_bytes(video: Path) -> int:
                 return 0
             at += length
     return max(0, at - size)
+
+
+_EBML, _SEGMENT = bytes.fromhex("1a45dfa3"), bytes.fromhex("18538067")
+"""The top-level elements of a Matroska file: its header, and all the rest."""
+
+
+def _ebml_length(head: bytes) -> tuple[int, bool]:
+    """Return the bytes of the element that begins here, itself included, and whether it tells them: a pipe's does not (RFC 8794)."""
+    width = 9 - head[4].bit_length()  # the first bit that is set says how many bytes the number has
+    if width > 8:
+        return 0, False
+    bits = 7 * width
+    size = int.from_bytes(head[4 : 4 + width], "big") & ((1 << bits) - 1)
+    return 4 + width + size, size != (1 << bits) - 1
 
 
 def _is_int(value: object) -> bool:

@@ -17,7 +17,6 @@ from __future__ import annotations
 import difflib
 import json
 import logging
-import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,6 +30,7 @@ from hitagu_lib.prepare.index import (
     count_folders,
     folded,
     prefix_below,
+    refuse_for_list,
     scan_frames,
     spelling,
     unwritable,
@@ -255,8 +255,7 @@ def _index(
     frames, out = Path(frames), Path(out)
     manifest = out.with_name(f"{out.stem}.missing.csv")
     for written in (out, manifest):
-        if any(os.path.abspath(written) == os.path.abspath(file) for file in (annotations, names_file)):
-            raise ListError(f"{written}: is to be read, so the list cannot go there; write it elsewhere")
+        refuse_for_list(written, (annotations, names_file))
     labels = _indices(annotations, clips, names, names_file)
     prefix = prefix_below(frames, Path(relative_to) if relative_to is not None else frames)
     folders = _folders(clips, scan_frames(frames, names, source), source)

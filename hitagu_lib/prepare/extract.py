@@ -222,6 +222,8 @@ def _in_window(pool: Executor, jobs: Iterable[tuple[str, _Job]], window: int) ->
 def _extract(video: Path, out: Path, settings: Settings, overwrite: bool, run: str) -> tuple[int, bool]:
     """Return the number of frames, and whether they were there already."""
     video = Path(os.path.abspath(video))
+    if out.is_symlink():  # to a larger disk, perhaps: it is followed, not replaced
+        out = Path(os.path.realpath(out))
     try:
         source_bytes = video.stat().st_size
     except OSError as error:

@@ -75,8 +75,7 @@ def index_frames(
     different classes.txt lies beside `out`.
     """
     root, out = Path(root), Path(out)
-    if out.name == "classes.txt":
-        raise ListError(f"{out}: expected another name for the list: the labels are written to classes.txt beside it")
+    refuse_for_list(out, [classes] if classes is not None else [])
     if not root.is_dir():
         raise ListError(f"{root}: no such folder, expected <class>/<video>/000001.jpg in it, as `hitagu extract` makes")
     prefix = prefix_below(root, Path(relative_to) if relative_to is not None else root)
@@ -109,6 +108,16 @@ def index_frames(
     write_reasons(report.manifest, report.skipped, "path")
     write_rows(out, rows)
     return report
+
+
+def refuse_for_list(out: Path, read: Iterable[str | Path]) -> None:
+    """Raise ListError if the list cannot be written to `out`: a folder, the labels' own name, or one of the files that are `read`."""
+    if out.is_dir():
+        raise ListError(f"{out}: found a folder; expected the name of a list, such as train.csv")
+    if out.name == "classes.txt":
+        raise ListError(f"{out}: expected another name for the list: the labels are written to classes.txt beside it")
+    if any(os.path.abspath(out) == os.path.abspath(file) for file in read):
+        raise ListError(f"{out}: is to be read, so the list cannot go there; write it elsewhere")
 
 
 def class_folders(root: Path) -> list[str]:

@@ -118,7 +118,7 @@ def split_videos(
     each video; correct it and pass it as `groups`.
     table, columns: a table of the videos, see `prepare.table.read_table`, which is taken as it is. Its column of classes stands in
     for the folders, that of sources for the rule, that of splits (train, val, test) or folds for the division; a table with both is
-    followed in its folds if `folds` is their number, else in its splits. Videos that it does not name are skipped.
+    followed in its folds if `folds` is given, which must be their number, else in its splits. Videos that it does not name are skipped.
 
     A call that was stopped resumes when it is repeated. Videos that fail, and entries that are not videos, are in the report
     and in out/frames/failed.csv and skipped.csv, but in no list. Raises ListError for a class folder without videos or that
@@ -198,6 +198,11 @@ def divide(
                 f"folds: found {len(names)} in the table, {', '.join(names[:5])}; expected {folds or 'two or more'}"
             )
         return _fold_lists(videos, names, side), side
+    if folds is not None and by_side:
+        sides = ", ".join(sorted({str(row.side) for row in given}))
+        raise ListError(
+            f"folds: found {folds}, and a table that divides into {sides}; expected a column of folds in it, or no folds"
+        )
     if folds is not None:
         side = choose_folds(videos, folds, seed)
         return _fold_lists(videos, [str(k) for k in range(folds)], side), side

@@ -60,7 +60,11 @@ def read_table(file: Path, columns: Mapping[str, str], videos: Collection[str]) 
     """
     by_name = {re.sub(r"\.[^./]*$", "", path): path for path in videos} | {path: path for path in videos}
     lines = csv_rows(file, "a line for each video")
-    _, found = next(lines, (1, []))
+    _, header = next(lines, (1, []))
+    found = [name.strip() for name in header]
+    if other := [name for name in found if name.casefold() in COLUMNS and name not in (*COLUMNS, *columns.values())]:
+        key = other[0].casefold()
+        raise ListError(f"{file}:1: found column {other[0]!r}; expected {key!r}, or --columns {key}={other[0]}")
     used = {key: columns.get(key, key) for key in COLUMNS if key in columns or key in found}
     used.setdefault("video", "video")
     if missing := [column for column in used.values() if column not in found]:
@@ -73,7 +77,10 @@ def read_table(file: Path, columns: Mapping[str, str], videos: Collection[str]) 
     rows: dict[str, TableRow] = {}
     faults = []
     for line, fields in lines:
-        cells = dict(zip(found, fields, strict=False))
+        if len(fields) != len(found):
+            faults.append(f"{file}:{line}: found {len(fields)} fields; expected {len(found)}, as in the header")
+            continue
+        cells = dict(zip(found, fields, strict=True))
         value = {key: cells.get(column, "").strip() for key, column in used.items()}
         path = by_name.get(value["video"])
         if fault := _fault(value, used, path, rows):

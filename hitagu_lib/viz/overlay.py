@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 from torch import Tensor
 from tqdm.auto import tqdm
 
@@ -68,13 +68,13 @@ def overlay_video(
         )
         files = [folder / f"{number:06d}.jpg" for number in range(1, num_frames + 1)]
         with Image.open(files[0]) as first:
-            drawn = Overlay(running, cfg, classes, first.size)
+            drawn = Overlay(running, cfg, classes, ImageOps.exif_transpose(first).size)
         with video_writer(Path(out), drawn.width, drawn.height, fps) as write:
             for n, file in enumerate(
                 tqdm(files, desc="drawing", unit="frame", disable=None if progress else True, leave=False)
             ):
                 with Image.open(file) as picture:
-                    write(drawn.draw(n, picture))
+                    write(drawn.draw(n, ImageOps.exif_transpose(picture)))  # upright, as the network sees it
     return running
 
 

@@ -356,6 +356,24 @@ def test_a_closed_pipe_is_no_error() -> None:
     assert run.wait() == 141
 
 
+@pytest.mark.parametrize("redirected", ["2>&-", ">&-", ">&- 2>&-"])
+def test_closed_output_is_no_error(redirected: str, tmp_path: Path) -> None:
+    video = make_video(tmp_path / "videos" / "a" / "v.mp4")
+    command = f"{sys.executable} -m hitagu_lib extract --root {video.parent.parent} --out {tmp_path / 'frames'}"
+    done = subprocess.run(["bash", "-c", f"{command} {redirected}"], cwd=ROOT, capture_output=True, check=False)
+    assert done.returncode == 0, done
+    assert (tmp_path / "frames" / "a" / "v" / "000003.jpg").exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+@pytest.mark.parametrize("option", ["--version", "--help"])
+def test_a_full_disk_has_no_room_for_the_help(option: str) -> None:
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "hitagu_lib", option]
+        done = subprocess.run(command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2, "hitagu: No space left on device\n")
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full, which is a disk that is full, on this system")
 def test_a_full_disk_is_named() -> None:

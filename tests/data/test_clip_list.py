@@ -77,6 +77,7 @@ BAD_ROWS = {
     "label below the classes": ("a/one,-1,3", "found label '-1', expected an index from 0 to 2, one of the 3 classes"),
     "label above the classes": ("a/one,3,3", "found label '3', expected an index from 0 to 2, one of the 3 classes"),
     "no frames": ("a/one,0,0", "found num_frames '0', expected a whole number of at least 1"),
+    "far too many frames": ("a/one,0," + "9" * 5000, "found num_frames '999"),
     "negative frames": ("a/one,0,-3", "found num_frames '-3', expected"),
     "frames not a number": ("a/one,0,ten", "found num_frames 'ten', expected"),
     "frames in other digits": ("a/one,0,٣", "found num_frames '٣', expected"),
@@ -140,7 +141,7 @@ def test_lists_that_cannot_be_read(tmp_path: Path) -> None:
     file = write_list(tmp_path, "")
     with pytest.raises(ListError, match=r"train\.csv: found no rows"):
         read_list(file, tmp_path)
-    with pytest.raises(ListError, match="cannot read this file: Is a directory"):
+    with pytest.raises(ListError, match=r"found a folder; expected a list"):
         read_list(tmp_path, tmp_path, tmp_path / "classes.txt")
     (tmp_path / "classes.txt").unlink()
     with pytest.raises(ListError, match=r"classes\.txt: cannot read the classes: No such file.*hitagu index"):

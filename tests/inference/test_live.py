@@ -200,6 +200,19 @@ def test_a_file_that_is_cut_short_is_refused_before_it_plays(tmp_path: Path) -> 
             pass
 
 
+def test_a_name_with_a_colon_is_no_protocol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    video = make_video(tmp_path / "2024-01-01T10:22:33.mp4", frames=3)
+    monkeypatch.chdir(tmp_path)
+    with play(Path(video.name), None) as playing:
+        assert len(list(playing.frames)) == 3
+
+
+@pytest.mark.parametrize("text", ["640x480", "0x480@25", "640x480@0", "16385x8@25", "99999999999x99999999999@25"])
+def test_a_size_of_raw_frames_that_cannot_be_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"^$"):
+        RawVideo.parse(text)
+
+
 def test_an_error_of_who_uses_the_frames_is_not_the_videos(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="no space here"), play(make_video(tmp_path / "a.mp4"), 32):
         raise OSError("no space here")

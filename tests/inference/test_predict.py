@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from media_fixtures import make_clip
 
 from hitagu_lib.cli.main import main
 from hitagu_lib.config import Config
@@ -58,6 +59,18 @@ def test_a_video_file_gives_what_its_frames_give(
     assert (
         shown[0] == str(video) and shown[1].endswith(from_video.labels[0]) and shown[2].endswith(from_video.labels[1])
     )
+
+
+def test_a_folder_with_a_gap_is_refused(checkpoint: Path, tmp_path: Path) -> None:
+    """Its frames would be read under other numbers."""
+    model, cfg, classes = load_model(checkpoint)
+    make_clip(tmp_path / "gap", frames=10)
+    (tmp_path / "gap" / "000003.jpg").unlink()
+    make_clip(tmp_path / "zero", frames=3)
+    (tmp_path / "zero" / "000003.jpg").rename(tmp_path / "zero" / "000000.jpg")
+    for folder, missing in (("gap", "000003"), ("zero", "000003")):
+        with pytest.raises(ClipError, match=rf"{folder}: {missing}\.jpg is missing; expected .* without gaps"):
+            predict(tmp_path / folder, model, cfg.data, classes)
 
 
 @pytest.mark.slow

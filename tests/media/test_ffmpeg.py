@@ -330,6 +330,30 @@ def test_only_regular_files_are_opened(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("kind", ["webm", "mkv"])
+def test_a_matroska_file_that_is_cut_short_promises_more_bytes(tmp_path: Path, kind: str) -> None:
+    whole = make_video(tmp_path / f"whole.{kind}", frames=25)
+    data = whole.read_bytes()
+    assert missing_bytes(whole) == 0
+    for kept in (len(data) - 1, len(data) // 2):
+        (tmp_path / f"cut.{kind}").write_bytes(data[:kept])
+        assert missing_bytes(tmp_path / f"cut.{kind}") == len(data) - kept
+
+
+@pytest.mark.parametrize(("kind", "codec"), [("matroska", "mpeg4"), ("webm", "libvpx-vp9"), ("avi", "mpeg4")])
+def test_a_file_that_was_written_to_a_pipe_does_not_know_its_length(tmp_path: Path, kind: str, codec: str) -> None:
+    source = ["-f", "lavfi", "-i", "testsrc2=size=64x48:rate=12", "-frames:v", "5", "-c:v", codec, "-f", kind, "-"]
+    piped = tmp_path / f"piped.{kind}"
+    piped.write_bytes(subprocess.run([ffmpeg_path(), "-v", "error", *source], capture_output=True, check=True).stdout)
+    assert missing_bytes(piped) == 0 and extract_video(piped, tmp_path / "frames") == 5
+
+
+def test_a_high_rate_that_the_times_bear_out_is_the_stated_one(tmp_path: Path) -> None:
+    """The last packet of a video with B-frames is not the last to be shown, so what is measured is a little off."""
+    video = make_video(tmp_path / "fast.mp4", "-c:v", "libx264", "-bf", "3", rate=240, frames=24)
+    assert frame_rate(video) == 240
+
+
 @posix
 def test_a_pipe_is_not_opened_again_to_look_for_missing_bytes(tmp_path: Path) -> None:
     """Opening it would wait for a writer for ever."""

@@ -53,6 +53,14 @@ def manifest(file: Path) -> list[list[str]]:
         return list(csv.reader(stream))
 
 
+def test_the_list_may_not_be_called_as_its_labels(tmp_path: Path) -> None:
+    file = kinetics(tmp_path, "jumping,-_aB3_5x_9Q,7,17,train")
+    frames(tmp_path / "frames" / "-_aB3_5x_9Q")
+    with pytest.raises(ListError, match=r"classes\.txt: expected another name for the list"):
+        index_kinetics700(file, tmp_path / "frames", tmp_path / "classes.txt")
+    assert not (tmp_path / "classes.txt").exists()
+
+
 # Kinetics-700
 
 

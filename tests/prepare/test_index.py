@@ -57,6 +57,19 @@ def test_index_of_validation_uses_the_training_classes(tmp_path: Path) -> None:
     assert (tmp_path / "val.csv").read_text() == "running/v9,1,3\n"
 
 
+def test_a_list_takes_the_place_of_no_folder_and_of_no_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_clip(tmp_path / "frames" / "a" / "v1")
+    labels = tmp_path / "labels.csv"
+    labels.write_text("a\n")
+    monkeypatch.chdir(tmp_path)
+    for out, said in ((Path(), "found a folder"), (tmp_path / "frames", "found a folder"), (labels, "is to be read")):
+        with pytest.raises(ListError, match=said):
+            index_frames(tmp_path / "frames", out, classes=labels)
+    assert labels.read_text() == "a\n"
+    with pytest.raises(ListError, match="found a folder"):
+        read_list(Path(), tmp_path)
+
+
 def test_index_never_writes_over_other_classes(tmp_path: Path) -> None:
     make_clip(tmp_path / "train" / "b" / "v1")
     (tmp_path / "classes.txt").write_text("a\nb\n")

@@ -17,8 +17,8 @@ from hitagu_lib.cli.main import main
 from hitagu_lib.data.clip_list import read_list
 from hitagu_lib.errors import ConfigError, ExtractError, ListError
 from hitagu_lib.prepare.check import check_list
-from hitagu_lib.prepare.split import Video, choose_folds, choose_validation, sources, split_videos
-from hitagu_lib.prepare.table import parse_columns, read_sources, read_table
+from hitagu_lib.prepare.split import Video, choose_folds, choose_validation, divide, sources, split_videos
+from hitagu_lib.prepare.table import TableRow, parse_columns, read_sources, read_table
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -441,6 +441,8 @@ def test_a_table_is_taken_as_it_is(videos: Path, tmp_path: Path, capsys: pytest.
         ("video,fold\na/x,../1\n", {}, r":2: found fold '\.\./1'; expected letters and digits"),
         ("video,who\na/x,\n", {"source": "who"}, ":2: found nothing in column 'who'"),
         ("video,split,split\na/x,train,val\n", {}, ":1: found column 'split' twice"),
+        ("video,Split\na/x,val\n", {}, r":1: found column 'Split'; expected 'split', or --columns split=Split"),
+        ("video,class,source\na/x,p, part 1,s\n", {}, ":2: found 4 fields; expected 3, as in the header"),
     ],
 )
 def test_a_table_that_is_not_right_is_named(tmp_path: Path, text: str, columns: dict[str, str], said: str) -> None:
@@ -448,6 +450,22 @@ def test_a_table_that_is_not_right_is_named(tmp_path: Path, text: str, columns: 
     file.write_text(text)
     with pytest.raises(ListError, match=said):
         read_table(file, columns, ["a/x.mp4", "a/y.mp4"])
+
+
+def test_blanks_around_a_tables_columns_do_not_count(tmp_path: Path) -> None:
+    (tmp_path / "split.csv").write_text("video, class , split\na/x, p, val\n")
+    (row,) = read_table(tmp_path / "split.csv", {}, ["a/x.mp4"]).values()
+    assert (row.label, row.side) == ("p", "val")
+
+
+def test_folds_are_not_drawn_beside_a_division_that_is_given() -> None:
+    """Its test videos would be trained on."""
+    videos = some_videos({"a": {"s": 2, "t": 2}})
+    rows = {
+        v.path: TableRow(2 + i, None, None, ("train", "val", "test", "train")[i], None) for i, v in enumerate(videos)
+    }
+    with pytest.raises(ListError, match=r"folds: found 2, and a table that divides into test, train, val; expected"):
+        divide(videos, 0.25, 0, 2, rows)
 
 
 def test_a_table_that_leaves_a_class_nothing_to_train_on_is_named(videos: Path, tmp_path: Path) -> None:

@@ -102,6 +102,19 @@ def test_a_video_keeps_its_length_rate_and_colours(untrained: Path, tmp_path: Pa
     assert near(pixels[100, 5], (0, 0, 254), 30)
 
 
+def test_a_picture_that_says_how_it_is_turned_is_drawn_upright(untrained: Path, tmp_path: Path) -> None:
+    """As the network sees it."""
+    model, cfg, classes = load_model(untrained)
+    (tmp_path / "clip").mkdir()
+    turned = Image.Exif()
+    turned[0x0112] = 6  # the orientation: a quarter to the left
+    Image.new("RGB", (96, 64)).save(tmp_path / "clip" / "000001.jpg", exif=turned)
+    overlay_video(tmp_path / "clip", tmp_path / "a.mp4", model, cfg.data, classes)
+    extract_video(tmp_path / "a.mp4", tmp_path / "out")
+    ((width, height),) = sizes(tmp_path / "out")
+    assert width == 256 and height > 384, "64 x 96, enlarged, and the words below it"
+
+
 @pytest.mark.parametrize("fps", [None, 12.0])
 def test_a_folder_of_frames_has_the_rate_that_is_asked_for(untrained: Path, tmp_path: Path, fps: float | None) -> None:
     model, cfg, classes = load_model(untrained)
