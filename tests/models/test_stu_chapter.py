@@ -107,6 +107,6 @@ def test_what_the_unit_is_worth_on_the_memory_set() -> None:
         return NUMBERS[sum(lists["val"]["Hiding"] < 90 for (one, _), lists in of.items() if one == method)]
 
     assert (
-        f"{failed(ours, runs)} of {seeds} had not learned it with the unit, and {failed(without, runs)} without. With half as many epochs "
-        f"these were {failed(ours, half)} and {failed(without, half)} of seven"
+        f"{failed(ours, runs)} of {seeds} had not learned it with the unit, and {failed(without, runs)} without. With half as many epochs, "
+        f"{failed(ours, half)} of seven had not learned it with the unit, and {failed(without, half)} without"
     ) in text
