@@ -97,7 +97,7 @@ def test_readme_results_and_chapter_6_say_what_the_runs_reached() -> None:
     assert (
         f"{mean(OURS)} with its 3STU, {mean(WITHOUT)} without, {points} points ({low_high}; {seeds} seeds). After four times the wait of "
         f"training it is still right on {mean(OURS, 'val_wait4')}, without it on {mean(WITHOUT, 'val_wait4')}: {later} points "
-        f"({range_later}); an `nn.GRU` at each position falls from {mean(GRU)} to {mean(GRU, 'val_wait4')} there (four seeds;"
+        f"({range_later}); an `nn.GRU` at each position falls from {mean(GRU)} to {mean(GRU, 'val_wait4')} there (eight seeds,"
     ) in prose("book/appendix/results.md")
     shorter = memory.read_waits(ROOT / "outputs/published/memory-9-epochs")
     kept = sorted(round(of["val_wait4"]["Lighting"]) for (method, _), of in shorter.items() if method == GRU)
