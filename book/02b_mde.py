@@ -466,7 +466,8 @@ print("trunk on differences solves it:", trunk > 0.95)
 # The shift weights are in between: they have compared 25 positions already (exercise 3). MDE gives its trunk the differences and the
 # shift weights. On clean input, either is enough.
 # In the network on mini (two epochs, five seeds, [chapter 6](06_ablations.ipynb)), taking out the shift weights costs 8.0 points (6.2 to
-# 9.8, the 95 % interval over seeds by (6.1)); taking out the differences costs nothing that these seeds can show (-0.1, -2.3 to +2.1).
+# 9.8); taking out the differences costs nothing that these seeds can show (-0.1, -2.3 to +2.1). Such ranges are 95 % intervals over the
+# seeds, by (6.1).
 
 # %% [markdown]
 # ## Gate and embedding

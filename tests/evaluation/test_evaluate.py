@@ -583,6 +583,6 @@ def test_one_process_at_a_time_writes_to_a_folder(untrained: Path, tiny_cfg: Con
 def test_what_a_killed_evaluation_left_half_written_is_removed(untrained: Path, tiny_cfg: Config) -> None:
     folder = Path(tiny_cfg.run) / "evaluate-single"
     folder.mkdir()
-    (folder / ".28221.scores.npz").write_bytes(b"half")
+    (folder / ".hitagu-28221.scores.npz").write_bytes(b"half")
     evaluate(config(tiny_cfg, order_tests=False), untrained)
     assert not list(folder.glob(".*"))

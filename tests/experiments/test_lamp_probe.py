@@ -125,7 +125,7 @@ def test_chapter_5_says_what_the_probe_found() -> None:
     )
     assert "After 96 frames the long state alone still gives 96 %, the mid one 85 % and the short one 76 %;" in text
     assert (
-        "the long state is read best: 96 % of the colours. But the short one, which starts with a half-life of one step, still gives 76 %."
-        in prose("book/02c_3stu.py")
-    )
+        "the long state knows most: a linear classifier that sees this state alone (a *probe*, chapter 5) names 96 % of the colours. The "
+        "short state, which starts with a half-life of one step, still gives it 76 %."
+    ) in prose("book/02c_3stu.py")
     assert "it is right in 44 to 54 %" in text and "so any probe is right in 50 %" in text

@@ -416,8 +416,8 @@ def test_a_file_system_without_locks_warns_and_trains(
 def test_temporary_files_of_killed_processes_are_removed(cfg: Config) -> None:
     folder = Path(cfg.run) / "checkpoints"
     folder.mkdir(parents=True)
-    (folder / ".123.last.pt").write_text("half")
-    (folder.parent / ".123.summary.json").write_text("half")
+    (folder / ".hitagu-123.last.pt").write_text("half")
+    (folder.parent / ".hitagu-123.summary.json").write_text("half")
     (folder.parent / ".mine").write_text("kept")
     with Run(cfg).opened():
         assert {p.name for p in Path(cfg.run).rglob("*")} == {"checkpoints", ".mine", ".lock", "params.yaml"}
