@@ -271,9 +271,11 @@ display(
 # first estimates are rough and fresh modules give large gradients; it ends at zero, so that the last steps no longer throw the weights
 # about. With $w$ steps of warm-up, $S$ steps in all and the peak $\eta$ (`train.lr`), step $s = 0, 1, \dots$ has the rate
 #
-# $$\eta_s = \eta\, \frac{s + 1}{w + 1} \ \text{ for } s < w, \qquad \eta_s = \frac{\eta}{2} \Big(1 + \cos \pi \frac{s - w}{S - w}\Big) \ \text{ for } s \ge w \tag{3.1}$$
+# $$\eta_s = \eta\, \frac{s + 1}{w + 1}, \qquad s < w \tag{3.1}$$
 #
-# The fall is half a cosine, from SGDR (Loshchilov and Hutter 2017), without its restarts. If all gradients together are longer than `train.clip_norm`, they
+# $$\eta_s = \frac{\eta}{2} \Big(1 + \cos \pi \frac{s - w}{S - w}\Big), \qquad s \ge w \tag{3.2}$$
+#
+# The fall (3.2) is half a cosine, from SGDR (Loshchilov and Hutter 2017), without its restarts. If all gradients together are longer than `train.clip_norm`, they
 # are shortened to it, so one odd batch cannot do much harm. On request `train.ema` also keeps a running average of the weights, and scores with it.
 #
 # ### Three lists

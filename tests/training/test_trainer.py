@@ -358,7 +358,7 @@ def test_the_baseline_runs_by_the_same_recipe_and_joins_the_summary(tiny_cfg: Co
     assert (theirs["train"], theirs["data"], theirs["model"]) == (ours["train"], ours["data"], ours["model"])
 
 
-@pytest.mark.equation("3.1")
+@pytest.mark.equation("3.1", "3.2")
 @pytest.mark.parametrize(("warmup", "epochs", "per_epoch"), [(2, 10, 5), (0.5, 4, 7), (0, 3, 4)])
 def test_the_rate_of_each_step_is_the_chapters(warmup: float, epochs: int, per_epoch: int) -> None:
     w, S, eta = warmup * per_epoch, epochs * per_epoch, 0.3
