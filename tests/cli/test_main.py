@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 import os
@@ -18,6 +19,7 @@ import pytest
 from media_fixtures import ffmpeg
 
 from hitagu_lib import __version__
+from hitagu_lib.cli.evaluate import _json
 from hitagu_lib.cli.main import cli, main
 from hitagu_lib.inference import timeline
 from hitagu_lib.inference.predict import Prediction, predict
@@ -354,6 +356,15 @@ def test_a_closed_pipe_is_no_error() -> None:
     run.stdout.close()
     assert "Traceback" not in run.stderr.read()
     assert run.wait() == 141
+
+
+@pytest.mark.parametrize(("encoding", "shown"), [("utf-8", "é 😀"), ("latin-1", r"\u00e9 \ud83d\ude00")])
+def test_json_is_json_whatever_standard_output_can_encode(
+    encoding: str, shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it cannot encode would be written as Python writes it, \\U0001f600."""
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding=encoding))
+    assert _json({"label": "é 😀"}) == f'{{"label": "{shown}"}}'
 
 
 @pytest.mark.parametrize("redirected", ["2>&-", ">&-", ">&- 2>&-"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from media_fixtures import jpeg, make_clip
 
 from hitagu_lib.data.clip_list import read_list
 from hitagu_lib.errors import ListError
+from hitagu_lib.media.frame_folder import count_frames
 from hitagu_lib.prepare.check import check_list
 from hitagu_lib.prepare.index import IndexReport, index_frames
 
@@ -68,6 +70,11 @@ def test_a_list_takes_the_place_of_no_folder_and_of_no_labels(tmp_path: Path, mo
     assert labels.read_text() == "a\n"
     with pytest.raises(ListError, match="found a folder"):
         read_list(Path(), tmp_path)
+
+
+def test_the_millionth_frame_has_seven_digits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "listdir", lambda folder: [f"{n:06d}.jpg" for n in range(1, 1_000_003)])
+    assert count_frames(Path("clip")) == (1_000_002, None)
 
 
 def test_index_never_writes_over_other_classes(tmp_path: Path) -> None:
