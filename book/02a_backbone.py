@@ -220,7 +220,7 @@ print("by hand", tuple(F.shape), "as the network has it")
 # %% [markdown]
 # ## How others let frames meet
 #
-# Recognising actions has a short history of answers to this. *Optical flow* is where each pixel goes from one frame to the next.
+# Networks for video differ most in where frames meet. *Optical flow* is where each pixel goes from one frame to the next.
 #
 # | frames meet | for example | at what cost |
 # |---|---|---|
@@ -228,7 +228,7 @@ print("by hand", tuple(F.shape), "as the network has it")
 # | in optical flow, a second input that is computed beforehand | two-stream networks (2014) | the flow, often dearer than the network |
 # | in 3D convolutions, which see some frames in each layer | C3D (2015), I3D (2017), SlowFast (2019) | more weights and operations than a picture network of the same depth |
 # | in shifts or differences of features, inside a picture network | TSM (2019), TEA (2020), TDN (2021) | little |
-# | in attention among patches of all frames | TimeSformer, ViViT (2021), MViTv2 (2022) | grows with the square of the number of patches; needs much data or weights from it |
+# | in attention among patches of all frames | TimeSformer, ViViT (2021), MViTv2 (2022) | grows with the square of the number of patches; needs much data, or weights that were trained on much |
 # | in a linear recurrence over patches or frames | VideoMamba, TRecViT (2024) | grows with the number of frames |
 #
 # All but the first can know the order. HiTAGU-Net compares neighbours (MDE), keeps a recurrence at each position (3STU) and attends among whole

@@ -552,7 +552,7 @@ figure = credit(figure, source_of("outputs/published/memory"))
 #
 # An `nn.GRU` at each position also binds a colour to its place: its eight seeds are at 100.0 % at the wait of training. But at twice the
 # wait they are at 50 to 100 %, 62.1 % on average, and at four times at 42 to 65 %, 51.0 % on average, where HiTAGU-Net is ahead by 48.5 points
-# (+43.0 to +54.1) here and by 25.8 (+11.3 to +40.4) over all tasks. It counts frames, so the stretch changes nothing for it. Without the stretch, one of two seeds of
+# (+43.0 to +54.1) here and by 25.8 (+11.3 to +40.4) over all tasks. A GRU counts frames, so the stretch changes nothing for it. Without the stretch, one of two seeds of
 # HiTAGU-Net forgot as well: 52 and 100 % at twice the wait (`outputs/published/memory-no-stretch`). Elapsed time
 # makes a difference only at eight times the wait: with gates that count frames, three seeds are right on 100 % up to four times the wait, and at eight
 # times on 57, 97 and 100 %.

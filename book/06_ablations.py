@@ -187,13 +187,13 @@ for name, runs in results.items():
 #
 # **Several seeds.** The tables below give HiTAGU-Net minus each method, paired by seed. The two runs of a pair see the same clips in the same
 # order, and their starting weights are equal up to the first module that differs. Let $d_1, \dots, d_n$ be the differences of $n$ pairs,
-# $\bar d$ their mean and $s_d$ their standard deviation (with $n - 1$ below the fraction). The 95 % interval of the mean is
+# $\bar d$ their mean and $s_d$ their standard deviation (the sum of squares divided by $n - 1$). The 95 % interval of the mean is
 #
 # $$\bar d \pm t_{n-1} \frac{s_d}{\sqrt n} \tag{6.1}$$
 #
 # where $t_{n-1}$ is Student's factor: 4.30 for three pairs, 2.78 for five and 2.26 for ten. For two it is 12.7, so we give no interval. On mini, HiTAGU-Net minus TSM is
-# 10.0, 8.1 and 8.3 points: $\bar d = 8.8$, $s_d = 1.0$, so $\pm\, 4.30 \cdot 1.0 / \sqrt 3 = 2.6$. The differences must be about normal, and three
-# seeds cannot show whether they are. That seeds alone can look like progress is an old warning: Henderson et al. (2018) split ten runs of one
+# 10.0, 8.1 and 8.3 points: $\bar d = 8.8$, $s_d = 1.0$, so $\pm\, 4.30 \cdot 1.0 / \sqrt 3 = 2.6$. This takes the differences for normally
+# distributed, which three seeds cannot show. That seeds alone can look like progress is an old warning: Henderson et al. (2018) split ten runs of one
 # algorithm, alike but for their seeds, into two groups of five, and their mean curves looked like two methods.
 
 # %%
@@ -519,7 +519,7 @@ show_published("ablations/ablations.md", "make ablations")
 #
 # <details><summary>a) Equal epochs</summary>
 #
-# No: that answers who learns more from one pass over the data. The peer would stop at midnight.
+# No: that answers who learns more from one pass over the data. The peer would use half of the night.
 #
 # </details>
 #

@@ -111,9 +111,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # A name or label that standard output cannot encode is shown as \udcff; it must not end the command.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        code = int(cli.main(argv, prog_name="hitagu", standalone_mode=False) or 0)
-        sys.stdout.flush()  # what --help and --version wrote
-        return code
+        return int(cli.main(argv, prog_name="hitagu", standalone_mode=False) or 0)
     except click.UsageError as error:
         error.show()
         raise SystemExit(error.exit_code) from None

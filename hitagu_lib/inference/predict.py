@@ -8,7 +8,6 @@ predict("new.mp4", "outputs/mini/checkpoints/last.pt").labels[0]
 from __future__ import annotations
 
 import os
-import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -25,7 +24,7 @@ from hitagu_lib.data.dataset import read_clip
 from hitagu_lib.data.frames import normalise
 from hitagu_lib.errors import ClipError, ConfigError, WeightsError
 from hitagu_lib.media.ffmpeg import VIDEO_SUFFIXES
-from hitagu_lib.media.frame_folder import FRAME_NAME
+from hitagu_lib.media.frame_folder import FRAME_NAME, IS_FRAME
 from hitagu_lib.models import ClipMaps, ClipModel, build_model
 from hitagu_lib.models.weights import load_weights
 from hitagu_lib.prepare.extract import extract_video
@@ -107,7 +106,7 @@ def readable(source: Path) -> Iterator[None]:
 
 def _count_frames(folder: Path) -> int:
     files = list(folder.iterdir())  # Path.glob takes a folder that it may not list for an empty one
-    names = {file.name for file in files if re.fullmatch(r"[0-9]{6,}\.jpg", file.name)}
+    names = {file.name for file in files if IS_FRAME.fullmatch(file.name)}
     if not names:
         videos = sum(file.suffix.lower() in VIDEO_SUFFIXES for file in files)
         hint = f" (it holds {videos} video{'s' * (videos != 1)}: name the files)" if videos else ""

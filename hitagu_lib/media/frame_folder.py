@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 FRAME_NAME = "{:06d}.jpg"
-
+IS_FRAME = re.compile(r"[0-9]{6,}\.jpg")  # the millionth frame has seven digits
 
 LITTER = {"Thumbs.db", "desktop.ini"}
 """Files that Windows leaves in folders of pictures."""
@@ -23,10 +23,9 @@ def count_frames(folder: Path) -> tuple[int, str | None]:
         return 0, f"cannot be listed: {error.strerror}"
     if not names:
         return 0, "an empty folder, expected frames from 000001.jpg"
-    # The millionth frame has seven digits.
     for number, name in enumerate(sorted(names, key=lambda name: (len(name), name)), start=1):
         expected = FRAME_NAME.format(number)
         if name != expected:
-            found = f"{expected} is missing" if re.fullmatch(r"[0-9]{6,}\.jpg", name) else f"found {name!r}"
+            found = f"{expected} is missing" if IS_FRAME.fullmatch(name) else f"found {name!r}"
             return number - 1, f"{found}, expected 000001.jpg, 000002.jpg ... without gaps and nothing else"
     return len(names), None

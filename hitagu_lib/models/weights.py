@@ -83,11 +83,16 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor], source: str) -> 
             f"{source}: its weights do not fit the network that its own params and classes describe: {difference} (there: in the file; "
             "here: in the network); use a checkpoint as `hitagu train` wrote it, with the version of hitagu_lib that wrote it"
         )
+    refuse_no_numbers(state, source)
+    model.load_state_dict(state)
+
+
+def refuse_no_numbers(state: Mapping[str, Tensor], source: str) -> None:
+    """Raise WeightsError naming `source` and the weights that hold nan or infinity."""
     if broken := [key for key, value in state.items() if not value.isfinite().all()]:
         raise WeightsError(
             f"{source}: {first_of(broken, SHOWN)}: found nan or infinity; expected numbers: the training diverged, or the file is damaged"
         )
-    model.load_state_dict(state)
 
 
 def key_difference(found: Mapping[str, Any], expected: Mapping[str, Any]) -> str:

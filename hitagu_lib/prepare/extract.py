@@ -38,6 +38,7 @@ from hitagu_lib.media.ffmpeg import (
     stop_run,
     why_not_a_file,
 )
+from hitagu_lib.media.frame_folder import IS_FRAME
 from hitagu_lib.prepare.videos import MANIFEST, MARKER, SKIPPED, Found, Reasons, find_videos, write_reasons
 
 if sys.platform != "win32":
@@ -354,7 +355,7 @@ def _is_live(partial: Path) -> bool:
 def _refuse_other_files(out: Path) -> None:
     """Raise RunError if a folder holds anything but frames: overwriting must not remove it."""
     for name in os.listdir(out):
-        if name != MARKER and not re.fullmatch(r"[0-9]{6,}\.jpg", name):
+        if name != MARKER and not IS_FRAME.fullmatch(name):
             raise RunError(f"{out}: holds {name!r}, which is no frame; not overwritten")
 
 

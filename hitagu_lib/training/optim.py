@@ -28,12 +28,14 @@ def check_global_batch(cfg: Config, expected: int | None, processes: int) -> Non
 def step_in_words(cfg: TrainConfig, processes: int) -> str:
     """Say in one line how many clips a step has, at what peak learning rate, and how both are computed."""
     clips = cfg.global_batch_size(processes)
-    scaled = "" if cfg.lr_batch is None else f" = train.lr {cfg.lr:g} x {clips} / {cfg.lr_batch}"
+    peak = f"{cfg.peak_lr(processes):g}"
+    if cfg.lr_batch is not None:
+        peak += f" = train.lr {cfg.lr:g} x {clips} / {cfg.lr_batch}"
     if cfg.warmup_epochs >= cfg.epochs:
-        scaled += f", which is not reached: train.warmup_epochs {cfg.warmup_epochs:g} is no shorter than train.epochs {cfg.epochs}"
+        peak += f", which is not reached: train.warmup_epochs {cfg.warmup_epochs:g} is no shorter than train.epochs {cfg.epochs}"
     return (
         f"a step: {clips} clips = {processes} process{'es' * (processes > 1)} x batch {cfg.batch_size} x accumulate {cfg.accumulate}; "
-        f"peak learning rate {cfg.peak_lr(processes):g}{scaled}"
+        f"peak learning rate {peak}"
     )
 
 

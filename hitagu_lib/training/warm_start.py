@@ -14,7 +14,7 @@ from hitagu_lib.errors import WeightsError, first_of
 from hitagu_lib.files import file_sha256
 from hitagu_lib.models import ClipModel
 from hitagu_lib.models.losses import TotalLoss
-from hitagu_lib.models.weights import key_difference
+from hitagu_lib.models.weights import key_difference, refuse_no_numbers
 from hitagu_lib.runs.checkpoint import load_checkpoint
 
 HEAD = "head."
@@ -72,8 +72,7 @@ def start_from(
             f"train.init: {file}: its network differs: {difference}; compare its params with yours under `model`, "
             "or load its backbone only, with model.backbone.weights"
         )
-    if broken := [key for key in kept if not given[key].isfinite().all()]:
-        raise WeightsError(f"train.init: {file}: {first_of(broken, SHOWN)}: found nan or infinity; expected numbers")
+    refuse_no_numbers(offered, f"train.init: {file}")
     centers = criterion.state_dict().get(CENTERS)
     their_centers = state.get("criterion", {}).get(CENTERS)
     normalised = state["params"]["train"].get("center_normalised", False)
